@@ -1,0 +1,136 @@
+"""From a recipe's parts to objects: towers with their weights, views, the source."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+
+from askew import config
+from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
+from askew.errors import UserError, printable
+from askew.nn.towers import VOCABULARY, TwoTower, build_model, model_config
+
+
+def resolve(towers: config.Towers) -> config.Towers:
+    """The same towers with every field explicit, so that the recorded recipe says all.
+
+    A pretrained open_clip directory brings its own configuration and preprocessing, an open_clip tag its own activation
+    and normalisation: fine-tuning keeps what the weights were trained with.
+
+    Raises:
+        UserError: unknown names, or a pretrained source that is none.
+    """
+    fields = towers.model_dump()
+    if not towers.pretrained:
+        pass
+    elif (Path(towers.pretrained).expanduser() / "open_clip_config.json").is_file():
+        directory = Path(towers.pretrained).expanduser().resolve()
+        saved = json.loads((directory / "open_clip_config.json").read_text(encoding="utf-8"))
+        fields |= {"model": "", "pretrained": str(directory), **_explicit(saved["model_cfg"])}
+        preprocess = saved.get("preprocess_cfg", {})
+        fields |= {k: preprocess[k] for k in ("mean", "std", "interpolation") if k in preprocess}
+    elif Path(towers.pretrained).expanduser().is_file():
+        fields["pretrained"] = str(Path(towers.pretrained).expanduser().resolve())
+    else:
+        tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
+        if not tag:
+            tags = open_clip.list_pretrained_tags_by_model(towers.model)
+            raise UserError(
+                f"towers.pretrained={printable(towers.pretrained)!r} is neither a file, nor a folder "
+                f"with open_clip_config.json, nor a tag of {towers.model or 'the model'} (it has {', '.join(tags) or 'none'})"
+            )
+        fields |= {k: tag[k] for k in ("mean", "std", "interpolation", "quick_gelu") if k in tag}
+    if fields["model"]:
+        try:
+            named = _explicit(model_config(fields["model"]))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        fields["embed_dim"] = fields["embed_dim"] or named["embed_dim"]
+        fields["quick_gelu"] = fields["quick_gelu"] or named["quick_gelu"]
+        for side in ("vision_cfg", "text_cfg"):
+            fields[side] = {**named[side], **fields[side]}
+    if not fields["embed_dim"]:
+        raise UserError("towers.embed_dim is 0 and towers.model names no configuration; give one of them")
+    return config.Towers(**fields)
+
+
+def _explicit(model_cfg: dict[str, Any]) -> dict[str, Any]:
+    known = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale", "init_logit_bias"}
+    other = set(model_cfg) - known
+    if other:
+        raise UserError(
+            f"towers: this kind of model is not supported (its configuration has {', '.join(sorted(other))})"
+        )
+    return {k: model_cfg.get(k, False) for k in ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg")}
+
+
+def open_clip_config(towers: config.Towers) -> dict[str, Any]:
+    """The open_clip model configuration of resolved towers."""
+    fields = towers.model_dump()
+    return {k: fields[k] for k in ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg")}
+
+
+def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower:
+    """Towers of a resolved configuration, random from `seed` or with pretrained weights.
+
+    Raises:
+        UserError: a configuration that open_clip cannot build, or weights that do not fit it.
+    """
+    torch.manual_seed(seed)
+    named = open_clip_config(towers)
+    vocabulary = named["text_cfg"].get("vocab_size", VOCABULARY)
+    if vocabulary != VOCABULARY or named["text_cfg"].get("hf_tokenizer_name"):
+        raise UserError(
+            f"towers: a text tower with its own tokenizer (vocabulary {vocabulary}) is not supported; "
+            f"askew tokenizes with open_clip's {VOCABULARY}-token vocabulary"
+        )
+    try:
+        model = build_model(named)
+    except ValueError as error:
+        raise UserError(f"towers: {error}") from error
+    if towers.pretrained:
+        path = Path(towers.pretrained)
+        if path.is_dir():
+            path = path / "open_clip_model.safetensors"
+        elif not path.is_file():
+            tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
+            path = Path(open_clip.download_pretrained(tag))
+        try:
+            open_clip.load_checkpoint(model, str(path), strict=True)
+        except (RuntimeError, OSError, ValueError) as error:
+            raise UserError(f"towers.pretrained: {path} does not fit: {' '.join(str(error).split())[:300]}") from error
+    try:
+        pair = TwoTower(named, model)
+        if mask_token:
+            pair.text.append_mask_token()
+    except ValueError as error:
+        raise UserError(f"towers: {error}") from error
+    return pair
+
+
+def build_views(recipe: config.Recipe, wanted: tuple[str, ...]) -> Views:
+    """The views of a recipe with resolved towers; `wanted` are the keys that the method reads."""
+    loader, size = recipe.loader, recipe.towers.vision_cfg.get("image_size", 224)
+    if not isinstance(size, int):
+        raise UserError(f"towers.vision_cfg.image_size={size}: images are square, give one number of pixels")
+    strong = {
+        "flip": loader.flip,
+        "jitter_probability": loader.jitter_probability,
+        "jitter": loader.jitter,
+        "grey": loader.grey,
+        "blur": loader.blur,
+        "blur_sigma": loader.blur_sigma,
+    }
+    return Views(
+        wanted=wanted,
+        images=(
+            ImageView("image", size, loader.image_scale),
+            ImageView("aug", size, loader.aug_scale, **strong),
+        ),
+        tokens=Tokens(recipe.towers.text_cfg.get("context_length", 77)),
+        masked=MaskedTokens(loader.mask_probability),
+        normalise=Normalise(recipe.towers.mean, recipe.towers.std),
+        tags=loader.tags,
+    )

@@ -1,0 +1,220 @@
+"""A run as data: Recipe and its parts, YAML in and out, typed overrides.
+
+Frozen models; an unknown key is an error that names the nearest field. A recipe dumps to YAML and is taken wherever a
+recipe's name is, so every run can be run again from its own `recipe.yaml`.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from askew.errors import UserError, printable
+from askew.methods.clip import CLIP
+from askew.methods.mcd import MCD
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+Range = tuple[float, float]
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class Part(BaseModel):
+    """Base of the parts: frozen and closed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class Towers(Part):
+    """The two encoders: an open_clip configuration, with changes."""
+
+    model: str = "ViT-B-32"  # open_clip's name of a configuration, or "" for one given whole below
+    embed_dim: int = Field(default=0, ge=0)  # D; 0 = that of `model`
+    quick_gelu: bool = False  # the activation of OpenAI's weights; also on where `model` says so
+    vision_cfg: dict[str, Any] = {}  # open_clip's fields, over those of `model`
+    text_cfg: dict[str, Any] = {}
+    pretrained: str = ""  # open_clip tag, file of weights, or open_clip directory; "" starts from random weights
+    mean: tuple[float, float, float] = IMAGENET_MEAN  # of pixels in [0, 1]; SLIP
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default, design 8
+
+
+class Data(Part):
+    """Where the pairs come from."""
+
+    source: str = "embedded"
+    image_column: str = ""  # "" finds it by name
+    caption_column: str = ""
+
+
+class Loader(Part):
+    """Batches and views."""
+
+    batch_size: int = Field(default=4096, ge=1)  # over all ranks; Sec. 5.1
+    num_workers: int = Field(default=4, ge=0)  # processes a rank that make the sample stage
+    tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
+    image_scale: Range = (0.5, 1.0)  # crop area of the original view; SLIP
+    aug_scale: Range = (0.08, 1.0)  # crop area of the augmented view; SLIP
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue; SLIP
+    jitter_probability: Unit = 0.8
+    grey: Unit = 0.2
+    blur: Unit = 0.5
+    blur_sigma: Range = (0.1, 2.0)  # pixels; SLIP at 224 px
+    flip: Unit = 0.5
+    mask_probability: Unit = 0.15  # Sec. 4.4
+
+
+class Train(Part):
+    """Optimiser, schedule, precision, checkpoints."""
+
+    epochs: float = Field(default=32, gt=0)  # passes over the data; Sec. 5.1
+    max_steps: int = Field(default=0, ge=0)  # stops the schedule's end earlier; 0 = epochs alone decide
+    learning_rate: float = Field(default=1e-3, gt=0)  # peak; Sec. 5.1
+    min_learning_rate: float = Field(default=1e-5, ge=0)  # at the end of the cosine; SLIP
+    warmup_learning_rate: float = Field(default=1e-6, ge=0)  # at step 0; SLIP
+    warmup_epochs: float = Field(default=1, ge=0)  # linear; SLIP
+    weight_decay: float = Field(default=0.2, ge=0)  # on matrices only; Sec. 5.1
+    betas: tuple[Unit, Unit] = (0.9, 0.98)  # SLIP
+    eps: float = Field(default=1e-8, gt=0)  # SLIP
+    clip_gradient: float = Field(default=0.0, ge=0)  # greatest gradient norm; 0 = no clipping (SLIP)
+    precision: Literal["bf16", "fp32"] = "bf16"  # autocast around the towers; losses are always float32
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    log_every: int = Field(default=10, ge=1)  # steps
+    checkpoint_steps: int = Field(default=0, ge=0)  # a checkpoint every so many steps; 0 = by minutes alone
+    checkpoint_minutes: float = Field(default=10, gt=0)
+    keep_checkpoints: int = Field(default=2, ge=1)
+
+
+class Evaluation(Part):
+    """What is run at the end of training."""
+
+    suite: str = "none"  # "tiny" or "none"
+    batch_size: int = Field(default=256, ge=1)
+
+
+Method = Annotated[CLIP.Config | MCD.Config, Field(discriminator="name")]
+
+
+class Recipe(Part):
+    """A whole run."""
+
+    name: str
+    method: Method
+    towers: Towers = Towers()
+    data: Data = Data()
+    loader: Loader = Loader()
+    train: Train = Train()
+    evaluation: Evaluation = Evaluation()
+
+
+RESUMABLE = (  # what may differ from the recorded recipe on --resume
+    "loader.num_workers",
+    "train.log_every",
+    "train.checkpoint_steps",
+    "train.checkpoint_minutes",
+    "train.keep_checkpoints",
+    "train.device",
+)
+
+
+def to_yaml(recipe: Recipe) -> str:
+    """The recipe as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def from_yaml(path: Path) -> Recipe:
+    """A recipe from a YAML file.
+
+    Raises:
+        UserError: unreadable, not YAML, unknown keys, wrong types.
+    """
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path}: not valid YAML ({printable(' '.join(str(error).split()))})") from error
+    if not isinstance(fields, dict):
+        raise UserError(f"{path}: a recipe is a mapping of name, method, towers, ...")
+    return validate(fields, str(path))
+
+
+def override(recipe: Recipe, settings: list[str]) -> Recipe:
+    """The recipe with KEY=VALUE settings; keys are dotted (`train.epochs=2`), values are read as YAML.
+
+    Raises:
+        UserError: no `=`, an unknown key (names the nearest), a value of the wrong type.
+    """
+    fields = recipe.model_dump(mode="json")
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"--set {printable(setting)}: write it as KEY=VALUE, for example train.epochs=2")
+        *parents, leaf = key.strip().split(".")
+        where = fields
+        for depth, parent in enumerate(parents):
+            if not isinstance(where.get(parent), dict):
+                raise UserError(unknown_key(".".join(parents[: depth + 1]), recipe))
+            where = where[parent]
+        if leaf not in where and not (parents and parents[-1] in ("vision_cfg", "text_cfg")):
+            raise UserError(unknown_key(key.strip(), recipe))
+        try:
+            where[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {printable(setting)}: the value is not valid YAML") from error
+        if isinstance(where[leaf], str):  # YAML 1.1 takes 1e-3 for a string
+            where[leaf] = _number(where[leaf])
+        if where[leaf] is None:
+            where[leaf] = ""
+    return validate(fields, "--set")
+
+
+def _number(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def validate(fields: dict[str, Any], where: str) -> Recipe:
+    """A Recipe, or one line that says which key is wrong and how."""
+    try:
+        return Recipe.model_validate(fields)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        path = [str(p) for p in problem["loc"]]
+        if len(path) > 1 and path[0] == "method":
+            path.pop(1)  # the discriminator's value is not part of the key
+        key = ".".join(path)
+        if problem["type"] == "extra_forbidden":
+            raise UserError(f"{where}: {unknown_key(key, fields)}") from error
+        message = problem["msg"][0].lower() + problem["msg"][1:]
+        raise UserError(f"{where}: {key or 'recipe'}: {message}, got {printable(repr(problem['input']))}") from error
+
+
+def unknown_key(key: str, recipe: Recipe | dict) -> str:
+    """`unknown key ...; did you mean ...?`"""
+    if isinstance(recipe, Recipe):
+        known = leaves(recipe.model_dump(mode="json"))
+    else:
+        method = recipe.get("method") if isinstance(recipe.get("method"), dict) else {}
+        config = MCD.Config() if method.get("name") == "mcd" else CLIP.Config()
+        known = leaves(Recipe(name="", method=config).model_dump(mode="json"))
+    short = {k.rsplit(".", 1)[-1]: k for k in known}
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    near = near or [short[k] for k in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(short), n=1, cutoff=0.6)]
+    return f"unknown key {printable(key)!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def leaves(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys and values; a mapping of free keys (vision_cfg, text_cfg) counts as one leaf."""
+    found: dict[str, Any] = {}
+    for key, value in fields.items():
+        if isinstance(value, dict) and key not in ("vision_cfg", "text_cfg"):
+            found |= leaves(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found

@@ -1,0 +1,1 @@
+"""Source -> sample -> views -> batch."""

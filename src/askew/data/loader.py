@@ -1,0 +1,186 @@
+"""Order of samples, seeds and batches: pure functions of (seed, epoch, position), resumable by arithmetic."""
+
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from askew.data.images import decode
+from askew.data.sources import Sample, Source
+from askew.data.views import Views
+from askew.errors import RunFailed, UserError, printable
+
+BLOCK, WINDOW = 1_024, 65_536  # blocks of neighbours are shuffled, then samples inside a window
+MAX_ATTEMPTS = 100  # substitutes tried for one broken sample before the source is called unusable
+ORDER, SUBSTITUTE = 0, 1  # streams of randomness
+
+
+def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
+    """The epoch's order, (num_samples,) int64: blocks of neighbours shuffled, then samples inside windows.
+
+    A source that fits in one window is shuffled completely; a larger one is still read nearly in sequence.
+    """
+    rng = np.random.default_rng([ORDER, seed, epoch])
+    starts = rng.permutation(np.arange(0, num_samples, BLOCK))
+    order = np.concatenate([np.arange(s, min(s + BLOCK, num_samples)) for s in starts])
+    for start in range(0, num_samples, WINDOW):
+        rng.shuffle(order[start : start + WINDOW])
+    return order
+
+
+@dataclass
+class Broken:
+    """Broken samples by cause, over all ranks; kept in the checkpoint.
+
+    A run fails when more than max(10, 1 % of the samples drawn) are broken.
+    """
+
+    drawn: int = 0
+    causes: Counter = field(default_factory=Counter)
+
+    @property
+    def total(self) -> int:
+        """Samples that had to be replaced."""
+        return sum(self.causes.values())
+
+    def check(self) -> None:
+        """Raises RunFailed over the budget."""
+        if self.total > max(10, 0.01 * self.drawn):
+            causes = ", ".join(f"{cause}: {count:,}" for cause, count in self.causes.most_common())
+            raise RunFailed(
+                f"{self.total:,} of {self.drawn:,} samples are broken, over the budget of max(10, 1 %): {causes}. "
+                "Mend or remove them and run again with --resume"
+            )
+
+
+class _Batches(Dataset):
+    """Item k is the list of samples of step `first + k` on this rank, made in a worker."""
+
+    def __init__(self, loader: "Loader", first: int, last: int):
+        self.loader, self.first, self.last = loader, first, last
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __getitem__(self, index: int) -> dict:
+        try:
+            return self.loader.batch(self.first + index)
+        except RunFailed as error:  # raised in the loop: an exception from a worker would drag its traceback along
+            return {"failed": str(error)}
+
+
+@dataclass
+class Loader:
+    """Batches of one rank.
+
+    Attributes:
+        batch_size: over all ranks; divided evenly.
+        epochs are endless: step s is batch s mod steps_per_epoch of epoch s div steps_per_epoch.
+    """
+
+    source: Source
+    views: Views
+    batch_size: int
+    seed: int
+    num_workers: int = 0
+    rank: int = 0
+    world_size: int = 1
+    _order: tuple[int, np.ndarray] = field(default=(-1, np.empty(0)), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world_size:
+            below = self.batch_size // self.world_size * self.world_size
+            raise UserError(
+                f"loader.batch_size={self.batch_size} does not divide over {self.world_size} ranks; "
+                f"the nearest sizes are {below or self.world_size} and {below + self.world_size}"
+            )
+        if len(self.source) < self.batch_size:
+            raise UserError(
+                f"loader.batch_size={self.batch_size} is larger than the data ({len(self.source)} samples); "
+                f"set loader.batch_size to {len(self.source)} or less"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in the data; an epoch drops its last partial batch."""
+        return len(self.source) // self.batch_size
+
+    def batches(self, first: int, last: int) -> Iterator[dict]:
+        """Batches of steps first .. last - 1, made ahead by workers; starts at `first` at once."""
+        workers = min(self.num_workers, max(last - first, 0))
+        return iter(
+            DataLoader(
+                _Batches(self, first, last),
+                batch_size=None,
+                num_workers=workers,
+                prefetch_factor=2 if workers else None,
+                pin_memory=torch.cuda.is_available(),
+                worker_init_fn=_start_worker if workers else None,
+            )
+        )
+
+    def batch(self, step: int) -> dict:
+        """The sample stage of this rank's part of the batch of a step: tensors (B, ...), and `broken` with causes."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = (epoch, epoch_order(len(self.source), self.seed, epoch))
+        size = self.batch_size // self.world_size
+        start = index * self.batch_size + self.rank * size
+        broken: list[tuple[str, str]] = []
+        made = [self._sample(epoch, position, broken) for position in range(start, start + size)]
+        batch: dict = {key: torch.stack([sample[key] for sample in made]) for key in made[0]}
+        batch["broken"] = broken
+        return batch
+
+    def _sample(self, epoch: int, position: int, broken: list[tuple[str, str]]) -> dict[str, Tensor]:
+        """The sample at a position of the epoch's order, or the first usable substitute for it."""
+        index = int(self._order[1][position])
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt:
+                seed = [SUBSTITUTE, self.seed, epoch, position, attempt]
+                index = int(np.random.default_rng(seed).integers(len(self.source)))
+            name = f"sample {index}"
+            try:
+                sample: Sample = self.source[index]
+                name = sample.name or name
+                if not any(c.strip() for c in sample.captions):
+                    raise OSError("no caption")
+                image = decode(sample.image)
+            except OSError as error:
+                broken.append((cause_of(error), f"{printable(name)}: {printable(str(error))}"))
+                continue
+            made = self.views.sample(image, sample.captions, sample.tags, [self.seed, epoch, position, sample.id])
+            return {"id": torch.tensor(sample.id), "group": torch.tensor(sample.group), **made}
+        raise RunFailed(
+            f"{MAX_ATTEMPTS} samples drawn one after another were all unusable; the last was {broken[-1][1]}"
+        )
+
+
+def cause_of(error: OSError) -> str:
+    """A short name for the kind of fault, so that counts stay few."""
+    if isinstance(error, FileNotFoundError):
+        return "missing file"
+    if isinstance(error, PermissionError):
+        return "permission denied"
+    message = str(error)
+    for sign, cause in (
+        ("empty image", "empty image"),
+        ("path is empty", "no image path"),
+        ("no caption", "no caption"),
+        ("truncated", "truncated image"),
+        ("over the limit", "too many pixels"),
+        ("cannot identify", "not an image"),
+    ):
+        if sign in message:
+            return cause
+    return "unreadable image"
+
+
+def _start_worker(worker: int) -> None:
+    torch.set_num_threads(1)  # workers work beside the training threads
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the loop answers it

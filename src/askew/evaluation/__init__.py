@@ -1,0 +1,1 @@
+"""Evaluation sees two encoders and a data set, and yields named numbers."""

@@ -1,0 +1,57 @@
+"""CLIP (Radford et al., ICML 2021) as SLIP's code trains it: the yardstick."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor
+
+from askew.methods.base import Batch, Method, MethodConfig, Terms, same_group
+from askew.nn.similarity import Temperature
+from askew.nn.towers import TwoTower
+from askew.objectives.contrastive import info_nce
+
+
+class CLIP(Method):
+    """Symmetric InfoNCE between images and texts."""
+
+    class Config(MethodConfig):
+        """Every field with unit and origin."""
+
+        name: Literal["clip"] = "clip"
+        temperature: float = Field(default=0.07, gt=0)  # tau at the start; SLIP: logit scale log(1 / 0.07)
+
+        def build(self, towers: TwoTower) -> "CLIP":
+            """CLIP on these towers."""
+            return CLIP(self, towers)
+
+    def __init__(self, config: Config, towers: TwoTower):
+        super().__init__()
+        self.config = config
+        self.views = ("image", "text")
+        self.towers = towers
+        self.temperature = Temperature(config.temperature)
+
+    def embed(self, batch: Batch) -> dict[str, Tensor]:
+        """image (B, D), text (B, D), unit length."""
+        return {
+            "image": self.towers.image(batch["image"]).embed.float(),
+            "text": self.towers.text(batch["text"]).embed.float(),
+        }
+
+    def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
+        """Eq. (3): the mean of Eq. (2) over both directions."""
+        match = same_group(mine, everyone)
+        text_to_image = info_nce(self.temperature(mine["text"], everyone["image"]), match)
+        image_to_text = info_nce(self.temperature(mine["image"], everyone["text"]), match)
+        loss = (text_to_image + image_to_text) / 2  # Eq. (3)
+        return loss, {"contrast": loss}
+
+    def chance(self, num_samples: int) -> dict[str, float]:
+        """One right answer among N."""
+        return {"contrast": math.log(num_samples)}
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """(1,): log(1 / tau)."""
+        return self.temperature.image_text_scale

@@ -1,0 +1,1 @@
+"""Small modules that own parameters or state: towers, temperatures, the momentum teacher, heads."""

@@ -1,0 +1,50 @@
+"""The momentum teacher: a frozen deep copy that follows the student, Eq. (12)."""
+
+import copy
+import math
+
+import torch
+from torch import nn
+
+
+def momentum_at(progress: float, start: float) -> float:
+    """Momentum m of Eq. (12) at progress k / T: from `start` at 0 on a cosine to 1 at 1.
+
+    m = 1 - (1 - start) (1 + cos(pi progress)) / 2. For example, start 0.9 gives 0.9, 0.95, 1 at progress 0, 0.5, 1.
+    """
+    return 1.0 - (1.0 - start) * (1.0 + math.cos(math.pi * progress)) / 2.0
+
+
+def alpha_at(progress: float) -> float:
+    """The weight alpha of Eq. (13) at progress k / T: (1 - cos(pi progress)) / 2, from 0 to 1."""
+    return (1.0 - math.cos(math.pi * progress)) / 2.0
+
+
+class Momentum(nn.Module):
+    """The teacher: teacher <- m teacher + (1 - m) student after every optimiser step, Eq. (12).
+
+    Frozen (no gradient), always in eval mode, made by a deep copy before anything is wrapped or compiled. Buffers are
+    copied, not averaged.
+    """
+
+    def __init__(self, student: nn.Module):
+        super().__init__()
+        self.module = copy.deepcopy(student).requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> "Momentum":
+        """Stays in eval mode whatever is asked: a teacher has no dropout."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, *args, **kwargs):
+        """The teacher's output, never with gradient."""
+        return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def update(self, student: nn.Module, momentum: float) -> None:
+        """Eq. (12) in place, over all parameters at once; `momentum` is m in [0, 1]."""
+        mine, theirs = list(self.module.parameters()), [p.detach() for p in student.parameters()]
+        assert len(mine) == len(theirs), "teacher and student must have the same parameters"
+        torch._foreach_lerp_(mine, theirs, 1.0 - momentum)
+        for own, other in zip(self.module.buffers(), student.buffers(), strict=True):
+            own.copy_(other)

@@ -1,0 +1,75 @@
+"""From embeddings to logits: a learned temperature, or one temperature and offset per pair of domains.
+
+Learned scalars have shape (1,) or (3,), never (): `fully_shard` refuses 0-D parameters.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+IMAGE, TEXT = 0, 1  # domains; the domain of a pair is the sum of its members': 0 image-image, 1 image-text, 2 text-text
+MAX_LOG_SCALE = math.log(100.0)  # SLIP clamps the logit scale to [0, 4.6052] after every step
+
+
+class Temperature(nn.Module):
+    """Eq. (1) and the learnable temperature of Eq. (2): cosine similarities times exp(log_scale).
+
+    Args:
+        temperature: start value of tau, > 0; the logit scale is 1 / tau (SLIP: 0.07).
+    """
+
+    def __init__(self, temperature: float = 0.07):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor([-math.log(temperature)]))
+
+    def forward(self, rows: Float[Tensor, "A D"], columns: Float[Tensor, "C D"]) -> Float[Tensor, "A C"]:
+        """Logits of unit-length rows and columns, float32."""
+        return self.log_scale.exp() * (rows.float() @ columns.float().T)
+
+    @property
+    def image_text_scale(self) -> Float[Tensor, "1"]:
+        """The logarithm of the scale that a released model carries as `logit_scale`."""
+        return self.log_scale
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Keep the scale in [1, 100] (SLIP); called after every optimiser step."""
+        self.log_scale.clamp_(0.0, MAX_LOG_SCALE)
+
+
+class DomainSimilarity(nn.Module):
+    """UniCLIP's domain-dependent similarity: (cosine - offset_d) / tau_d with d the domain pair (method.md 3.2).
+
+    Image-image similarities are far higher than image-text ones; one shared temperature mixes their scales.
+
+    Args:
+        temperatures: start values of tau for image-image, image-text and text-text pairs, each > 0.
+    """
+
+    def __init__(self, temperatures: tuple[float, float, float] = (0.1, 0.07, 0.07)):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor([-math.log(t) for t in temperatures]))
+        self.offset = nn.Parameter(torch.zeros(3))
+
+    def forward(
+        self,
+        rows: Float[Tensor, "A D"],
+        columns: Float[Tensor, "C D"],
+        row_domain: Int[Tensor, "A"],
+        column_domain: Int[Tensor, "C"],
+    ) -> Float[Tensor, "A C"]:
+        """Logits of unit-length rows and columns, float32; domains are IMAGE or TEXT."""
+        pair = row_domain[:, None] + column_domain[None, :]  # (A, C)
+        return self.log_scale.exp()[pair] * (rows.float() @ columns.float().T - self.offset[pair])
+
+    @property
+    def image_text_scale(self) -> Float[Tensor, "1"]:
+        """The logarithm of the image-text scale: what a released model carries as `logit_scale`."""
+        return self.log_scale[IMAGE + TEXT : IMAGE + TEXT + 1]
+
+    @torch.no_grad()
+    def clamp_(self) -> None:
+        """Keep every scale in [1, 100]; called after every optimiser step."""
+        self.log_scale.clamp_(0.0, MAX_LOG_SCALE)

@@ -1,0 +1,222 @@
+"""open_clip's towers with their projections in our hands.
+
+A tower is an open_clip trunk and the linear projection taken off it, so that pooled features (for probes and heads) and
+the joint embedding come out of one forward. Native ViT and timm image towers and the native text tower are supported;
+others are refused by name.
+"""
+
+import copy
+from typing import Any, NamedTuple
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from open_clip.model import CustomTextCLIP
+from open_clip.timm_model import TimmModel
+from open_clip.transformer import TextTransformer, VisionTransformer
+from torch import Tensor, nn
+
+END_TOKEN = 49407  # open_clip's tokenizer always ends a text with it; towers pool there
+VOCABULARY = 49408  # ids of open_clip's tokenizer
+MASK_TOKEN = 49408  # appended after the tokenizer's own ids (method.md section 8); dropped from a saved model
+
+
+class Encoded(NamedTuple):
+    """What a tower makes of a batch. `embed` has unit length; `tokens` only for texts."""
+
+    pooled: Float[Tensor, "B F"]
+    embed: Float[Tensor, "B D"]
+    tokens: Float[Tensor, "B L F"] | None
+
+
+class Projection(nn.Module):
+    """features @ weight, the bias-free map to the joint space, exactly as open_clip's native towers apply it."""
+
+    def __init__(self, weight: nn.Parameter):
+        super().__init__()
+        self.weight = weight  # (F, D)
+
+    def forward(self, pooled: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
+        """The embedding before normalisation."""
+        return pooled @ self.weight
+
+
+class ImageTower(nn.Module):
+    """An open_clip image trunk (native ViT or timm) and its projection; forward: (B, 3, H, W) -> Encoded."""
+
+    def __init__(self, visual: nn.Module):
+        super().__init__()
+        if isinstance(visual, VisionTransformer):
+            if visual.proj is None:
+                raise ValueError("the image tower has no projection; askew needs one to the joint space")
+            self.projection: nn.Module = Projection(visual.proj)
+            visual.proj = None
+        elif isinstance(visual, TimmModel):
+            self.projection, visual.head = visual.head, nn.Sequential()
+            norms = sorted(
+                {type(m).__name__ for m in visual.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
+            )
+            if norms:
+                raise ValueError(
+                    f"this timm image tower uses {', '.join(norms)}: a sample's embedding would depend on its "
+                    "batch and rank; take a tower with LayerNorm or GroupNorm (ViT, ConvNeXt, ResNetV2-GN)"
+                )
+        else:
+            raise ValueError(
+                f"image tower {type(visual).__name__} is not supported: use a native ViT or a timm tower of open_clip"
+            )
+        self.trunk = visual
+
+    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
+        """Pooled features (B, F) and unit-length float32 embeddings (B, D) of normalised images."""
+        pooled = self.trunk(image)
+        return Encoded(pooled, F.normalize(self.projection(pooled), dim=-1), None)
+
+
+class TextTower(nn.Module):
+    """open_clip's text transformer and its projection; forward: token ids (B, L) -> Encoded.
+
+    Pools at the first end token (`pool_type="eos"`): open_clip's default, the highest id, would be hijacked by an
+    appended mask token. A causal tower in training is run at the batch's longest caption only (pads after the end
+    cannot be seen); a bidirectional one, and any tower in eval mode, at the full context.
+    """
+
+    def __init__(self, text: nn.Module):
+        super().__init__()
+        if not isinstance(text, TextTransformer):
+            raise ValueError(f"text tower {type(text).__name__} is not supported: use open_clip's native text tower")
+        if text.cls_emb is not None or text.pool_type not in ("argmax", "eos"):
+            raise ValueError(
+                f"a text tower with pool_type={text.pool_type!r}, embed_cls={text.cls_emb is not None} is not "
+                "supported: askew pools at the end token (pool_type argmax or eos)"
+            )
+        if not isinstance(text.text_projection, nn.Parameter):
+            raise ValueError("a text tower with a biased or missing projection is not supported: use proj_bias=false")
+        self.projection = Projection(text.text_projection)
+        text.text_projection = None
+        text.output_tokens, text.pool_type, text.eos_id = True, "eos", END_TOKEN
+        self.trunk = text
+
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees only the tokens before it."""
+        return self.trunk.attn_mask is not None
+
+    @property
+    def width(self) -> int:
+        """F, the width of token features."""
+        return self.trunk.width
+
+    @property
+    def vocab_size(self) -> int:
+        """V, the mask token included where there is one."""
+        return self.trunk.token_embedding.num_embeddings
+
+    def forward(self, text: Int[Tensor, "B L"]) -> Encoded:
+        """Pooled features (B, F), unit-length embeddings (B, D) and token features (B, L', F), L' <= L if trimmed."""
+        if self.training and self.causal:
+            longest = int(((text == END_TOKEN).int().argmax(dim=1)).max()) + 1
+            text = text[:, :longest]
+            mask = self.trunk.attn_mask[:longest, :longest]
+            pooled, tokens = torch.func.functional_call(self.trunk, {"attn_mask": mask}, (text,))
+        else:
+            pooled, tokens = self.trunk(text)
+        return Encoded(pooled, F.normalize(self.projection(pooled), dim=-1), tokens)
+
+    @torch.no_grad()
+    def append_mask_token(self) -> None:
+        """Give the embedding one more row, id MASK_TOKEN, set to the mean of the others plus the usual noise."""
+        old = self.trunk.token_embedding
+        if old.num_embeddings != VOCABULARY:
+            raise ValueError(
+                f"masked language modelling needs open_clip's {VOCABULARY}-token vocabulary, this text tower has "
+                f"{old.num_embeddings}; set method.mlm_weight=0"
+            )
+        new = nn.Embedding(old.num_embeddings + 1, old.embedding_dim)
+        new.weight[:-1] = old.weight
+        new.weight[-1] = old.weight.mean(dim=0) + 0.02 * torch.randn(old.embedding_dim)
+        self.trunk.token_embedding, self.trunk.vocab_size = new, new.num_embeddings
+
+
+class TwoTower(nn.Module):
+    """The pair of towers that is trained, evaluated and released.
+
+    Args:
+        config: an open_clip model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, `quick_gelu`), kept for saving.
+        model: open_clip's model built from it; its towers are taken over.
+    """
+
+    def __init__(self, config: dict[str, Any], model: CustomTextCLIP):
+        super().__init__()
+        self.config = copy.deepcopy(config)
+        self.image = ImageTower(model.visual)
+        self.text = TextTower(model.text)
+
+
+def build_model(config: dict[str, Any]) -> CustomTextCLIP:
+    """open_clip's model of a configuration, in the layout that has `.visual` and `.text`.
+
+    Raises:
+        ValueError: unknown or contradictory fields, with open_clip's own words.
+    """
+    fields = {k: v for k, v in copy.deepcopy(config).items() if k != "custom_text"}
+    if "hf_model_name" in fields.get("text_cfg", {}):
+        raise ValueError(
+            f"text tower {fields['text_cfg']['hf_model_name']!r} is not supported: use the native text tower"
+        )
+    if "multimodal_cfg" in fields:
+        raise ValueError("CoCa models are not supported: use a two-tower configuration")
+    try:
+        return CustomTextCLIP(**fields)
+    except (TypeError, AssertionError, RuntimeError) as error:
+        raise ValueError(f"open_clip cannot build these towers: {error}") from error
+
+
+def plain_state(towers: TwoTower, image: ImageTower, logit_scale: Tensor) -> dict[str, Tensor]:
+    """The state of open_clip's plain CLIP layout: keys renamed, the mask row dropped, float32, contiguous, on the CPU.
+
+    Args:
+        towers: where the text tower and the configuration come from.
+        image: the image tower to release (the student's, or the momentum teacher's).
+        logit_scale: (1,), the logarithm of the image-text scale.
+    """
+    state = {f"visual.{k}": v for k, v in image.trunk.state_dict().items()}
+    if isinstance(image.projection, Projection):
+        state["visual.proj"] = image.projection.weight
+    else:
+        state |= {f"visual.head.{k}": v for k, v in image.projection.state_dict().items()}
+    state |= dict(towers.text.trunk.state_dict())
+    state["token_embedding.weight"] = state["token_embedding.weight"][:VOCABULARY]
+    state["text_projection"] = towers.text.projection.weight
+    state["logit_scale"] = logit_scale.reshape(())
+    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
+
+
+def plain_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The open_clip configuration of a released model: pools by argmax, which is the end token without the mask."""
+    config = copy.deepcopy(config)
+    config.pop("custom_text", None)
+    config["text_cfg"] |= {"pool_type": "argmax"}
+    config["text_cfg"].pop("eos_id", None)
+    config["vision_cfg"].pop("timm_model_pretrained", None)
+    if "timm_model_name" in config["vision_cfg"]:
+        config["vision_cfg"]["timm_model_pretrained"] = False
+    return config
+
+
+def model_config(name: str) -> dict[str, Any]:
+    """A configuration by open_clip's name (`ViT-B-32`, ...).
+
+    Raises:
+        ValueError: an unknown name, with the nearest known ones.
+    """
+    import difflib
+
+    config = open_clip.get_model_config(name)
+    if config is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), n=3)
+        raise ValueError(
+            f"towers.model: {name!r} is not known" + (f"; did you mean {', '.join(near)}?" if near else "")
+        )
+    return config

@@ -1,0 +1,42 @@
+"""Whole runs as functions that return a Recipe. `askew recipes` lists them."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from askew.config import Recipe, from_yaml
+from askew.errors import UserError, printable
+from askew.recipes.tiny import tiny, tiny_clip
+
+RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny-clip": tiny_clip}
+
+
+def find(text: str) -> Recipe:
+    """A recipe by name, YAML file, or `module:function`.
+
+    Raises:
+        UserError: none of these, with the names there are.
+    """
+    if text in RECIPES:
+        return RECIPES[text]()
+    if text.endswith((".yaml", ".yml")):
+        if not Path(text).is_file():
+            raise UserError(f"recipe {printable(text)}: no such file")
+        return from_yaml(Path(text))
+    module, colon, function = text.partition(":")
+    if colon:
+        try:
+            made = getattr(importlib.import_module(module), function)()
+        except (ImportError, AttributeError) as error:
+            raise UserError(f"recipe {printable(text)}: {error}") from error
+        if not isinstance(made, Recipe):
+            raise UserError(f"recipe {printable(text)}: returns {type(made).__name__}, not a Recipe")
+        return made
+    import difflib
+
+    near = difflib.get_close_matches(text, RECIPES, n=1)
+    raise UserError(
+        f"recipe {printable(text)!r} is not known"
+        + (f"; did you mean {near[0]!r}?" if near else "")
+        + f" (recipes: {', '.join(RECIPES)}; or a YAML file, or module:function)"
+    )

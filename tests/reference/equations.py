@@ -1,0 +1,205 @@
+"""The equations as plain loops in float64, written from the paper's reconstruction and not from our code.
+
+Slow and literal on purpose: this is what the vectorised objectives are compared with. `match[i, j]` says that text i
+and image j belong together. Where a group repeats: mean over a row's selected columns, then over all rows.
+"""
+
+import math
+
+import numpy as np
+
+Array = np.ndarray
+
+
+def normalise(vectors: Array) -> Array:
+    return np.stack([vector / math.sqrt(sum(x * x for x in vector)) for vector in vectors])
+
+
+def numeric_gradient(function, at: Array, step: float = 1e-5) -> Array:
+    """Central differences of a scalar function of one array, entry by entry."""
+    gradient = np.zeros_like(at, dtype=np.float64)
+    for index in np.ndindex(at.shape):
+        above, below = at.astype(np.float64), at.astype(np.float64)
+        above[index] += step
+        below[index] -= step
+        gradient[index] = (function(above) - function(below)) / (2 * step)
+    return gradient
+
+
+def mean_per_row(value, where: Array, rows=None) -> float:
+    """Mean of value(i, j) over the selected j of each i, then over all i; an i with none counts 0.
+
+    `rows` are the anchors that one rank holds; by default all.
+    """
+    rows = range(where.shape[0]) if rows is None else rows
+    total = 0.0
+    for i in rows:
+        selected = [value(i, j) for j in range(where.shape[1]) if where[i, j]]
+        total += sum(selected) / len(selected) if selected else 0.0
+    return total / len(rows)
+
+
+# Contrast
+
+
+def eq1_similarity(text: Array, image: Array) -> Array:
+    out = np.zeros((len(text), len(image)))
+    for i in range(len(text)):
+        for j in range(len(image)):
+            out[i, j] = sum(a * b for a, b in zip(text[i], image[j], strict=True))
+    return out
+
+
+def eq2_info_nce(similarity: Array, tau: float) -> float:
+    """As printed: row i belongs to column i. Eq. (4) is the same on the augmented images' matrix."""
+    num = len(similarity)
+    total = 0.0
+    for i in range(num):
+        denominator = sum(math.exp(similarity[i, j] / tau) for j in range(num))
+        total += math.log(math.exp(similarity[i, i] / tau) / denominator)
+    return -total / num
+
+
+def eq3_clip(similarity: Array, tau: float) -> float:
+    return 0.5 * (eq2_info_nce(similarity, tau) + eq2_info_nce(similarity.T, tau))
+
+
+def info_nce(logits: Array, match: Array) -> float:
+    """Section 3.3: several matches in a row, each alone against the non-matches."""
+    return mp_nce(logits, match, ~match, np.ones_like(logits))
+
+
+def mp_nce(logits: Array, positive: Array, negative: Array, weight: Array) -> float:
+    num_anchors, num_candidates = logits.shape
+    total = 0.0
+    for i in range(num_anchors):
+        positives = [p for p in range(num_candidates) if positive[i, p]]
+        negatives = [n for n in range(num_candidates) if negative[i, n]]
+        anchor = 0.0
+        for p in positives:
+            numerator = math.exp(logits[i, p])
+            denominator = numerator + sum(math.exp(logits[i, n]) for n in negatives)
+            anchor -= weight[i, p] * math.log(numerator / denominator)
+        total += anchor / len(positives) if positives else 0.0
+    return total / num_anchors
+
+
+def eq5_mp_nce(image: Array, text: Array, aug: Array, tau: float) -> tuple[float, float]:
+    """The 3N embeddings {image, text, aug}; the terms of the originals, and of all that touch an augmented view."""
+    members = [(i, "image", z) for i, z in enumerate(image)]
+    members += [(i, "text", z) for i, z in enumerate(text)]
+    members += [(i, "aug", z) for i, z in enumerate(aug)]
+    original, augmented = 0.0, 0.0
+    for sample, domain, z in members:
+        positives = [other for other in members if other[0] == sample]
+        negatives = [other for other in members if other[0] != sample]
+        denominator = sum(math.exp(float(z @ n[2]) / tau) for n in negatives)
+        for p in positives:
+            s = math.exp(float(z @ p[2]) / tau)
+            term = -math.log(s / (s + denominator)) / len(positives) / len(members)
+            if domain == "aug" or p[1] == "aug":
+                augmented += term
+            else:
+                original += term
+    return original, augmented
+
+
+# Log-ratio distillation
+
+
+def distance(a: Array, b: Array, floor: float = 1e-3) -> float:
+    return max(floor, math.sqrt(sum((x - y) ** 2 for x, y in zip(a, b, strict=True))))
+
+
+def eq6_log_ratio(student_ab: float, student_cd: float, teacher_ab: float, teacher_cd: float) -> float:
+    return (math.log(student_ab / student_cd) - math.log(teacher_ab / teacher_cd)) ** 2
+
+
+class Distances:
+    """d, d' of the student and of the teacher: [i, j] is text i to image j. The text is the student's on both sides."""
+
+    def __init__(self, text: Array, image: Array, aug: Array, teacher_image: Array, teacher_aug: Array):
+        def table(images: Array) -> Array:
+            return np.array([[distance(t, v) for v in images] for t in text])
+
+        self.d, self.d_aug = table(image), table(aug)
+        self.teacher_d, self.teacher_d_aug = table(teacher_image), table(teacher_aug)
+
+    def misaligned(self, i: int, j: int) -> float:
+        return eq6_log_ratio(self.d[i, j], self.d_aug[i, j], self.teacher_d[i, j], self.teacher_d_aug[i, j])
+
+    def pair_against_pair(self, a: tuple[int, int], b: tuple[int, int]) -> float:
+        return eq6_log_ratio(self.d[a], self.d[b], self.teacher_d[a], self.teacher_d[b])
+
+
+def eq7_positive(distances: Distances, match: Array, rows=None) -> float:
+    return mean_per_row(distances.misaligned, match, rows)
+
+
+def eq8_negative(distances: Distances, match: Array, rows=None) -> float:
+    return mean_per_row(distances.misaligned, ~match, rows)
+
+
+def eq9_own_against_other_printed(distances: Distances) -> float:
+    """As printed, all samples distinct: text i against the images j, then image i against the texts j."""
+    num = len(distances.d)
+    total = 0.0
+    for i in range(num):
+        for j in range(num):
+            if i != j:
+                total += distances.pair_against_pair((i, i), (i, j))
+                total += distances.pair_against_pair((i, i), (j, i))
+    return total / (2 * num * (num - 1))
+
+
+def eq9_own_against_other(distances: Distances, match: Array, rows=None) -> float:
+    """With repeated groups: the two ratios of the pair (i, j), against i's own pair and against j's own pair."""
+
+    def value(i: int, j: int) -> float:
+        text_anchor = distances.pair_against_pair((i, i), (i, j))
+        image_anchor = distances.pair_against_pair((j, j), (i, j))
+        return (text_anchor + image_anchor) / 2
+
+    return mean_per_row(value, ~match, rows)
+
+
+def eq9_own_against_own(distances: Distances, match: Array, rows=None) -> float:
+    return mean_per_row(lambda i, j: distances.pair_against_pair((i, i), (j, j)), ~match, rows)
+
+
+def eq10_distill(distances: Distances, match: Array, noisy=eq9_own_against_other) -> float:
+    return eq7_positive(distances, match) + eq8_negative(distances, match) + noisy(distances, match)
+
+
+# Masked language, momentum, total
+
+
+def eq11_masked_language(logits: Array, labels: Array) -> float:
+    """logits (B, L, V), labels (B, L) with -100 where nothing is masked; 0 where nothing is masked at all."""
+    total, num_masked = 0.0, 0
+    for b in range(labels.shape[0]):
+        for position in range(labels.shape[1]):
+            if labels[b, position] == -100:
+                continue
+            row = logits[b, position]
+            total -= math.log(math.exp(row[labels[b, position]]) / sum(math.exp(x) for x in row))
+            num_masked += 1
+    return total / num_masked if num_masked else 0.0
+
+
+def eq12_momentum(step: int, num_steps: int, start: float) -> float:
+    return 1 - (1 - start) * (1 + math.cos(math.pi * step / num_steps)) / 2
+
+
+def eq12_update(teacher: float, student: float, momentum: float) -> float:
+    return momentum * teacher + (1 - momentum) * student
+
+
+def eq13_alpha(step: int, num_steps: int) -> float:
+    return (1 - math.cos(math.pi * step / num_steps)) / 2
+
+
+def eq13_total(
+    contrast_original: float, contrast_aug: float, distill: float, mlm: float, alpha: float, beta: float
+) -> float:
+    return contrast_original + (1 - alpha) * contrast_aug + alpha * distill + beta * mlm
