@@ -12,7 +12,8 @@ from PIL import Image
 
 from askew.data.sources import EmbeddedSource, embedded_files, stable_id
 
-COLUMNS = [
+LABELS = ["source", "style", "concept", "group", "subgroup", "family", "concept_split", "cell"]
+COLUMNS = ["id", "image", "caption", "tags", *LABELS]
     "id",
     "image",
     "caption",
