@@ -14,19 +14,6 @@ from askew.data.sources import EmbeddedSource, embedded_files, stable_id
 
 LABELS = ["source", "style", "concept", "group", "subgroup", "family", "concept_split", "cell"]
 COLUMNS = ["id", "image", "caption", "tags", *LABELS]
-    "id",
-    "image",
-    "caption",
-    "tags",
-    "source",
-    "style",
-    "concept",
-    "group",
-    "subgroup",
-    "family",
-    "concept_split",
-    "cell",
-]
 STYLES = {"noto", "twemoji", "fluent-emoji-flat", "fluent-emoji"}
 
 
