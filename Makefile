@@ -4,12 +4,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-CI_SETS ?=
+# More options for `askew train`, e.g. SETS="--set train.max_steps=10"
+SETS   ?=
 
 .PHONY: train test check format clean
 
 train: $(STAMP)
-	$(BIN)/askew train tiny $(CI_SETS)
+	$(BIN)/askew train tiny $(SETS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
