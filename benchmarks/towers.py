@@ -1,4 +1,4 @@
-"""Image towers on this machine: samples/s of a training step's image part, so that a small recipe is chosen by measurement.
+"""Image towers on this machine: samples/s of the image part of a step, to choose a small recipe by measurement.
 
     python benchmarks/towers.py [--size 48] [--batch 128] [NAME ...]
 

@@ -39,7 +39,8 @@ def resolve(towers: config.Towers) -> config.Towers:
             tags = open_clip.list_pretrained_tags_by_model(towers.model)
             raise UserError(
                 f"towers.pretrained={printable(towers.pretrained)!r} is neither a file, nor a folder "
-                f"with open_clip_config.json, nor a tag of {towers.model or 'the model'} (it has {', '.join(tags) or 'none'})"
+                f"with open_clip_config.json, nor a tag of {towers.model or 'the model'}, "
+                f"which has {', '.join(tags) or 'none'}"
             )
         fields |= {k: tag[k] for k in ("mean", "std", "interpolation", "quick_gelu") if k in tag}
     if fields["model"]:

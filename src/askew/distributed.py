@@ -47,7 +47,7 @@ class _Gather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.contiguous()
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # not ours to change in place
         dist.all_reduce(gradient)
         return gradient[rank() * ctx.size : (rank() + 1) * ctx.size]
 

@@ -10,6 +10,7 @@ from askew import __version__, checkpoint, distributed
 from askew.build import resolve
 from askew.config import RESUMABLE, Recipe, from_yaml, leaves, to_yaml
 from askew.console import Console
+from askew.data.sources import EMBEDDED
 from askew.errors import UserError
 from askew.evaluation.model import load_encoders
 from askew.evaluation.tiny import data_protocol, tiny
@@ -78,7 +79,12 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
     trainer.run()
     if main:
         save_models(trainer.method, recipe.towers, folder)
-        if recipe.evaluation.suite != "none":
+        if recipe.evaluation.suite == "tiny" and recipe.data.source != EMBEDDED:
+            console.say(
+                "results  none: the suite `tiny` tests on askew's own drawings, which this model was not trained for; "
+                f"askew eval {folder} runs it all the same"
+            )
+        elif recipe.evaluation.suite != "none":
             evaluate(str(folder), recipe.evaluation.suite, "student", console, batch_size=recipe.evaluation.batch_size)
         console.run_ends(folder)
     distributed.barrier()

@@ -14,6 +14,7 @@ from askew.objectives.log_ratio import (
     negative_pairs,
     own_against_other,
     own_against_own,
+    paired_log_distance,
     positive_pairs,
     squared,
 )
@@ -89,6 +90,14 @@ def test_log_distance_by_hand():
     torch.testing.assert_close(log_distance(text, image), expected, atol=1e-5, rtol=0)
 
 
+def test_paired_log_distance_by_hand():
+    """Right angle: log 2 / 2 = 0.34657. Opposite: 0.69315. cos = 0.5: distance 1, 0. Equal: log 0.001."""
+    text = torch.tensor([[1.0, 0.0]]).repeat(4, 1)
+    image = torch.tensor([[0.0, 1.0], [-1.0, 0.0], [0.5, math.sqrt(0.75)], [1.0, 0.0]])
+    expected = torch.tensor([0.34657, 0.69315, 0.0, -6.90776])
+    torch.testing.assert_close(paired_log_distance(text, image), expected, atol=1e-5, rtol=0)
+
+
 def test_squared_by_hand():
     """(-3)^2 = 9, 0^2 = 0, 0.5^2 = 0.25."""
     assert squared(torch.tensor([-3.0, 0.0, 0.5])).tolist() == [9.0, 0.0, 0.25]
@@ -127,6 +136,13 @@ def test_log_distance_equals_reference(seed):
     text, image = (equations.normalise(vectors(seed)[name]) for name in ("text", "image"))
     expected = [[math.log(equations.distance(t, v)) for v in image] for t in text[:3]]
     np.testing.assert_allclose(log_distance(torch.tensor(text[:3]), torch.tensor(image)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_paired_log_distance_equals_reference(seed):
+    text, image = (equations.normalise(vectors(seed)[name]) for name in ("text", "image"))
+    expected = [math.log(equations.distance(t, v)) for t, v in zip(text, image, strict=True)]
+    np.testing.assert_allclose(paired_log_distance(torch.tensor(text), torch.tensor(image)), expected, atol=1e-5)
 
 
 def test_a_log_ratio_is_a_difference_of_log_distances():
@@ -190,6 +206,23 @@ def test_gradient_equals_differences_of_reference(term, moved):
 
 
 # Invariances
+
+
+@pytest.mark.parametrize("floor", [1e-3, 1.2])
+def test_paired_log_distance_is_the_diagonal(floor):
+    """Value and gradient, where the floor is far away and where it cuts."""
+    raw = vectors()
+    whole, paired = ([torch.tensor(raw[name], requires_grad=True) for name in ("text", "image")] for _ in range(2))
+    diagonal = log_distance(*(normalize(leaf.float(), dim=1) for leaf in whole), floor).diagonal()
+    found = paired_log_distance(*(normalize(leaf.float(), dim=1) for leaf in paired), floor)
+    torch.testing.assert_close(found, diagonal)
+    assert (found.min().item() == pytest.approx(math.log(floor))) == (floor > 1)
+    weight = torch.arange(1.0, 7.0)
+    (diagonal * weight).sum().backward()
+    (found * weight).sum().backward()
+    for one, other in zip(whole, paired, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-5)
+        assert other.grad.abs().max() > 0.1
 
 
 @pytest.mark.parametrize("term", TERMS)
@@ -278,6 +311,26 @@ def test_log_distance_of_equal_vectors_is_its_floor_with_zero_gradient():
     torch.testing.assert_close(log_distance(text, image, floor=0.1), torch.full((3, 6), math.log(0.1)))
 
 
+def test_paired_log_distance_of_equal_vectors_is_its_floor_with_zero_gradient():
+    text, image = (normalize(torch.ones(3, 4), dim=1).requires_grad_() for _ in range(2))
+    logs = paired_log_distance(text, image)
+    logs.sum().backward()
+    torch.testing.assert_close(logs, torch.full((3,), math.log(1e-3)))
+    assert torch.equal(text.grad, torch.zeros_like(text))
+    assert torch.equal(image.grad, torch.zeros_like(image))
+    torch.testing.assert_close(paired_log_distance(text, image, floor=0.1), torch.full((3,), math.log(0.1)))
+
+
+def test_paired_log_distance_of_opposite_and_nearly_equal_vectors_has_a_finite_gradient():
+    angle = torch.tensor([1.5e-3, 2e-3, math.pi], requires_grad=True)
+    text = torch.stack([angle.cos(), angle.sin()], dim=1)
+    logs = paired_log_distance(text, torch.tensor([[1.0, 0.0]]).repeat(3, 1))
+    logs.sum().backward()
+    assert (logs > math.log(1e-3)).all()
+    assert logs[2].item() == pytest.approx(math.log(2))
+    assert angle.grad.isfinite().all()
+
+
 def test_log_distance_just_above_the_floor_has_a_finite_gradient():
     angle = torch.tensor([1.5e-3, 2e-3, 5e-3], requires_grad=True)
     text = torch.stack([angle.cos(), angle.sin()], dim=1)
@@ -288,8 +341,14 @@ def test_log_distance_just_above_the_floor_has_a_finite_gradient():
 
 
 def test_log_distance_refuses_a_floor_of_zero():
-    with pytest.raises(AssertionError, match="floor"):
-        log_distance(torch.ones(1, 1), torch.ones(1, 1), floor=0.0)
+    for function in (log_distance, paired_log_distance):
+        with pytest.raises(AssertionError, match="floor"):
+            function(torch.ones(1, 1), torch.ones(1, 1), floor=0.0)
+
+
+def test_paired_log_distance_refuses_shapes_that_would_broadcast():
+    with pytest.raises(TypeCheckError):
+        paired_log_distance(torch.ones(1, 4), torch.ones(3, 4))
 
 
 @pytest.mark.parametrize("collapsed", NAMES)
@@ -335,9 +394,10 @@ def test_huge_deltas_have_finite_value_and_gradient(term):
 
 def test_autocast_does_not_reach_the_distances():
     text, image = (normalize(torch.tensor(vectors()[name]).float(), dim=1) for name in ("text", "image"))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = log_distance(text, image)
-    assert torch.equal(inside, log_distance(text, image))
+    for function in (log_distance, paired_log_distance):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = function(text, image)
+        assert torch.equal(inside, function(text, image))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])

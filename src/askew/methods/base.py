@@ -82,5 +82,5 @@ def same_group(mine: dict[str, Tensor], everyone: dict[str, Tensor]) -> Tensor:
 
 def both_views(towers: ImageTower, image: Tensor, aug: Tensor) -> tuple[Tensor, Tensor]:
     """Unit-length embeddings (B, D) of two views in one forward: fewer, larger matrix products."""
-    embed = towers(torch.cat([image, aug])).embed.float()
+    embed = towers(torch.cat([image, aug])).embed
     return embed[: len(image)], embed[len(image) :]

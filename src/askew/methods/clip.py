@@ -35,8 +35,8 @@ class CLIP(Method):
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """image (B, D), text (B, D), unit length."""
         return {
-            "image": self.towers.image(batch["image"]).embed.float(),
-            "text": self.towers.text(batch["text"]).embed.float(),
+            "image": self.towers.image(batch["image"]).embed,
+            "text": self.towers.text(batch["text"]).embed,
         }
 
     def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:

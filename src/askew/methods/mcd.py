@@ -65,7 +65,7 @@ class MCD(Method):
         """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,)."""
         # Misalign: the same image with and without an augmentation that its text knows nothing of
         image, aug = both_views(self.towers.image, batch["image"], batch["aug"])
-        embedded = {"image": image, "aug": aug, "text": self.towers.text(batch["text"]).embed.float()}
+        embedded = {"image": image, "aug": aug, "text": self.towers.text(batch["text"]).embed}
         if self.config.mlm_weight > 0:
             tokens = self.towers.text(batch["masked_text"]).tokens  # (B, L', F), L' the longest text of the batch
             labels = batch["mlm_labels"][:, : tokens.shape[1]]
@@ -77,16 +77,16 @@ class MCD(Method):
         return embedded
 
     def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
-        """Eq. (13): contrast, augmented terms faded by 1 - alpha, + alpha distillation + beta masked language."""
+        """Eq. (13): contrast, its augmented terms faded, + alpha distillation, Eq. (10), + beta masked language."""
         alpha = alpha_at(progress)
         match = same_group(mine, everyone)
 
         # Contrast, Eq. (5), in one space of 3N embeddings; pairs with an augmented member fade
-        positive = match.tile(3, 3)  # (3B, 3N), an anchor is its own positive
-        faded = self._augmented(mine)[:, None] | self._augmented(everyone)[None, :]
-        logits = self.similarity(
-            self._unified(mine), self._unified(everyone), self._domains(mine), self._domains(everyone)
-        )
+        anchors, anchor_domain, anchor_is_aug = self._unified(mine)
+        members, member_domain, member_is_aug = self._unified(everyone)
+        logits = self.similarity(anchors, members, anchor_domain, member_domain)  # (3B, 3N)
+        positive = match.tile(3, 3)  # an anchor is its own positive
+        faded = anchor_is_aug[:, None] | member_is_aug[None, :]
         contrast = mp_nce(logits, positive, ~positive, torch.where(faded, 1.0 - alpha, 1.0))
 
         # Distill, Eqs. (6)-(10): the student's ratios of distances follow the teacher's
@@ -108,8 +108,8 @@ class MCD(Method):
             "positive": positive_term,
             "negative": negative_term,
             "noisy": noisy_term,
-            "alpha": torch.tensor(alpha),
-            "momentum": torch.tensor(momentum_at(progress, self.config.momentum)),
+            "alpha": loss.new_tensor(alpha),
+            "momentum": loss.new_tensor(momentum_at(progress, self.config.momentum)),
         }
         if self.config.mlm_weight > 0:
             terms["mlm"] = masked_language(everyone["mlm_sum"], everyone["mlm_count"])  # Eq. (11)
@@ -136,18 +136,11 @@ class MCD(Method):
         return {"model": self.towers.image, "teacher": self.teacher.module}
 
     @staticmethod
-    def _unified(embedded: dict[str, Tensor]) -> Tensor:
-        return torch.cat([embedded["image"], embedded["text"], embedded["aug"]])  # (3N, D)
-
-    @staticmethod
-    def _domains(embedded: dict[str, Tensor]) -> Tensor:
-        ones = torch.ones_like(embedded["group"])
-        return torch.cat([IMAGE * ones, TEXT * ones, IMAGE * ones])
-
-    @staticmethod
-    def _augmented(embedded: dict[str, Tensor]) -> Tensor:
-        no = torch.zeros_like(embedded["group"], dtype=torch.bool)
-        return torch.cat([no, no, ~no])
+    def _unified(embedded: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """All 3N embeddings (3N, D), the domain of each (3N,), and whether it is of an augmented image (3N,)."""
+        one = torch.ones_like(embedded["group"])
+        domain, is_aug = torch.cat([IMAGE * one, TEXT * one, IMAGE * one]), torch.cat([0 * one, 0 * one, one]).bool()
+        return torch.cat([embedded["image"], embedded["text"], embedded["aug"]]), domain, is_aug
 
     @staticmethod
     def _own(embedded: dict[str, Tensor]) -> Tensor:

@@ -29,7 +29,8 @@ class Momentum(nn.Module):
 
     def __init__(self, student: nn.Module):
         super().__init__()
-        self.module = copy.deepcopy(student).requires_grad_(False).eval()
+        self.module = copy.deepcopy(student).requires_grad_(False)
+        self.eval()
 
     def train(self, mode: bool = True) -> "Momentum":
         """Stays in eval mode whatever is asked: a teacher has no dropout."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import open_clip
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 from open_clip.model import CustomTextCLIP
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import TextTransformer, VisionTransformer
@@ -28,6 +28,11 @@ class Encoded(NamedTuple):
     pooled: Float[Tensor, "B F"]
     embed: Float[Tensor, "B D"]
     tokens: Float[Tensor, "B L F"] | None
+
+
+def unit(vectors: Float[Tensor, "B D"]) -> Float32[Tensor, "B D"]:
+    """Rows at unit length, in float32 also under autocast: in bfloat16 a length of 1 is off by up to 0.4 %."""
+    return F.normalize(vectors.float(), dim=-1)
 
 
 class Projection(nn.Module):
@@ -50,9 +55,21 @@ class ImageTower(nn.Module):
         if isinstance(visual, VisionTransformer):
             if visual.proj is None:
                 raise ValueError("the image tower has no projection; askew needs one to the joint space")
+            if visual.pool_type == "none" or visual.output_tokens:
+                raise ValueError(
+                    f"an image tower with pool_type={visual.pool_type!r}, output_tokens={visual.output_tokens} is not "
+                    "supported: askew needs one vector an image (pool_type tok or avg, output_tokens=false)"
+                )
             self.projection: nn.Module = Projection(visual.proj)
             visual.proj = None
         elif isinstance(visual, TimmModel):
+            if hasattr(visual.head, "pool"):
+                raise ValueError(
+                    f"a timm image tower pooled by {type(visual.head.pool).__name__} is not supported: "
+                    "it pools and projects in one; use timm_pool=avg and timm_proj=linear"
+                )
+            if not len(visual.head) and visual.trunk.num_classes == 0:
+                raise ValueError("the timm image tower has no projection to the joint space: use timm_proj=linear")
             self.projection, visual.head = visual.head, nn.Sequential()
             norms = sorted(
                 {type(m).__name__ for m in visual.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
@@ -71,7 +88,7 @@ class ImageTower(nn.Module):
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
         """Pooled features (B, F) and unit-length float32 embeddings (B, D) of normalised images."""
         pooled = self.trunk(image)
-        return Encoded(pooled, F.normalize(self.projection(pooled), dim=-1), None)
+        return Encoded(pooled, unit(self.projection(pooled)), None)
 
 
 class TextTower(nn.Module):
@@ -114,7 +131,7 @@ class TextTower(nn.Module):
         return self.trunk.token_embedding.num_embeddings
 
     def forward(self, text: Int[Tensor, "B L"]) -> Encoded:
-        """Pooled features (B, F), unit-length embeddings (B, D) and token features (B, L', F), L' <= L if trimmed."""
+        """Pooled (B, F), unit-length float32 embeddings (B, D), token features (B, L', F) with L' <= L if trimmed."""
         if self.training and self.causal:
             longest = int(((text == END_TOKEN).int().argmax(dim=1)).max()) + 1
             text = text[:, :longest]
@@ -122,7 +139,7 @@ class TextTower(nn.Module):
             pooled, tokens = torch.func.functional_call(self.trunk, {"attn_mask": mask}, (text,))
         else:
             pooled, tokens = self.trunk(text)
-        return Encoded(pooled, F.normalize(self.projection(pooled), dim=-1), tokens)
+        return Encoded(pooled, unit(self.projection(pooled)), tokens)
 
     @torch.no_grad()
     def append_mask_token(self) -> None:

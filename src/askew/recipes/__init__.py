@@ -1,5 +1,6 @@
 """Whole runs as functions that return a Recipe. `askew recipes` lists them."""
 
+import difflib
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -32,9 +33,7 @@ def find(text: str) -> Recipe:
         if not isinstance(made, Recipe):
             raise UserError(f"recipe {printable(text)}: returns {type(made).__name__}, not a Recipe")
         return made
-    import difflib
-
-    near = difflib.get_close_matches(text, RECIPES, n=1)
+    near = difflib.get_close_matches(text, RECIPES, n=1, cutoff=0.5)
     raise UserError(
         f"recipe {printable(text)!r} is not known"
         + (f"; did you mean {near[0]!r}?" if near else "")

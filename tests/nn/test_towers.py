@@ -1,0 +1,304 @@
+"""Our towers against open_clip's own models with the same weights; nothing is ever trained here."""
+
+import copy
+
+import pytest
+import torch
+from open_clip.model import CLIP
+
+from askew.build import open_clip_config
+from askew.nn.momentum import Momentum
+from askew.nn.towers import (
+    END_TOKEN,
+    MASK_TOKEN,
+    VOCABULARY,
+    TwoTower,
+    build_model,
+    model_config,
+    plain_config,
+    plain_state,
+)
+from helpers import micro_batch, micro_towers
+
+NATIVE = open_clip_config(micro_towers())
+TIMM = {"image_size": 32, "timm_model_name": "test_convnext2", "timm_pool": "avg", "timm_model_pretrained": False}
+
+
+def changed(vision=None, text=None, **fields):
+    """The micro configuration with changes."""
+    config = copy.deepcopy(NATIVE) | fields
+    config["vision_cfg"] |= vision or {}
+    config["text_cfg"] |= text or {}
+    return config
+
+
+KINDS = {
+    "native": NATIVE,
+    "native-average": changed({"pool_type": "avg", "final_ln_after_pool": True}, quick_gelu=True),
+    "bidirectional": changed(text={"no_causal_mask": True}),
+    "pooled-by-eos": changed(text={"pool_type": "eos", "eos_id": END_TOKEN}),
+    "timm-linear": changed(TIMM),
+    "timm-mlp": changed(TIMM | {"timm_proj": "mlp", "timm_proj_bias": True}),
+    "timm-own-head": changed(TIMM | {"timm_proj": ""}),
+}
+every_kind = pytest.mark.parametrize("config", KINDS.values(), ids=KINDS)
+
+
+def pair(config, mask_token=False, seed=0):
+    """Our towers, and open_clip's own model with the same weights, both in eval mode."""
+    torch.manual_seed(seed)
+    model = build_model(config)
+    reference = build_model(config)
+    reference.load_state_dict(copy.deepcopy(model.state_dict()))
+    towers = TwoTower(config, model)
+    if mask_token:
+        towers.text.append_mask_token()
+    return towers.eval(), reference.eval()
+
+
+@pytest.fixture
+def batch():
+    return micro_batch([0, 1, 2, 3, 4])
+
+
+# open_clip's own models
+
+
+@pytest.mark.parametrize("gradient", [True, False], ids=["gradient", "no-gradient"])
+@every_kind
+def test_embeddings_are_open_clips_bit_for_bit(config, gradient, batch):
+    """PyTorch takes another path through attention where no gradient is asked for."""
+    towers, reference = pair(config)
+    with torch.set_grad_enabled(gradient):
+        assert torch.equal(towers.image(batch["image"]).embed, reference.encode_image(batch["image"], normalize=True))
+        assert torch.equal(towers.text(batch["text"]).embed, reference.encode_text(batch["text"], normalize=True))
+
+
+@every_kind
+def test_embeddings_have_unit_length_also_under_autocast(config, batch):
+    towers, _ = pair(config)
+    for autocast in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            embeds = towers.image(batch["image"]).embed, towers.text(batch["text"]).embed
+        for embed in embeds:
+            assert embed.dtype == torch.float32
+            torch.testing.assert_close(embed.norm(dim=1), torch.ones(5), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("config", [NATIVE, KINDS["timm-linear"]], ids=["native", "timm"])
+def test_pooled_features_are_what_the_projection_takes(config, batch):
+    """The projection alone stands between the pooled features and open_clip's embedding."""
+    towers, reference = pair(config)
+    image, text = towers.image(batch["image"]), towers.text(batch["text"])
+    weight = reference.visual.proj if config is NATIVE else reference.visual.head.proj.weight.T
+    torch.testing.assert_close(image.pooled @ weight, reference.encode_image(batch["image"]))
+    torch.testing.assert_close(text.pooled @ reference.text.text_projection, reference.encode_text(batch["text"]))
+    assert image.pooled.shape == (5, len(weight))
+    assert text.pooled.shape == (5, towers.text.width)
+    assert image.tokens is None
+
+
+def test_token_features_are_open_clips(batch):
+    towers, reference = pair(NATIVE)
+    tokens = towers.text(batch["text"]).tokens
+    reference.text.output_tokens = True
+    assert torch.equal(tokens, reference.text(batch["text"])[1])
+    assert tokens.shape == (5, 16, 32)
+
+
+def test_every_parameter_is_taken_over_once():
+    model = build_model(NATIVE)
+    before = {id(p) for name, p in model.named_parameters() if name != "logit_scale"}
+    towers = TwoTower(NATIVE, model)
+    assert {id(p) for p in towers.parameters()} == before
+
+
+# Refused by name
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (changed({"timm_model_name": "test_resnet"}), "BatchNorm2d"),
+        (changed({"timm_model_name": "test_byobnet"}), "BatchNormAct2d"),
+        (changed(TIMM | {"timm_pool": "abs_attn", "timm_proj": ""}), "AttentionPool2d"),
+        (changed(TIMM | {"timm_pool": "rot_attn"}), "RotAttentionPool2d"),
+        (changed(TIMM | {"timm_proj": "none"}), "timm_proj=linear"),
+        (changed({"layers": [1, 1, 1, 1], "width": 8}), "ModifiedResNet"),
+        (changed({"pool_type": "none"}), "pool_type='none'"),
+        (changed({"attentional_pool": "parallel"}), "pool_type='none'"),
+        (changed({"output_tokens": True}), "output_tokens=True"),
+        (changed(multimodal_cfg={"layers": 1}), "CoCa"),
+        (changed(text={"hf_model_name": "bert-base-uncased"}), "'bert-base-uncased'"),
+        (changed(text={"pool_type": "first"}), "pool_type='first'"),
+        (changed(text={"pool_type": "last"}), "pool_type='last'"),
+        (changed(text={"pool_type": "none"}), "pool_type='none'"),
+        (changed(text={"embed_cls": True}), "embed_cls=True"),
+        (changed(text={"proj_bias": True}), "proj_bias=false"),
+        (changed(text={"proj_type": "none"}), "projection"),
+        (changed({"timm_model_name": "no_such_model"}), "no_such_model"),
+        (changed(text={"no_such_field": 1}), "no_such_field"),
+        (changed(text={"heads": 5}), "cannot build"),
+    ],
+    ids=lambda value: None if isinstance(value, dict) else value,
+)
+def test_other_towers_are_refused_by_name(config, name):
+    with pytest.raises(ValueError, match=name):
+        TwoTower(config, build_model(config))
+
+
+def test_an_image_tower_without_projection_is_refused():
+    model = build_model(NATIVE)
+    model.visual.proj = None
+    with pytest.raises(ValueError, match="projection"):
+        TwoTower(NATIVE, model)
+
+
+def test_an_unknown_name_gives_the_nearest():
+    with pytest.raises(ValueError, match="ViT-B-32"):
+        model_config("ViT-B32")
+
+
+# The mask token
+
+
+def test_a_mask_token_leaves_the_embeddings_of_texts_as_they_are(batch):
+    towers, reference = pair(NATIVE, mask_token=True)
+    assert towers.text.vocab_size == VOCABULARY + 1
+    assert torch.equal(towers.text(batch["text"]).embed, reference.encode_text(batch["text"], normalize=True))
+
+
+@pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
+@pytest.mark.parametrize("config", [NATIVE, KINDS["bidirectional"]], ids=["causal", "bidirectional"])
+def test_pools_at_the_end_token_although_the_mask_token_is_higher(config, mode, batch):
+    towers, _ = pair(config, mask_token=True)
+    masked = batch["text"].clone()
+    masked[:, 1] = MASK_TOKEN
+    encoded = towers.train(mode).text(masked)
+    end = (masked == END_TOKEN).nonzero()[:, 1]
+    assert len(end.unique()) > 1
+    assert torch.equal(encoded.pooled, encoded.tokens[torch.arange(5), end])
+    assert not torch.equal(encoded.pooled, encoded.tokens[:, 1])
+    assert MASK_TOKEN > END_TOKEN == masked[masked != MASK_TOKEN].max()
+
+
+def test_a_mask_token_starts_as_the_mean_word():
+    towers, reference = pair(NATIVE, mask_token=True)
+    words = reference.text.token_embedding.weight
+    assert torch.equal(towers.text.trunk.token_embedding.weight[:-1], words)
+    difference = towers.text.trunk.token_embedding.weight[-1] - words.mean(dim=0)
+    assert 0.01 < difference.std() < 0.04  # the usual noise, 0.02
+
+
+def test_a_mask_token_is_appended_once_and_to_open_clips_vocabulary():
+    towers, _ = pair(NATIVE, mask_token=True)
+    with pytest.raises(ValueError, match=f"{VOCABULARY}-token vocabulary, this text tower has {VOCABULARY + 1}"):
+        towers.text.append_mask_token()
+
+
+# Trimming
+
+
+def test_a_causal_tower_in_training_stops_at_the_longest_text_and_embeds_alike(batch):
+    towers, _ = pair(NATIVE)
+    longest = int((batch["text"] == END_TOKEN).nonzero()[:, 1].max()) + 1
+    full, trimmed = towers.text(batch["text"]), towers.train().text(batch["text"])
+    assert towers.text.causal
+    assert (full.tokens.shape[1], trimmed.tokens.shape[1]) == (16, longest)
+    assert longest < 16
+    torch.testing.assert_close(trimmed.embed, full.embed, rtol=0, atol=1e-6)
+    torch.testing.assert_close(trimmed.pooled, full.pooled, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(trimmed.tokens, full.tokens[:, :longest], rtol=1e-5, atol=1e-5)
+    assert towers.text.trunk.attn_mask.shape == (16, 16)
+
+
+def test_trimming_does_not_change_the_gradient(batch):
+    towers, reference = pair(NATIVE)
+    weight = torch.randn(5, 16)
+    (towers.train().text(batch["text"]).embed * weight).sum().backward()
+    (reference.encode_text(batch["text"], normalize=True) * weight).sum().backward()
+    theirs = dict(reference.text.named_parameters())
+    for name, parameter in towers.text.trunk.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(towers.text.projection.weight.grad, theirs["text_projection"].grad, rtol=1e-4, atol=1e-5)
+
+
+def test_texts_of_full_length_are_not_cut(batch):
+    towers, reference = pair(NATIVE)
+    text = batch["text"].clone()
+    text[0, 1:] = torch.arange(5, 20)
+    text[0, -1] = END_TOKEN
+    encoded = towers.train().text(text)
+    assert encoded.tokens.shape[1] == 16
+    torch.testing.assert_close(encoded.embed, reference.encode_text(text, normalize=True), rtol=0, atol=1e-6)
+
+
+def test_a_bidirectional_tower_is_not_trimmed_and_not_changed(batch):
+    """It attends to pads: what it was pretrained with must stay."""
+    towers, reference = pair(KINDS["bidirectional"])
+    encoded = towers.train().text(batch["text"])
+    assert not towers.text.causal
+    assert encoded.tokens.shape[1] == 16
+    assert torch.equal(encoded.embed, reference.encode_text(batch["text"], normalize=True))
+    short = batch["text"][:, :10]
+    assert (towers.text(short).embed - encoded.embed).abs().max() > 1e-3
+
+
+# The released model
+
+
+@pytest.mark.parametrize("mask_token", [False, True], ids=["", "mask"])
+@every_kind
+def test_the_plain_layout_is_an_open_clip_model_with_the_same_embeddings(config, mask_token, batch):
+    towers, _ = pair(config, mask_token)
+    plain = CLIP(**plain_config(config)).eval()
+    plain.load_state_dict(plain_state(towers, towers.image, torch.tensor([2.5])), strict=True)
+    assert plain.logit_scale.item() == 2.5
+    assert plain.token_embedding.num_embeddings == VOCABULARY
+    assert torch.equal(plain.encode_image(batch["image"], normalize=True), towers.image(batch["image"]).embed)
+    assert torch.equal(plain.encode_text(batch["text"], normalize=True), towers.text(batch["text"]).embed)
+
+
+@pytest.mark.parametrize("config", [NATIVE, KINDS["timm-linear"]], ids=["native", "timm"])
+def test_a_teacher_is_released_with_the_students_text_tower(config, batch):
+    towers, _ = pair(config)
+    teacher = Momentum(towers.image)
+    plain = CLIP(**plain_config(config)).eval()
+    with torch.no_grad():
+        for parameter in teacher.parameters():
+            parameter += 0.1 * torch.randn(parameter.shape)
+        plain.load_state_dict(plain_state(towers, teacher.module, torch.zeros(1)), strict=True)
+        assert torch.equal(plain.encode_image(batch["image"], normalize=True), teacher(batch["image"]).embed)
+        assert torch.equal(plain.encode_text(batch["text"], normalize=True), towers.text(batch["text"]).embed)
+        assert not torch.equal(teacher(batch["image"]).embed, towers.image(batch["image"]).embed)
+
+
+def test_the_plain_state_is_a_copy():
+    towers, _ = pair(NATIVE)
+    state = plain_state(towers, towers.image, torch.zeros(1))
+    before = {name: value.clone() for name, value in state.items()}
+    with torch.no_grad():
+        for parameter in towers.parameters():
+            parameter.add_(1.0)
+    assert all(torch.equal(value, before[name]) for name, value in state.items())
+    assert all(value.is_contiguous() and not value.requires_grad for value in state.values())
+
+
+def test_the_plain_configuration_asks_for_no_download_and_leaves_the_given_one():
+    config = changed(
+        TIMM | {"timm_model_pretrained": True}, {"pool_type": "eos", "eos_id": END_TOKEN}, custom_text=True
+    )
+    before = copy.deepcopy(config)
+    plain = plain_config(config)
+    assert config == before
+    assert plain["vision_cfg"]["timm_model_pretrained"] is False
+    assert plain["text_cfg"]["pool_type"] == "argmax"
+    assert "eos_id" not in plain["text_cfg"]
+    assert "custom_text" not in plain
+
+
+def test_towers_keep_their_own_copy_of_the_configuration():
+    config = changed()
+    towers = TwoTower(config, build_model(config))
+    config["text_cfg"]["width"] = 0
+    assert towers.config == NATIVE

@@ -1,0 +1,89 @@
+"""Micro recipes and runs for the tests of the loop: seconds on one core."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from askew import config, run
+from askew.config import Recipe
+from askew.console import Console
+from askew.methods.clip import CLIP
+from askew.methods.mcd import MCD
+from helpers import micro_towers, write_pairs
+
+STEPS = 9  # three epochs of three batches of 8 from 25 pairs: an epoch drops a partial batch
+METHODS = {"clip": CLIP.Config(), "mcd": MCD.Config(momentum=0.8)}
+
+
+def micro_recipe(table: Path, method: str = "mcd", **train) -> Recipe:
+    """Three epochs of three steps on 25 pairs."""
+    settings = {"epochs": 3, "learning_rate": 5e-3, "warmup_epochs": 0.5, "log_every": 1, "precision": "fp32", **train}
+    return Recipe(
+        name=f"micro-{method}",
+        method=METHODS[method],
+        towers=micro_towers(),
+        data=config.Data(source=str(table)),
+        loader=config.Loader(batch_size=8, num_workers=0),
+        train=config.Train(**settings),
+        evaluation=config.Evaluation(suite="none"),
+    )
+
+
+def table_of_25(folder: Path) -> Path:
+    """pairs.csv beside its images."""
+    return write_pairs(folder, 25)
+
+
+def train(recipe: Recipe, folder: Path, resume: bool = False) -> Path:
+    """A whole run in this process."""
+    return run.train(recipe, folder, resume, Console(quiet=True))
+
+
+def state_of(folder: Path) -> dict[str, torch.Tensor]:
+    """Everything in the newest checkpoint: weights, teacher, temperatures, optimiser."""
+    from safetensors.torch import load_file
+
+    newest = sorted((folder / "checkpoints").glob("step-*"))[-1]
+    return {
+        f"{file.stem}/{key}": value
+        for file in sorted(newest.glob("*.safetensors"))
+        for key, value in load_file(file).items()
+    }
+
+
+def assert_same_state(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    """Bit for bit."""
+    assert one.keys() == other.keys()
+    different = [key for key in one if not torch.equal(one[key], other[key])]
+    assert different == []
+
+
+def metrics_of(folder: Path, name: str = "metrics.jsonl") -> list[dict]:
+    """The logged lines."""
+    return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
+
+
+def askew(*arguments: str | Path, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess:
+    """`python -m askew ...` as a user runs it."""
+    command = [sys.executable, "-m", "askew", *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def micro_settings() -> list[str]:
+    """`--set` options that make the recipe `tiny` a matter of seconds."""
+    towers = micro_towers()
+    settings = {
+        "towers.embed_dim": towers.embed_dim,
+        "towers.vision_cfg": json.dumps(towers.vision_cfg),
+        "towers.text_cfg": json.dumps(towers.text_cfg),
+        "loader.batch_size": 8,
+        "loader.num_workers": 0,
+        "train.epochs": 1,
+        "train.log_every": 1,
+        "train.checkpoint_steps": 1,
+        "evaluation.suite": "none",
+    }
+    return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
