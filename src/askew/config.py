@@ -169,6 +169,8 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
             where[leaf] = _number(where[leaf])
         if where[leaf] is None:
             where[leaf] = ""
+        if key.strip() == "method.name":  # another method comes with its own defaults
+            fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
     return validate(fields, "--set")
 
 
@@ -200,11 +202,13 @@ def unknown_key(key: str, recipe: Recipe | dict) -> str:
     if isinstance(recipe, Recipe):
         known = leaves(recipe.model_dump(mode="json"))
     else:
-        method = recipe.get("method") if isinstance(recipe.get("method"), dict) else {}
-        config = MCD.Config() if method.get("name") == "mcd" else CLIP.Config()
+        method = recipe.get("method")
+        is_mcd = isinstance(method, dict) and method.get("name") == "mcd"
+        config = MCD.Config() if is_mcd else CLIP.Config()
         known = leaves(Recipe(name="", method=config).model_dump(mode="json"))
     short = {k.rsplit(".", 1)[-1]: k for k in known}
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    sections = sorted({k.rsplit(".", 1)[0] for k in known if "." in k})
+    near = difflib.get_close_matches(key, [*sections, *known], n=1, cutoff=0.6)
     near = near or [short[k] for k in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(short), n=1, cutoff=0.6)]
     return f"unknown key {printable(key)!r}" + (f"; did you mean {near[0]!r}?" if near else "")
 

@@ -91,7 +91,7 @@ def apply(image: Tensor, parameters: Tensor, jitter: tuple[float, float, float, 
 
     `jitter` are the greatest deviations (brightness, contrast, saturation, hue): a recorded 1 means that deviation.
     """
-    column = dict(zip(PARAMETERS, parameters.unbind(dim=1), strict=True))
+    column: dict[str, Tensor] = dict(zip(PARAMETERS, parameters.unbind(dim=1), strict=True))
     for name, operation, strength in (
         ("brightness", brightness, jitter[0]),
         ("contrast", contrast, jitter[1]),

@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from askew.errors import UserError, printable
@@ -138,12 +137,14 @@ class ParquetSource:
             rows = np.arange(len(table))
             keep = np.ones(len(table), dtype=bool)
             for column, value in (where or {}).items():
-                keep &= pc.fill_null(pc.equal(table[column], value), False).to_numpy(zero_copy_only=False)
+                keep &= np.array([cell == value for cell in table[column].to_pylist()])
             ids = table["id"] if "id" in names else pa.array([stable_id(f"{path.name}/{row}") for row in rows])
             groups = [stable_id(c) for c in table["concept"].to_pylist()] if "concept" in names else ids
             column = table[image]
             if pa.types.is_struct(column.type):
-                column = pc.struct_field(column, "bytes")
+                column = pa.chunked_array(
+                    [chunk.field("bytes") for chunk in column.chunks], type=column.type.field("bytes").type
+                )
             tags = table["tags"] if "tags" in names else pa.array([[]] * len(table), type=pa.list_(pa.string()))
             captions = table[caption]
             if not pa.types.is_list(captions.type):

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -18,7 +19,7 @@ from askew.errors import UserError, printable
 class Encoders:
     """`image` and `text` map batches to unit-length float32 embeddings (n, D); nothing else of a model is used."""
 
-    model: torch.nn.Module
+    model: Any  # open_clip's models share methods, not a type
     preprocess: Callable[[Image.Image], torch.Tensor]
     tokenize: Callable[[list[str]], torch.Tensor]
     device: torch.device
@@ -85,7 +86,10 @@ def load_encoders(
                     f"{printable(name)}: neither a run directory, nor a folder with open_clip_config.json, "
                     "nor a model name of open_clip (NAME or NAME/TAG)"
                 )
-        model, _, preprocess = open_clip.create_model_and_transforms(identifier, pretrained=pretrained, device=device)
+        made: tuple[Any, Any, Any] = open_clip.create_model_and_transforms(
+            identifier, pretrained=pretrained, device=device
+        )
+        model, _, preprocess = made
         tokenize = open_clip.get_tokenizer(identifier)
     except (RuntimeError, OSError, ValueError) as error:
         if isinstance(error, UserError):

@@ -1,12 +1,13 @@
 """What every method offers to the loop: the views read, embed sample by sample, an objective that compares samples."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from askew.nn.towers import ImageTower, TwoTower
+from askew.nn.towers import Encoded, ImageTower, TwoTower
 
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
@@ -80,7 +81,7 @@ def same_group(mine: dict[str, Tensor], everyone: dict[str, Tensor]) -> Tensor:
     return mine["group"][:, None] == everyone["group"][None, :]
 
 
-def both_views(towers: ImageTower, image: Tensor, aug: Tensor) -> tuple[Tensor, Tensor]:
+def both_views(tower: Callable[[Tensor], Encoded], image: Tensor, aug: Tensor) -> tuple[Tensor, Tensor]:
     """Unit-length embeddings (B, D) of two views in one forward: fewer, larger matrix products."""
-    embed = towers(torch.cat([image, aug])).embed
+    embed = tower(torch.cat([image, aug])).embed
     return embed[: len(image)], embed[len(image) :]

@@ -1,7 +1,7 @@
 """MCD: Misalign, Contrast then Distill (Kim et al., ICCV 2023)."""
 
 import math
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -133,7 +133,7 @@ class MCD(Method):
 
     def released(self) -> dict[str, ImageTower]:
         """The student, which the paper evaluates, and the teacher."""
-        return {"model": self.towers.image, "teacher": self.teacher.module}
+        return {"model": self.towers.image, "teacher": cast(ImageTower, self.teacher.module)}
 
     @staticmethod
     def _unified(embedded: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -44,7 +44,8 @@ class Momentum(nn.Module):
     @torch.no_grad()
     def update(self, student: nn.Module, momentum: float) -> None:
         """Eq. (12) in place, over all parameters at once; `momentum` is m in [0, 1]."""
-        mine, theirs = list(self.module.parameters()), [p.detach() for p in student.parameters()]
+        mine: list[torch.Tensor] = list(self.module.parameters())
+        theirs = [p.detach() for p in student.parameters()]
         assert len(mine) == len(theirs), "teacher and student must have the same parameters"
         torch._foreach_lerp_(mine, theirs, 1.0 - momentum)
         for own, other in zip(self.module.buffers(), student.buffers(), strict=True):

@@ -10,6 +10,7 @@ from askew.objectives.log_ratio import (
     negative_pairs,
     own_against_other,
     own_against_own,
+    paired_log_distance,
     positive_pairs,
     squared,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "negative_pairs",
     "own_against_other",
     "own_against_own",
+    "paired_log_distance",
     "positive_pairs",
     "squared",
 ]
