@@ -93,7 +93,7 @@ def test_a_full_disk_is_one_clear_error_and_loses_nothing(tmp_path, monkeypatch)
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("askew.checkpoint.save_file", full)
-    with pytest.raises(UserError, match="No space left on device.*earlier checkpoints are untouched"):
+    with pytest.raises(UserError, match=r"No space left on device.*earlier checkpoints are untouched"):
         trainer.save()
     assert checkpoint.latest(tmp_path / "run" / "checkpoints", pytest.fail).step == 1
     assert all(torch.equal(before[key], value) for key, value in state_of(tmp_path / "run").items())

@@ -21,7 +21,7 @@ from askew.objectives.log_ratio import (
     paired_log_distance,
     positive_pairs,
 )
-from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample, masked_language
+from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
 
 
 class MCD(Method):
@@ -68,12 +68,9 @@ class MCD(Method):
         embedded = {"image": image, "aug": aug, "text": self.towers.text(batch["text"]).embed}
         if self.config.mlm_weight > 0:
             tokens = self.towers.text(batch["masked_text"]).tokens  # (B, L', F), L' the longest text of the batch
-            labels = batch["mlm_labels"][:, : tokens.shape[1]]
-            sample, position = (labels != NOT_MASKED).nonzero(as_tuple=True)  # (M,) each
-            logits = self.token_head(tokens[sample, position])  # (M, V)
-            embedded["mlm_sum"], embedded["mlm_count"] = cross_entropy_per_sample(
-                logits, labels[sample, position], sample, len(labels)
-            )
+            logits, labels, sample = self.token_head.masked(tokens, batch["mlm_labels"][:, : tokens.shape[1]])  # (M, V)
+            sums, counts = cross_entropy_per_sample(logits, labels, sample, len(tokens))
+            embedded |= {"mlm_sum": sums, "mlm_count": counts}
         return embedded
 
     def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
