@@ -38,7 +38,7 @@ class Towers(Part):
     pretrained: str = ""  # open_clip tag, file of weights, or open_clip directory; "" starts from random weights
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of pixels in [0, 1]; SLIP
     std: tuple[float, float, float] = IMAGENET_STD
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default, design 8
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default
 
 
 class Data(Part):

@@ -66,7 +66,7 @@ class Console:
         if self.quiet:
             return
         left = (self._total - line["step"]) * line["samples"] / line["step"] / line["samples_per_second"]
-        terms = " ".join(f"{name} {line[name]:.3f}" for name in SHOWN_TERMS if name in line)
+        terms = "  ".join(f"{name} {line[name]:.3g}" for name in SHOWN_TERMS if name in line)
         text = (
             f"step {line['step']}/{self._total}  loss {line['loss']:.3f}  {terms}  "
             f"{line['samples_per_second']:.0f} samples/s  data wait {line['data_wait']:.0%}  {clock(left)} left"

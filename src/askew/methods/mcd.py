@@ -31,8 +31,8 @@ class MCD(Method):
         """Every field with unit and origin."""
 
         name: Literal["mcd"] = "mcd"
-        temperatures: tuple[float, float, float] = (0.1, 0.07, 0.07)  # tau at the start: II, IT, TT; method.md 3.2
-        momentum: float = Field(default=0.996, ge=0, le=1)  # m at step 0, cosine to 1; Sec. 4.4, method.md 1.6
+        temperatures: tuple[float, float, float] = (0.1, 0.07, 0.07)  # tau at the start: II, IT, TT; docs/deviations.md
+        momentum: float = Field(default=0.996, ge=0, le=1)  # m at step 0, cosine to 1; Sec. 4.4; docs/deviations.md
         noisy: Literal["own_against_other", "own_against_own"] = "own_against_other"  # reading of Eq. (9)
         mlm_weight: float = Field(default=0.2, ge=0)  # beta of Eq. (13); DeCLIP's weight; 0 turns the term off
 

@@ -40,7 +40,7 @@ class Temperature(nn.Module):
 
 
 class DomainSimilarity(nn.Module):
-    """UniCLIP's domain-dependent similarity: (cosine - offset_d) / tau_d with d the domain pair (method.md 3.2).
+    """UniCLIP's domain-dependent similarity: (cosine - offset_d) / tau_d with d the pair of domains.
 
     Image-image similarities are far higher than image-text ones; one shared temperature mixes their scales.
 

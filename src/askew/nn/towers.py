@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 END_TOKEN = 49407  # open_clip's tokenizer always ends a text with it; towers pool there
 VOCABULARY = 49408  # ids of open_clip's tokenizer
-MASK_TOKEN = 49408  # appended after the tokenizer's own ids (method.md section 8); dropped from a saved model
+MASK_TOKEN = 49408  # appended after the tokenizer's own ids ; dropped from a saved model
 
 
 class Encoded(NamedTuple):

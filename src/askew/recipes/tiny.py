@@ -4,29 +4,35 @@ from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 
+# Chosen by measurement (benchmarks/towers.py, dev/LOG.md): what two cores can train in four minutes
 TOWERS = Towers(
     model="",
     embed_dim=256,
     vision_cfg={
-        "image_size": 64,
+        "image_size": 40,
         "timm_model_name": "convnext_atto",
         "timm_model_pretrained": False,
         "timm_pool": "avg",
         "timm_proj": "linear",
     },
-    text_cfg={"context_length": 32, "width": 192, "heads": 3, "layers": 3},
+    text_cfg={"context_length": 32, "width": 256, "heads": 4, "layers": 1},
 )
-LOADER = Loader(batch_size=256, num_workers=1, blur_sigma=(0.1, 0.6))  # SLIP's blur at 224 px, scaled to 64 px
-EPOCHS = 10
-# Short runs: the teacher's half-life is about 2 % of the run (method.md 1.9): 2 ** (-1 / (0.02 T)), T about 220 steps
-MOMENTUM = 0.85
+LOADER = Loader(
+    batch_size=128,
+    num_workers=1,
+    tags=0.8,
+    blur_sigma=(0.1, 0.4),  # SLIP's blur at 224 px, scaled to 40 px
+)
+EPOCHS = 8
+# Short runs: the teacher's half-life is about 2 % of the run: 2 ** (-1 / (0.02 T)), T = 320 steps
+MOMENTUM = 0.9
 TRAIN = Train(
     epochs=EPOCHS,
     learning_rate=1e-3,
     weight_decay=0.2,
     warmup_epochs=1,
     clip_gradient=1.0,
-    log_every=5,
+    log_every=10,
     checkpoint_minutes=2,
 )
 

@@ -1,0 +1,225 @@
+"""Views: each a function of the image and of recorded numbers, drawn with the right odds."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+import torchvision.transforms.functional as tv
+from PIL import Image
+
+from askew.data import augment
+from askew.data.views import (
+    FIRST_SPECIAL,
+    ImageView,
+    MaskedTokens,
+    Normalise,
+    Tokens,
+    Views,
+    resized_crop_box,
+    stream,
+)
+from askew.nn.towers import END_TOKEN, MASK_TOKEN
+from askew.objectives.masked_language import NOT_MASKED
+
+JITTER = (0.4, 0.4, 0.4, 0.1)
+STRONG = ImageView("aug", 24, (0.08, 1.0), 0.5, 0.8, JITTER, 0.2, 0.5, (0.1, 2.0))
+ORIGINAL = ImageView("image", 24, (0.5, 1.0))
+PLAIN = Normalise((0.0,) * 3, (1.0,) * 3)
+WANTED = ("image", "aug", "text", "masked_text", "mlm_labels")
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def picture(width=40, height=30, seed=0):
+    return Image.fromarray(rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def batch_of(num=6, seed=0):
+    return torch.rand(num, 3, 20, 20, generator=torch.Generator().manual_seed(seed))
+
+
+def views(wanted=WANTED, tags=0.5):
+    return Views(wanted, (ORIGINAL, STRONG), Tokens(16), MaskedTokens(), PLAIN, tags)
+
+
+# Crops
+
+
+def test_a_crop_obeys_its_scale_and_ratio():
+    generator = rng()
+    shares = []
+    for _ in range(400):
+        x, y, w, h = resized_crop_box(200, 160, generator, (0.2, 0.7))
+        assert 0 <= x <= 200 - w
+        assert 0 <= y <= 160 - h
+        assert 0.19 < w * h / (200 * 160) < 0.71
+        assert 0.74 < w / h < 1.35
+        shares.append(w * h / (200 * 160))
+    assert min(shares) < 0.25
+    assert max(shares) > 0.65
+
+
+@pytest.mark.parametrize(("size", "box"), [((1000, 10), (493, 0, 13, 10)), ((10, 1000), (0, 493, 10, 13))])
+def test_an_extreme_shape_falls_back_to_the_largest_central_crop(size, box):
+    assert resized_crop_box(*size, rng(), (0.9, 1.0)) == box
+
+
+def test_a_view_is_the_same_whichever_others_are_wanted():
+    seed = [1, 2, 3, 4]
+    everything = views().sample(picture(), ("a red kite",), ("toy", "sky"), seed)
+    for wanted in (("image",), ("aug",), ("text",), ("aug", "text"), ("masked_text", "mlm_labels")):
+        alone = views(wanted).sample(picture(), ("a red kite",), ("toy", "sky"), seed)
+        assert set(wanted) <= set(alone)
+        for key, value in alone.items():
+            assert torch.equal(value, everything[key]), key
+
+
+def test_identity_parameters_give_the_plain_image():
+    whole = ImageView("image", 24, (1.0, 1.0))
+    square = picture(30, 30)
+    made = whole.sample(square, rng())
+    assert made["image_params"].tolist() == [0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
+    expected = np.asarray(square.resize((24, 24), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+    assert made["image"].dtype == torch.uint8
+    assert np.array_equal(made["image"].numpy(), expected)
+    batch = {key: value[None] for key, value in made.items()}
+    whole.finish(batch, PLAIN)
+    assert torch.equal(batch["image"][0], torch.from_numpy(expected.copy()).float() / 255)
+
+
+def test_a_flip_mirrors_the_crop():
+    always = ImageView("aug", 24, (1.0, 1.0), flip=1.0)
+    never = ImageView("aug", 24, (1.0, 1.0), flip=0.0)
+    one, other = always.sample(picture(30, 30), rng()), never.sample(picture(30, 30), rng())
+    assert torch.equal(one["aug"], other["aug"].flip(2))
+    assert one["aug_params"][9] == 1
+    assert other["aug_params"][9] == 0
+
+
+def test_recorded_parameters_are_in_range_and_have_the_right_odds():
+    drawn = torch.stack([STRONG.sample(picture(), rng(i))["aug_params"] for i in range(2000)])
+    box, jitter, blur, flip, grey = drawn[:, :4], drawn[:, 4:8], drawn[:, 8], drawn[:, 9], drawn[:, 10]
+    assert ((box >= 0) & (box <= 1)).all()
+    assert (box[:, :2] + box[:, 2:] <= 1 + 1e-6).all()
+    assert (jitter.abs() <= 1).all()
+    assert ((blur >= 0) & (blur <= 1)).all()
+    # Five standard deviations of a share of 2,000 draws are at most 0.056
+    for happened, odds in ((flip == 1, 0.5), (grey == 1, 0.2), (blur > 0, 0.5), (jitter[:, 0] != 0, 0.8)):
+        assert happened.float().mean().item() == pytest.approx(odds, abs=0.056)
+    assert (blur[blur > 0] >= 0.05).all()
+    assert jitter[jitter[:, 0] != 0].mean(dim=0).abs().max() < 0.08
+
+
+def test_the_original_view_is_cropped_and_nothing_else():
+    drawn = torch.stack([ORIGINAL.sample(picture(), rng(i))["image_params"] for i in range(100)])
+    assert (drawn[:, 4:] == 0).all()
+    assert (drawn[:, 2] * drawn[:, 3] > 0.48).all()
+
+
+# Operations, against torchvision: the same formulas in float32
+
+
+@pytest.mark.parametrize(
+    ("operation", "reference", "factors"),
+    [
+        (augment.brightness, tv.adjust_brightness, [0.6, 1.0, 1.4]),
+        (augment.contrast, tv.adjust_contrast, [0.0, 0.6, 1.4]),
+        (augment.saturation, tv.adjust_saturation, [0.0, 0.6, 1.4]),
+        (augment.hue, tv.adjust_hue, [-0.5, -0.1, 0.0, 0.07]),
+    ],
+    ids=["brightness", "contrast", "saturation", "hue"],
+)
+def test_colour_is_torchvisions(operation, reference, factors):
+    image = batch_of(len(factors))
+    expected = torch.stack([reference(one, factor) for one, factor in zip(image, factors, strict=True)])
+    torch.testing.assert_close(operation(image, torch.tensor(factors)), expected, rtol=0, atol=2e-5)
+
+
+def test_grey_is_torchvisions():
+    torch.testing.assert_close(augment.grey(batch_of()), tv.rgb_to_grayscale(batch_of()), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
+def test_blur_is_a_gaussian_away_from_the_border_and_keeps_flat_colour(sigma):
+    image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    expected = tv.gaussian_blur(image, kernel_size=[31, 31], sigma=sigma)
+    inner = (..., slice(16, 32), slice(16, 32))
+    torch.testing.assert_close(augment.blur(image, torch.tensor([sigma]))[inner], expected[inner], rtol=0, atol=1e-5)
+    flat = torch.full((1, 3, 9, 9), 0.3)
+    torch.testing.assert_close(augment.blur(flat, torch.tensor([sigma])), flat)
+
+
+def test_a_view_does_not_depend_on_its_neighbours():
+    image = batch_of()
+    parameters = torch.stack([STRONG.sample(picture(), rng(i))["aug_params"] for i in range(6)])
+    whole = augment.apply(image, parameters, JITTER)
+    for row in range(6):
+        alone = augment.apply(image[row : row + 1], parameters[row : row + 1], JITTER)
+        torch.testing.assert_close(alone[0], whole[row], rtol=0, atol=1e-6)
+    assert ((whole >= 0) & (whole <= 1 + 1e-6)).all()
+
+
+def test_normalise_is_by_channel():
+    image = torch.full((2, 3, 4, 4), 0.5)
+    normal = Normalise((0.1, 0.2, 0.5), (0.5, 0.1, 1.0))(image)
+    torch.testing.assert_close(normal[0, :, 0, 0], torch.tensor([0.8, 3.0, 0.0]))
+
+
+# Texts
+
+
+def test_a_long_caption_keeps_its_end():
+    ids = Tokens(8).sample("one two three four five six seven eight nine ten")
+    assert ids.shape == (8,)
+    assert ids[0] == END_TOKEN - 1
+    assert ids[-1] == END_TOKEN
+    short = Tokens(8).sample("one")
+    assert short.tolist()[2:] == [END_TOKEN, 0, 0, 0, 0, 0]
+
+
+def test_masking_has_berts_odds_and_touches_words_alone():
+    text = Tokens(16).sample("a red kite over the old round paper boat")
+    masked, labels = (
+        torch.stack([MaskedTokens().sample(text, rng(i))[key] for i in range(4000)])
+        for key in ("masked_text", "mlm_labels")
+    )
+    end = int((text == END_TOKEN).int().argmax())
+    chosen = labels != NOT_MASKED
+    assert not chosen[:, 0].any()
+    assert not chosen[:, end:].any()
+    assert torch.equal(masked[~chosen], text.expand_as(masked)[~chosen])
+    assert torch.equal(labels[chosen], text.expand_as(labels)[chosen])
+    shares = [chosen[:, 1:end].float().mean().item()]
+    new, old = masked[chosen], labels[chosen]
+    shares += [(new == MASK_TOKEN).float().mean().item(), (new == old).float().mean().item()]
+    assert shares == pytest.approx([0.15, 0.8, 0.1], abs=0.02)
+    drawn = new[(new != MASK_TOKEN) & (new != old)]
+    assert len(drawn) / len(new) == pytest.approx(0.1, abs=0.02)
+    assert (drawn < FIRST_SPECIAL).all()
+    assert len(drawn.unique()) > 0.95 * len(drawn)
+
+
+def test_tags_follow_the_caption_with_the_right_odds():
+    tags = ("sky", "toy", "wind", "summer", "string", "park")
+    captions = [views()._caption(("kite",), tags, rng(i)).split(", ") for i in range(2000)]
+    assert all(words[0] == "kite" for words in captions)
+    counts = np.bincount([len(words) - 1 for words in captions], minlength=5)
+    assert counts / 2000 == pytest.approx([0.5, 0.125, 0.125, 0.125, 0.125], abs=0.056)
+    assert all(len(set(words)) == len(words) for words in captions)
+    assert {len(views(tags=1.0)._caption(("kite",), tags[:2], rng(i)).split(", ")) for i in range(50)} == {2, 3}
+    assert {views(tags=1.0)._caption(("kite",), (), rng(i)) for i in range(9)} == {"kite"}
+    assert {views(tags=0.0)._caption(("kite", "paper kite"), tags, rng(i)) for i in range(50)} == {"kite", "paper kite"}
+
+
+def test_views_travel_to_another_process():
+    copy = pickle.loads(pickle.dumps(views()))
+    one, other = (v.sample(picture(), ("a kite",), (), [5]) for v in (copy, views()))
+    assert all(torch.equal(one[key], other[key]) for key in other)
+
+
+def test_streams_of_different_names_differ():
+    assert stream([1], "image").random() != stream([1], "aug").random()
+    assert stream([1], "image").random() == stream([1], "image").random()
