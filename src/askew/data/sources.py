@@ -210,7 +210,7 @@ def pick_column(columns: Sequence[str], known: Sequence[str], what: str, path: P
     for name in known:
         if name in lowered:
             return lowered[name]
-    have = ", ".join(repr(printable(c)) for c in columns if c) or "none"
+    have = ", ".join(f"'{printable(c)}'" for c in columns if c) or "none"
     raise UserError(f"{path}: no {what} column; the columns are {have}; name it with --set {key}=NAME")
 
 
