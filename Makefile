@@ -31,5 +31,6 @@ clean:
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("askew needs Python 3.11 or newer; set PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'installing askew and what it needs into $(VENV), once; this takes some minutes'
 	$(BIN)/pip install --quiet --editable '.[dev]'
 	touch $(STAMP)

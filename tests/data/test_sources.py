@@ -50,7 +50,8 @@ TABLES = {
     "case.csv": "FilePath,Title\na.png,a kite\nb.png,an owl\na.png,a red kite\n",
     "bom.csv": "\ufeffimage,caption\na.png,a kite\nb.png,an owl\na.png,a red kite\n",
     "windows.csv": "image,caption\r\na.png,a kite\r\nb.png,an owl\r\na.png,a red kite\r\n",
-    "lines.jsonl": '{"image": "a.png", "caption": ["a kite", "a red kite"]}\n\n{"image": "b.png", "caption": "an owl"}\n',
+    "lines.jsonl": '{"image": "a.png", "caption": ["a kite", "a red kite"]}\n\n'
+    '{"image": "b.png", "caption": "an owl"}\n',
 }
 
 
@@ -179,7 +180,7 @@ def test_a_folder_of_parquet_is_one_source_with_different_ids(tmp_path):
 
 def test_what_is_wrong_with_parquet_is_one_line(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(UserError, match="bad.parquet: not a readable Parquet file"):
+    with pytest.raises(UserError, match=r"bad\.parquet: not a readable Parquet file"):
         open_source(str(tmp_path / "bad.parquet"))
     path = parquet(tmp_path / "t.parquet", {"image": [png()], "words": ["a"]})
     with pytest.raises(UserError, match="no caption column"):
