@@ -32,10 +32,11 @@ def rows():
                          "subgroup": f"subgroup {concept % 4}", "family": f"f{concept}", "concept_split": split,
                          "cell": cell})  # fmt: skip
     for scene in range(4):
-        made.append({"image": picture(100 + scene % 2), "caption": f"scene {scene % 2}", "tags": [],
-                     "source": "scenery", "style": "photo", "concept": f"scene {scene % 2}", "group": "scenery", "subgroup": "x",
-                     "family": f"s{scene}", "concept_split": "train" if scene < 2 else "test",
-                     "cell": "train" if scene < 2 else "unseen_concept"})  # fmt: skip
+        name, trained = f"scene {scene % 2}", scene < 2
+        made.append({"image": picture(100 + scene % 2), "caption": name, "tags": [], "source": "scenery",
+                     "style": "photo", "concept": name, "group": "scenery", "subgroup": "x", "family": f"s{scene}",
+                     "concept_split": "train" if trained else "test",
+                     "cell": "train" if trained else "unseen_concept"})  # fmt: skip
     return [{"id": index, **row} for index, row in enumerate(made)]
 
 
