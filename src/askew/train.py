@@ -1,5 +1,6 @@
 """One loop that trains any method, on one CPU or many GPUs."""
 
+import ctypes
 import json
 import math
 import resource
@@ -87,6 +88,19 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step instead of giving it back and zeroing new pages.
+
+    Gradients of the vocabulary are tens of megabytes each; their pages cost a third of a small model's step on a CPU.
+    Nothing happens with another C library.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(mmap_threshold, 2**30)
+        mallopt(trim_threshold, 2**31 - 1)
+
+
 def peak_memory_mb(device: torch.device) -> float:
     """Peak memory in MB: of the device on CUDA, of this process elsewhere."""
     if device.type == "cuda":
@@ -119,6 +133,8 @@ class Trainer:
     def __post_init__(self) -> None:
         config = self.recipe.train
         self.device = choose_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         distributed.start(self.device)
         data = self.recipe.data
         source = open_source(data.source, data.image_column, data.caption_column)
