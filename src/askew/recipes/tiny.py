@@ -20,12 +20,11 @@ TOWERS = Towers(
 LOADER = Loader(
     batch_size=128,
     num_workers=1,
-    tags=0.8,
-    blur_sigma=(0.1, 0.4),  # SLIP's blur at 224 px, scaled to 40 px
+    blur_sigma=(0.1, 0.6),  # SLIP's at 224 px reaches 2.0
 )
-EPOCHS = 8
-# Short runs: the teacher's half-life is about 2 % of the run: 2 ** (-1 / (0.02 T)), T = 320 steps
-MOMENTUM = 0.9
+EPOCHS = 10
+# Short runs: the teacher's half-life is about 2 % of the run: 2 ** (-1 / (0.02 T)), T = 400 steps
+MOMENTUM = 0.92
 TRAIN = Train(
     epochs=EPOCHS,
     learning_rate=1e-3,
