@@ -32,7 +32,7 @@ TRAIN = Train(
     warmup_epochs=1,
     clip_gradient=1.0,
     log_every=10,
-    checkpoint_minutes=2,
+    checkpoint_minutes=4,
 )
 
 
