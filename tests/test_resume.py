@@ -134,10 +134,11 @@ def test_a_changed_recipe_is_refused_with_its_keys(whole, tmp_path):
     assert state_of(tmp_path / "run")  # nothing is lost
 
 
-def test_a_finished_run_without_evaluation_is_left_as_it_is(whole, tmp_path):
+def test_a_finished_run_is_named_and_left_as_it_is(whole, tmp_path):
     recipe, reference = whole
     shutil.copytree(reference, tmp_path / "run")
-    train(recipe, tmp_path / "run", resume=True)
+    with pytest.raises(UserError, match=f"run is finished \\({STEPS} steps\\); start a new run, or evaluate it"):
+        train(recipe, tmp_path / "run", resume=True)
     assert_same_state(state_of(tmp_path / "run"), state_of(reference))
     assert steps_of(tmp_path / "run") == steps_of(reference)
 

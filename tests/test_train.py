@@ -8,9 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 from askew.config import Train, override
+from askew.devices import choose_device, peak_memory_mb
 from askew.errors import RunFailed, UserError
 from askew.nn.similarity import MAX_LOG_SCALE
-from askew.train import Reporter, Trainer, choose_device, learning_rate_at, parameter_groups, peak_memory_mb
+from askew.train import Reporter, Trainer, learning_rate_at, parameter_groups
 from helpers import METHOD_NAMES, METHODS, micro_method
 from runs import STEPS, assert_same_state, metrics_of, micro_recipe, state_of, table_of_25, train
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.model import CustomTextCLIP
 
 from askew import config
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.errors import UserError, printable
+from askew.methods.base import Method
 from askew.nn.towers import VOCABULARY, TwoTower, build_model, model_config
 
 
@@ -29,8 +31,7 @@ def resolve(towers: config.Towers) -> config.Towers:
         directory = Path(towers.pretrained).expanduser().resolve()
         saved = json.loads((directory / "open_clip_config.json").read_text(encoding="utf-8"))
         fields |= {"model": "", "pretrained": str(directory), **_explicit(saved["model_cfg"])}
-        preprocess = saved.get("preprocess_cfg", {})
-        fields |= {k: preprocess[k] for k in ("mean", "std", "interpolation") if k in preprocess}
+        fields |= _preprocessing(towers, saved.get("preprocess_cfg", {}))
     elif Path(towers.pretrained).expanduser().is_file():
         fields["pretrained"] = str(Path(towers.pretrained).expanduser().resolve())
     else:
@@ -42,7 +43,7 @@ def resolve(towers: config.Towers) -> config.Towers:
                 f"with open_clip_config.json, nor a tag of {towers.model or 'the model'}, "
                 f"which has {', '.join(tags) or 'none'}"
             )
-        fields |= {k: tag[k] for k in ("mean", "std", "interpolation", "quick_gelu") if k in tag}
+        fields |= _preprocessing(towers, tag) | ({"quick_gelu": True} if tag.get("quick_gelu") else {})
     if fields["model"]:
         try:
             named = _explicit(model_config(fields["model"]))
@@ -55,6 +56,21 @@ def resolve(towers: config.Towers) -> config.Towers:
     if not fields["embed_dim"]:
         raise UserError("towers.embed_dim is 0 and towers.model names no configuration; give one of them")
     return config.Towers(**fields)
+
+
+def _preprocessing(asked: config.Towers, trained: dict[str, Any]) -> dict[str, Any]:
+    """What pretrained weights were trained with; another wish is refused, not dropped."""
+    found = {}
+    for key in ("mean", "std", "interpolation"):
+        if trained.get(key):
+            value = trained[key] if isinstance(trained[key], str) else tuple(trained[key])
+            if getattr(asked, key) not in (value, config.Towers.model_fields[key].default):
+                raise UserError(
+                    f"towers.{key}={getattr(asked, key)} does not fit the pretrained weights, "
+                    f"which were trained with {value}; leave towers.{key} out"
+                )
+            found[key] = value
+    return found
 
 
 def _explicit(model_cfg: dict[str, Any]) -> dict[str, Any]:
@@ -92,23 +108,62 @@ def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower
     except ValueError as error:
         raise UserError(f"towers: {error}") from error
     if towers.pretrained:
-        path = Path(towers.pretrained)
-        if path.is_dir():
-            path = path / "open_clip_model.safetensors"
-        elif not path.is_file():
-            tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
-            path = Path(open_clip.download_pretrained(tag))
-        try:
-            open_clip.load_checkpoint(model, str(path), strict=True)
-        except (RuntimeError, OSError, ValueError) as error:
-            raise UserError(f"towers.pretrained: {path} does not fit: {' '.join(str(error).split())[:300]}") from error
+        _load_pretrained(model, towers)
     try:
         pair = TwoTower(named, model)
         if mask_token:
             pair.text.append_mask_token()
     except ValueError as error:
         raise UserError(f"towers: {error}") from error
+    if towers.lock != "none":
+        getattr(pair, towers.lock).requires_grad_(False)
+    if towers.pretrained:
+        pair.pretrained_scale = model.logit_scale.item()
     return pair
+
+
+def _load_pretrained(model: CustomTextCLIP, towers: config.Towers) -> None:
+    path = Path(towers.pretrained)
+    if path.is_dir():
+        path = path / "open_clip_model.safetensors"
+    elif not path.is_file():
+        tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
+        try:
+            path = Path(open_clip.download_pretrained(tag))
+        except Exception as error:  # the hub's client raises many kinds
+            raise UserError(
+                f"towers.pretrained={printable(towers.pretrained)}: the weights could not be downloaded "
+                f"({type(error).__name__}); check the network, or give a local file or folder"
+            ) from error
+    try:
+        open_clip.load_checkpoint(model, str(path), strict=True)
+    except Exception as error:  # readers of weights raise many kinds
+        raise UserError(f"towers.pretrained: {printable(str(path), 400)} {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """Why weights cannot be taken: their first difference from the towers, or that they are none."""
+    text = " ".join(str(error).split())
+    problems = text.partition("Error(s) in loading state_dict for CustomTextCLIP: ")[2]
+    if not problems and not isinstance(error, AssertionError):  # open_clip asserts that widths fit
+        return f"is not a file of weights (safetensors, or a PyTorch state dict): {type(error).__name__}"
+    first = (
+        (problems or text)
+        .split(". ")[0]
+        .replace("copying a param with shape ", "")
+        .replace("from checkpoint, ", "here, ")
+    )
+    return f"does not fit the towers of the recipe: {printable(first, 300)}"
+
+
+def build_method(recipe: config.Recipe) -> Method:
+    """The method of a recipe with resolved towers, on the CPU; it goes on from the pretrained temperature."""
+    pair = build_towers(recipe.towers, recipe.train.seed, recipe.method.needs_mask_token)
+    method = recipe.method.build(pair)
+    if pair.pretrained_scale is not None:
+        with torch.no_grad():
+            method.logit_scale.fill_(pair.pretrained_scale)
+    return method
 
 
 def build_views(recipe: config.Recipe, wanted: tuple[str, ...]) -> Views:
@@ -116,6 +171,11 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...]) -> Views:
     loader, size = recipe.loader, recipe.towers.vision_cfg.get("image_size", 224)
     if not isinstance(size, int):
         raise UserError(f"towers.vision_cfg.image_size={size}: images are square, give one number of pixels")
+    if "masked_text" in wanted and loader.mask_probability == 0:
+        raise UserError(
+            "loader.mask_probability=0 leaves masked language modelling nothing to learn from; "
+            "raise it, or turn the term off by method.mlm_weight=0"
+        )
     strong = {
         "flip": loader.flip,
         "jitter_probability": loader.jitter_probability,

@@ -62,7 +62,8 @@ def save(
 ) -> Path:
     """Write `folder/step-N`, then remove all but the newest `keep` checkpoints. Returns the new one's path."""
     final, temporary = folder / f"step-{step:09d}", folder / f"step-{step:09d}.tmp"
-    shutil.rmtree(temporary, ignore_errors=True)
+    for left in folder.glob("step-*.tmp"):  # of a crash or a full disk
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir(parents=True)
     names = parameter_names(method)
     slots = {

@@ -36,6 +36,7 @@ class Towers(Part):
     vision_cfg: dict[str, Any] = {}  # open_clip's fields, over those of `model`
     text_cfg: dict[str, Any] = {}
     pretrained: str = ""  # open_clip tag, file of weights, or open_clip directory; "" starts from random weights
+    lock: Literal["none", "image", "text"] = "none"  # a tower that keeps its weights
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of pixels in [0, 1]; SLIP
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default
@@ -80,6 +81,7 @@ class Train(Part):
     eps: float = Field(default=1e-8, gt=0)  # SLIP
     clip_gradient: float = Field(default=0.0, ge=0)  # greatest gradient norm; 0 = no clipping (SLIP)
     precision: Literal["bf16", "fp32"] = "bf16"  # autocast around the towers; losses are always float32
+    compile: bool = False  # towers by torch.compile; needs a C++ compiler, and pays in long runs only
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = Field(default=0, ge=0)
     log_every: int = Field(default=10, ge=1)  # steps
@@ -91,7 +93,8 @@ class Train(Part):
 class Evaluation(Part):
     """What is run at the end of training."""
 
-    suite: str = "none"  # "tiny" or "none"
+    suite: Literal["none", "tiny"] = "none"
+    before: bool = False  # test the starting weights too: what fine-tuning gives and takes
     batch_size: int = Field(default=256, ge=1)
 
 

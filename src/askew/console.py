@@ -87,11 +87,20 @@ class Console:
             self._bar.stop()
             self._bar = None
 
-    def results(self, results: dict[str, dict[str, float]], weights: str, seconds: float, target: Path | None) -> None:
-        """The suite's table, on standard output."""
+    def results(
+        self,
+        results: dict[str, dict[str, float]],
+        weights: str,
+        seconds: float,
+        target: Path | None,
+        before: dict[str, dict[str, float]],
+    ) -> None:
+        """The suite's table, on standard output; with a column for what the starting weights had, where it is known."""
         self.close()
         table = Table(title=f"suite tiny ({weights}), {seconds:.0f} s", title_justify="left")
-        for name, justify in (("task", "left"), ("result, %", "left"), ("queries", "right"), ("chance, %", "right")):
+        for name, justify in (("task", "left"), ("result, %", "left"), ("queries", "right"), ("chance, %", "right")) + (
+            (("before, %", "right"),) if before else ()
+        ):
             table.add_column(name, justify=justify)  # type: ignore[arg-type]
         for task, values in results.items():
             counts = {k: values[k] for k in ("n", "classes") if k in values}
@@ -110,7 +119,11 @@ class Console:
                 names = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
                 text = "  ".join(f"{names[k]} {100 * v:.1f}" for k, v in shown.items())
                 chance = 1 / counts["classes"]
-            table.add_row(task, text, f"{counts['n']:,}", f"{100 * chance:.2f}")
+            row = [task, text, f"{counts['n']:,}", f"{100 * chance:.2f}"]
+            if before:
+                first = next(iter(shown))
+                row.append(f"{100 * before[task][first]:.1f}" if task in before else "")
+            table.add_row(*row)
         # A pipe has no width: the table is then printed whole, never cut to 80 columns
         width = None if self.out.is_terminal else 120
         (self.out if width is None else RichConsole(width=width, highlight=False)).print(table)

@@ -1,5 +1,11 @@
 """The ways a run ends that are not our fault; the command line turns each into one line and an exit code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+
 
 class UserError(ValueError):
     """Something the user can mend: what is wrong, where, and how to mend it, in one line. Exit code 2."""
@@ -15,6 +21,23 @@ class Interrupted(Exception):
     def __init__(self, signal_number: int, message: str):
         super().__init__(message)
         self.signal_number = signal_number
+
+
+@contextmanager
+def writing(what: str, where: Path) -> Iterator[None]:
+    """Turn a disk that is full, read-only or gone into one line that says what could not be written.
+
+    Raises:
+        UserError: in place of an OSError, or of a SafetensorError, which is how safetensors says the same.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(
+            f"{what} could not be written to {printable(str(where), 400)} ({reason}); "
+            "earlier checkpoints are untouched: make room there, or make it writable, and go on with --resume"
+        ) from error
 
 
 def printable(text: str, limit: int = 120) -> str:

@@ -1,16 +1,40 @@
-"""What is done to a finished Step: DistributedDataParallel."""
+"""What is done to a finished Step: torch.compile, DistributedDataParallel."""
 
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from askew import distributed
+from askew.errors import UserError
+from askew.nn.towers import ImageTower, TextTower
 
 
-def wrap(step: nn.Module, device: torch.device) -> nn.Module:
+def wrap(step: nn.Module, device: torch.device, compiled: bool = False) -> nn.Module:
     """The step as it is trained: itself in one process, DDP over several (no buffer is broadcast: none is trained)."""
+    if compiled:
+        compile_towers(step, device)
     if distributed.world_size() == 1:
         return step
     return DistributedDataParallel(
         step, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
     )
+
+
+def compile_towers(step: nn.Module, device: torch.device) -> None:
+    """Compile every tower, the teacher's too, in place: names of the state stay. Texts vary in length.
+
+    Raises:
+        UserError: no working compiler, tried on one small function before anything else.
+    """
+    try:
+        torch.compile(lambda x: (x + 1).sum())(torch.ones(8, device=device))
+    except Exception as error:  # the compiler's errors have no common base
+        raise UserError(
+            "train.compile=true needs a C++ compiler (on CUDA, Triton beside it) that works: install one "
+            f"(apt install g++), or set train.compile=false ({type(error).__name__})"
+        ) from error
+    for module in step.modules():
+        if isinstance(module, ImageTower):
+            module.trunk.compile()
+        elif isinstance(module, TextTower):
+            module.trunk.compile(dynamic=True)

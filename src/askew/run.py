@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,14 @@ from askew.build import resolve
 from askew.config import RESUMABLE, Recipe, from_yaml, leaves, to_yaml
 from askew.console import Console
 from askew.data.sources import EMBEDDED
-from askew.errors import UserError
+from askew.devices import choose_device
+from askew.errors import UserError, writing
 from askew.evaluation.model import load_encoders
 from askew.evaluation.tiny import data_protocol, tiny
 from askew.export import save_models
-from askew.train import DISCARDED, METRICS, Reporter, Trainer, choose_device
+from askew.train import DISCARDED, METRICS, Reporter, Trainer
 
-RECIPE, RESULTS = "recipe.yaml", "results.jsonl"
+RECIPE, RESULTS, RESULTS_BEFORE = "recipe.yaml", "results.jsonl", "results.before.jsonl"
 
 
 def new_folder(recipe: Recipe, parent: Path) -> Path:
@@ -63,32 +66,59 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
     assert folder is not None
     trainer.folder = folder
     if main and not resume:
-        (folder / RECIPE).write_text(to_yaml(recipe), encoding="utf-8")
+        with writing("the recipe", folder):
+            replace(folder / RECIPE, to_yaml(recipe))
     if resume:
         found = checkpoint.latest(folder / "checkpoints", console.warn if main else lambda text: None)
         if found is not None:
             trainer.resume(found)
         if main:
             _discard_after(folder, trainer.done)
-        if trainer.done == trainer.total and (folder / RESULTS).exists():
+        last = folder / (RESULTS if _tested_on_its_data(recipe) else "model")
+        if trainer.done == trainer.total and last.exists():
             raise UserError(
                 f"{folder} is finished ({trainer.total} steps); start a new run, or evaluate it: askew eval {folder}"
             )
     if main:
         console.run_starts(recipe, trainer, folder)
+        _say_cut(trainer, console)
+    suite = recipe.evaluation
+    if main and suite.before and suite.suite != "none" and trainer.done == 0:
+        _evaluate_start(trainer, folder, console)
+    distributed.barrier()
     trainer.run()
     if main:
-        save_models(trainer.method, recipe.towers, folder)
-        if recipe.evaluation.suite == "tiny" and recipe.data.source != EMBEDDED:
+        with writing("the model", folder):
+            save_models(trainer.method, recipe.towers, folder)
+        if _tested_on_its_data(recipe):
+            evaluate(str(folder), suite.suite, "student", console, batch_size=suite.batch_size)
+        elif suite.suite != "none":
             console.say(
                 "results  none: the suite `tiny` tests on askew's own drawings, which this model was not trained for; "
                 f"askew eval {folder} runs it all the same"
             )
-        elif recipe.evaluation.suite != "none":
-            evaluate(str(folder), recipe.evaluation.suite, "student", console, batch_size=recipe.evaluation.batch_size)
         console.run_ends(folder)
     distributed.barrier()
     return folder
+
+
+def _tested_on_its_data(recipe: Recipe) -> bool:
+    """Whether training ends with the suite: a model trained on other data is not tested, unless it was before."""
+    suite = recipe.evaluation
+    return suite.suite != "none" and (suite.before or recipe.data.source == EMBEDDED)
+
+
+def _evaluate_start(trainer: Trainer, folder: Path, console: Console) -> None:
+    """The suite on the weights that training starts from, as open_clip loads them."""
+    start, suite = folder / "start.tmp", trainer.recipe.evaluation
+    start.mkdir(exist_ok=True)
+    with writing("the starting model", start):
+        save_models(trainer.method, trainer.recipe.towers, start)
+    model, target = f"local-dir:{start / 'model'}", folder / RESULTS_BEFORE
+    target.unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
+    console.say("before   the weights that training starts from:")
+    evaluate(model, suite.suite, "student", console, target, suite.batch_size)
+    shutil.rmtree(start)
 
 
 def newest(recipe: Recipe | None) -> Path:
@@ -113,11 +143,16 @@ def evaluate(
     folder = Path(name)
     target = out or (folder / RESULTS if (folder / RECIPE).is_file() else None)
     if target is not None:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("a", encoding="utf-8") as file:
-            for task, values in results.items():
-                file.write(json.dumps({"task": task, "values": values, "protocol": protocol}) + "\n")
-    console.results(results, weights, time.monotonic() - started, target)
+        with writing("the results", target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with target.open("a", encoding="utf-8") as file:
+                for task, values in results.items():
+                    file.write(json.dumps({"task": task, "values": values, "protocol": protocol}) + "\n")
+    before = folder / RESULTS_BEFORE
+    earlier = {}
+    if weights == "student" and before.is_file():
+        earlier = {line["task"]: line["values"] for line in map(json.loads, before.read_text().splitlines())}
+    console.results(results, weights, time.monotonic() - started, target, earlier)
     return results
 
 
@@ -128,13 +163,31 @@ def recipe_file(folder: Path) -> Path:
     return folder / RECIPE
 
 
+def _say_cut(trainer: Trainer, console: Console, seen: int = 200) -> None:
+    """Tell if captions are too long for the text tower, going by the first ones."""
+    source, tokens = trainer.loader.source, trainer.loader.views.tokens
+    captions: list[str] = []
+    for index in range(min(seen, len(source))):
+        with suppress(OSError):  # a missing image is the loader's to tell
+            captions += source[index].captions
+    cut = sum(tokens.cuts(caption) for caption in captions)
+    if cut:
+        console.warn(
+            f"{cut} of the first {len(captions)} captions are longer than the text tower's context of "
+            f"{tokens.context_length} tokens and lose their ends; towers.text_cfg.context_length makes it longer"
+        )
+
+
 def _claim(recipe: Recipe, out: Path | None) -> Path:
     try:
         if out is None:
             return new_folder(recipe, Path("runs"))
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            what = "holds another run" if (out / RECIPE).exists() else "is not empty"
-            raise UserError(f"--out {out} {what}; choose a new folder, or go on with that run by --resume --out {out}")
+        if out.exists() and (not out.is_dir() or any(p.suffix != ".tmp" for p in out.iterdir())):
+            if (out / RECIPE).exists():
+                raise UserError(
+                    f"--out {out} holds another run; choose a new folder, or go on with that run by --resume --out {out}"
+                )
+            raise UserError(f"--out {out} is {'not empty' if out.is_dir() else 'a file'}; choose a new folder")
         out.mkdir(parents=True, exist_ok=True)
         return out
     except OSError as error:
@@ -168,14 +221,22 @@ def _discard_after(folder: Path, step: int) -> None:
     if not metrics.exists():
         return
     kept, dropped = [], []
-    for line in metrics.read_text(encoding="utf-8").splitlines(keepends=True):
+    text = metrics.read_text(encoding="utf-8")
+    for line in text.splitlines():
         try:
-            (kept if json.loads(line)["step"] <= step else dropped).append(line)
+            (kept if json.loads(line)["step"] <= step else dropped).append(line + "\n")
         except (json.JSONDecodeError, KeyError, TypeError):
-            dropped.append(line)  # cut off by a crash
+            dropped.append(line + "\n")  # cut off by a crash
     if dropped:
         with (folder / DISCARDED).open("a", encoding="utf-8") as file:
-            file.writelines(line if line.endswith("\n") else line + "\n" for line in dropped)
-        temporary = metrics.with_suffix(".tmp")
-        temporary.write_text("".join(kept), encoding="utf-8")
-        os.replace(temporary, metrics)
+            file.writelines(dropped)
+    if "".join(kept) != text:
+        replace(metrics, "".join(kept))
+
+
+def replace(path: Path, text: str) -> None:
+    """Write a file so that a crash leaves the old one or the new one, never half."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    checkpoint.sync(temporary)
+    os.replace(temporary, path)

@@ -1,11 +1,8 @@
 """One loop that trains any method, on one CPU or many GPUs."""
 
-import ctypes
 import json
 import math
-import resource
 import signal
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,15 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from askew import checkpoint, distributed, parallel
-from askew.build import build_towers, build_views
+from askew.build import build_method, build_views
 from askew.config import Recipe, Train
 from askew.data.loader import Broken, Loader
 from askew.data.sources import open_source
-from askew.errors import Interrupted, RunFailed, UserError
+from askew.devices import choose_device, keep_freed_memory, peak_memory_mb, quick_attention
+from askew.errors import Interrupted, RunFailed, UserError, writing
 from askew.methods.base import Batch, Method
 
 METRICS, DISCARDED = "metrics.jsonl", "metrics.discarded.jsonl"
@@ -41,7 +40,8 @@ class Step(nn.Module):
     def forward(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """Loss, its terms, and everyone's embeddings (detached, for `after_step`)."""
         device = next(self.method.parameters()).device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        attention = quick_attention(device, self.method.towers.longest)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"), attention:
             with torch.no_grad():
                 targets = self.method.targets(batch)
             embedded = self.method.embed(batch)
@@ -68,45 +68,6 @@ def parameter_groups(method: nn.Module, weight_decay: float) -> list[dict[str, A
             exempt = parameter.ndim < 2 or any(word in name for word in ("bias", "ln_", "bn", "norm"))
             (plain if exempt else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a recipe; `auto` takes CUDA, then MPS, then the CPU.
-
-    Raises:
-        UserError: the named device is not there.
-    """
-    have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        name = next(device for device, there in have.items() if there)
-    if not have[name]:
-        there = ", ".join(device for device, there in have.items() if there)
-        raise UserError(f"train.device={name} is not available on this machine; it has {there}")
-    if name == "cuda":
-        torch.cuda.set_device(distributed.local_rank())
-        return torch.device("cuda", distributed.local_rank())
-    return torch.device(name)
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of giving it back and zeroing new pages.
-
-    Gradients of the vocabulary are tens of megabytes each; their pages cost a third of a small model's step on a CPU.
-    Nothing happens with another C library.
-    """
-    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(mmap_threshold, 2**30)
-        mallopt(trim_threshold, 2**31 - 1)
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory in MB: of the device on CUDA, of this process elsewhere."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in kB elsewhere
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 @dataclass
@@ -138,8 +99,7 @@ class Trainer:
         distributed.start(self.device)
         data = self.recipe.data
         source = open_source(data.source, data.image_column, data.caption_column)
-        towers = build_towers(self.recipe.towers, config.seed, self.recipe.method.needs_mask_token)
-        self.method: Method = self.recipe.method.build(towers).to(self.device).train()
+        self.method: Method = build_method(self.recipe).to(self.device).train()
         loader = self.recipe.loader
         self.loader = Loader(
             source,
@@ -160,7 +120,7 @@ class Trainer:
             eps=config.eps,
             fused=self.device.type in ("cpu", "cuda"),
         )
-        self.step = parallel.wrap(Step(self.method, config.precision), self.device)
+        self.step = parallel.wrap(Step(self.method, config.precision), self.device, config.compile)
         self.done = 0  # optimiser steps taken
         self.seconds = 0.0  # of training, over all sessions of the run
         self.broken = Broken()
@@ -235,15 +195,10 @@ class Trainer:
                 "broken": dict(self.broken.causes),
             }
             folder = self.folder / "checkpoints"
-            try:
+            with writing(f"step {self.done}: the checkpoint", folder):
                 checkpoint.save(
                     folder, self.done, self.method, self.optimizer, facts, self.recipe.train.keep_checkpoints
                 )
-            except OSError as error:
-                raise UserError(
-                    f"step {self.done}: the checkpoint could not be written to {folder} ({error.strerror or error}); "
-                    "earlier checkpoints are untouched: make room and go on with --resume"
-                ) from error
         distributed.barrier()
 
     def _one_step(self, batch: Batch) -> dict[str, Any]:
@@ -282,7 +237,10 @@ class Trainer:
         }
         if distributed.rank() == 0:
             if self.folder is not None:
-                with (self.folder / METRICS).open("a", encoding="utf-8") as file:
+                with (
+                    writing(f"step {self.done}: the metrics", self.folder),
+                    (self.folder / METRICS).open("a", encoding="utf-8") as file,
+                ):
                     file.write(json.dumps(line) + "\n")
             self.reporter.progress(line)
 
@@ -300,11 +258,13 @@ class Trainer:
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
         where = ""
         if self.folder is not None:
-            fault = self.folder / "fault"
-            fault.mkdir(exist_ok=True)
-            file = fault / f"batch-step{self.done}-rank{distributed.rank()}.safetensors"
-            save_file({key: value.detach().cpu().contiguous() for key, value in batch.items()}, file)
-            where = f"; the batch is in {file}"
+            file = self.folder / "fault" / f"batch-step{self.done}-rank{distributed.rank()}.safetensors"
+            try:
+                file.parent.mkdir(exist_ok=True)
+                save_file({key: value.detach().cpu().contiguous() for key, value in batch.items()}, file)
+                where = f"; the batch is in {file}"
+            except (OSError, SafetensorError) as error:  # the run failed already: say that, not this
+                where = f"; the batch could not be written ({error})"
         raise RunFailed(
             f"step {self.done}: loss {loss.item():.4g}, gradient norm {norm.item():.4g} ({values}) "
             f"is not finite{where}. Lower train.learning_rate, set train.clip_gradient=1, or try train.precision=fp32"

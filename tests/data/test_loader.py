@@ -148,10 +148,10 @@ def test_a_broken_sample_is_replaced_alike_for_any_workers_and_ranks_and_named(b
 
 def test_the_budget_is_ten_or_one_percent():
     Broken(100, Counter({"empty image": 10})).check()
-    with pytest.raises(RunFailed, match=r"11 of 100 samples are broken.*empty image: 9, missing file: 2"):
+    with pytest.raises(RunFailed, match=r"11 broken samples were met for 100 drawn.*empty image: 9, missing file: 2"):
         Broken(100, Counter({"empty image": 9, "missing file": 2})).check()
     Broken(5_000, Counter({"empty image": 50})).check()
-    with pytest.raises(RunFailed, match="51 of 5,000"):
+    with pytest.raises(RunFailed, match="51 broken samples were met for 5,000"):
         Broken(5_000, Counter({"empty image": 51})).check()
 
 

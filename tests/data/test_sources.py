@@ -96,7 +96,7 @@ def test_a_missing_image_is_an_os_error_for_the_loader_to_count(folder):
         ("t.csv", "image,words\na.png,x\n", ["no caption column", "'image', 'words'", "data.caption_column=NAME"]),
         ("t.csv", "x,caption\na.png,x\n", ["no image path column", "data.image_column=NAME"]),
         ("t.csv", "image,caption\n", ["no rows"]),
-        ("t.csv", "", ["no image path column", "none"]),
+        ("t.csv", "", ["the table is empty", "image,caption"]),
         ("t.jsonl", '{"image": "a.png", "caption": "x"}\n{"image": \n', ["line 2", "not valid JSON"]),
         ("t.jsonl", '["a.png", "x"]\n', ["line 1", "JSON object"]),
         ("t.txt", "a.png x\n", ["of no known kind", ".csv"]),

@@ -53,7 +53,7 @@ class Broken:
         if self.total > max(10, 0.01 * self.drawn):
             causes = ", ".join(f"{cause}: {count:,}" for cause, count in self.causes.most_common())
             raise RunFailed(
-                f"{self.total:,} of {self.drawn:,} samples are broken, over the budget of max(10, 1 %): {causes}. "
+                f"{self.total:,} broken samples were met for {self.drawn:,} drawn, over the budget of max(10, 1 %): {causes}. "
                 "Mend or remove them and run again with --resume"
             )
 
@@ -98,6 +98,11 @@ class Loader:
             raise UserError(
                 f"loader.batch_size={self.batch_size} does not divide over {self.world_size} ranks; "
                 f"the nearest sizes are {below or self.world_size} and {below + self.world_size}"
+            )
+        if self.batch_size < 2:
+            raise UserError(
+                "loader.batch_size=1: a sample alone in its batch has nothing to contrast with; "
+                "set loader.batch_size to 2 or more (hundreds where memory allows)"
             )
         if len(self.source) < self.batch_size:
             raise UserError(
@@ -152,7 +157,8 @@ class Loader:
                     raise OSError("no caption")
                 image = decode(sample.image)
             except OSError as error:
-                broken.append((cause_of(error), f"{printable(name)}: {printable(str(error))}"))
+                name = str(error.filename or name)
+                broken.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
                 continue
             made = self.views.sample(image, sample.captions, sample.tags, [self.seed, epoch, position, sample.id])
             return {"id": torch.tensor(sample.id), "group": torch.tensor(sample.group), **made}

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -80,7 +81,7 @@ class TableSource:
             texts = row.get(caption)
             texts = texts if isinstance(texts, list) else [texts]
             where = str(row.get(image) or "").strip()
-            captions.setdefault(where, []).extend(str(t).strip() for t in texts if t is not None and str(t).strip())
+            captions.setdefault(where, []).extend(filter(None, map(caption_text, texts)))
         if not captions:
             raise UserError(f"{path}: the table has no rows; it needs one line per image-caption pair")
         # An Arrow array, not a list of objects: forked workers then share the pages, whatever the size of the table.
@@ -148,7 +149,8 @@ class ParquetSource:
             tags = table["tags"] if "tags" in names else pa.array([[]] * len(table), type=pa.list_(pa.string()))
             captions = table[caption]
             if not pa.types.is_list(captions.type):
-                captions = pa.array([[c] if c else [] for c in captions.to_pylist()], type=pa.list_(pa.string()))
+                texts = map(caption_text, captions.to_pylist())
+                captions = pa.array([[text] if text else [] for text in texts], type=pa.list_(pa.string()))
             columns = {"id": ids, "group": groups, "image": column.cast(pa.large_binary()), "captions": captions,
                        "tags": tags, "name": pa.array([f"{path.name} row {row}" for row in rows])}  # fmt: skip
             tables.append(pa.table(columns).filter(pa.array(keep)))
@@ -180,8 +182,15 @@ def embedded_files() -> list[Path]:
     return sorted(folder.glob("*.parquet"))
 
 
+def caption_text(cell: object) -> str:
+    """A caption as text: a number is its digits, nothing and NaN are no caption."""
+    missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
+    return "" if missing else str(cell).strip()
+
+
 def read_table(path: Path) -> tuple[list[dict], list[str]]:
     """Rows as dictionaries, and the column names, of a CSV, TSV or JSONL file (UTF-8, a BOM is tolerated)."""
+    csv.field_size_limit(2**31 - 1)  # a caption may be longer than the module's 128 kB; the tokenizer cuts it
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             if path.suffix.lower() == ".jsonl":
@@ -197,7 +206,9 @@ def read_table(path: Path) -> tuple[list[dict], list[str]]:
                         rows.append(row)
                 return rows, list(dict.fromkeys(key for row in rows for key in row))
             reader = csv.DictReader(file, delimiter=TABLE_SUFFIXES[path.suffix.lower()])
-            return list(reader), list(reader.fieldnames or [])
+            if not reader.fieldnames:
+                raise UserError(f"{path}: the table is empty; its first line names the columns: image,caption")
+            return list(reader), list(reader.fieldnames)
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not UTF-8 text (byte {error.start}); convert it with iconv -t utf-8") from error
     except csv.Error as error:

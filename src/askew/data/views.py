@@ -112,13 +112,20 @@ class Tokens:
     key: str = "text"
 
     @cached_property
+    def _tokenizer(self) -> SimpleTokenizer:
+        return SimpleTokenizer(context_length=self.context_length)
+
+    @cached_property
     def _tokenize(self):
-        tokenizer = SimpleTokenizer(context_length=self.context_length)
-        return lru_cache(maxsize=65_536)(lambda caption: tokenizer(caption)[0])
+        return lru_cache(maxsize=65_536)(lambda caption: self._tokenizer(caption)[0])
 
     def sample(self, caption: str) -> Tensor:
         """(L,) int64: start, words, end, then zeros."""
         return self._tokenize(caption)
+
+    def cuts(self, caption: str) -> bool:
+        """Whether a caption has more tokens than the context and loses its end."""
+        return bool(self._tokenizer(caption, context_length=self.context_length + 1)[0, -1])
 
     def __getstate__(self) -> dict:
         return {"context_length": self.context_length, "key": self.key}  # the tokenizer is made anew in a worker

@@ -47,19 +47,60 @@ class Projection(nn.Module):
         return pooled @ self.weight
 
 
-class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution that stays in float32 under autocast on a CPU.
+def in_cpu_training(module: nn.Module, input: Tensor) -> bool:
+    """Whether speed comes before the last bit of open_clip's own result, which eval mode without autocast keeps."""
+    return input.device.type == "cpu" and (module.training or torch.is_autocast_enabled("cpu"))
 
-    There the gradient in bfloat16 takes 1.5 to 3 times as long as in float32 (benchmarks/towers.py), for no arithmetic
-    worth saving. Anywhere else it is nn.Conv2d.
+
+class DepthwiseConv2d(nn.Conv2d):
+    """A depthwise convolution as a CPU likes it: in float32 under autocast, without taps that see padding alone.
+
+    In bfloat16 its gradient takes 1.5 to 3 times as long as in float32, for no arithmetic worth saving. A 7 x 7 kernel
+    on a 1 x 1 map multiplies 48 zeros, and oneDNN takes 60 times as long for it (benchmarks/towers.py). The result is
+    that of nn.Conv2d, up to rounding.
     """
 
-    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H2 W2"]:
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
         """The convolution."""
-        if input.device.type != "cpu":
+        if not in_cpu_training(self, input):
             return super().forward(input)
+        weight, padding = self.weight, self.padding
+        reach = max(input.shape[-2:]) - 1  # no tap further than this from the middle meets a pixel
+        spare = weight.shape[-1] // 2 - reach
+        if spare > 0 and self._keeps_size():
+            weight, padding = weight[..., spare:-spare, spare:-spare], (reach, reach)
         with torch.autocast("cpu", enabled=False):
-            return super().forward(input.to(self.weight.dtype))
+            input = input.to(self.weight.dtype)
+            return F.conv2d(input, weight, self.bias, self.stride, padding, self.dilation, self.groups)
+
+    def _keeps_size(self) -> bool:
+        """Whether an odd, square kernel is padded so that the map keeps its size."""
+        size = self.kernel_size[0]
+        plain = self.stride == self.dilation == (1, 1) and self.padding_mode == "zeros"
+        return plain and self.kernel_size == (size, size) and size % 2 == 1 and self.padding == (size // 2, size // 2)
+
+
+class PointwiseConv2d(nn.Conv2d):
+    """A 1 x 1 convolution as the matrix product that it is; oneDNN's convolution is many times slower on small maps.
+
+    Where images are stored channels last, as the views make them, nothing is copied. Up to rounding it is nn.Conv2d.
+    """
+
+    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H W"]:
+        """The convolution."""
+        if not in_cpu_training(self, input):
+            return super().forward(input)
+        return F.linear(input.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
+
+
+def quicken(trunk: nn.Module) -> None:
+    """Give a trunk's convolutions the classes above, where they are what these compute; parameters and names stay."""
+    for module in trunk.modules():
+        if type(module) is nn.Conv2d:
+            if module.groups == module.in_channels > 1:
+                module.__class__ = DepthwiseConv2d
+            elif module.groups == 1 and module.kernel_size == module.stride == (1, 1) and module.padding == (0, 0):
+                module.__class__ = PointwiseConv2d
 
 
 class ImageTower(nn.Module):
@@ -99,9 +140,7 @@ class ImageTower(nn.Module):
                 f"image tower {type(visual).__name__} is not supported: use a native ViT or a timm tower of open_clip"
             )
         self.trunk = visual
-        for module in visual.modules():
-            if type(module) is nn.Conv2d and module.groups == module.in_channels > 1:
-                module.__class__ = DepthwiseConv2d  # the same parameters under the same names
+        quicken(visual)
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
         """Pooled features (B, F) and unit-length float32 embeddings (B, D) of normalised images."""
@@ -185,8 +224,11 @@ class TwoTower(nn.Module):
     def __init__(self, config: dict[str, Any], model: CustomTextCLIP):
         super().__init__()
         self.config = copy.deepcopy(config)
+        self.pretrained_scale: float | None = None  # the logarithm of the logit scale that came with the weights
         self.image = ImageTower(model.visual)
         self.text = TextTower(model.text)
+        patches = [p for n, p in self.image.named_parameters() if n.endswith(("positional_embedding", "pos_embed"))]
+        self.longest = max([self.text.trunk.num_pos, *(p.shape[-2] for p in patches)])  # tokens that attend to another
 
 
 def build_model(config: dict[str, Any]) -> CustomTextCLIP:

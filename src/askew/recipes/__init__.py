@@ -7,9 +7,10 @@ from pathlib import Path
 
 from askew.config import Recipe, from_yaml
 from askew.errors import UserError, printable
+from askew.recipes.finetune import finetune
 from askew.recipes.tiny import tiny, tiny_clip
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny-clip": tiny_clip}
+RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny-clip": tiny_clip, "finetune": finetune}
 
 
 def find(text: str) -> Recipe:

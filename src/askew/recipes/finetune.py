@@ -1,0 +1,26 @@
+"""Going on from pretrained weights, on a user's own pairs."""
+
+from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train
+from askew.methods.clip import CLIP
+
+
+def finetune() -> Recipe:
+    """CLIP from pretrained weights at a low learning rate, tested before and after; name yours by towers.pretrained."""
+    return Recipe(
+        name="finetune",
+        # The objective the weights were trained with: MCD's image-image pairs start far above chance (dev/LOG.md)
+        method=CLIP.Config(),
+        towers=Towers(model="ViT-B-32", pretrained="laion2b_s34b_b79k"),
+        data=Data(source="embedded"),
+        loader=Loader(batch_size=128, num_workers=1, image_scale=(0.8, 1.0)),
+        train=Train(
+            epochs=3,
+            learning_rate=1e-5,
+            min_learning_rate=0.0,
+            warmup_learning_rate=0.0,
+            warmup_epochs=0.3,
+            weight_decay=0.1,
+            clip_gradient=1.0,
+        ),
+        evaluation=Evaluation(suite="tiny", before=True),
+    )

@@ -1,0 +1,609 @@
+"""Whatever a user gets wrong costs one clear line: never a traceback, a hang or a lost run.
+
+Every fault is a function that sets it up in an empty folder and returns the command. docs/errors.md is the table of the
+lines that they print, and a test keeps it so. `python -m pytest tests/test_bad_input.py --errors-doc` writes it anew.
+"""
+
+import json
+import os
+import pickle
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from askew import checkpoint, cli
+from askew.build import build_views, resolve
+from askew.config import override
+from askew.data.loader import Loader, _Batches
+from askew.data.sources import open_source
+from askew.train import Reporter, Trainer
+from runs import askew, micro_recipe, micro_settings, table_of_25, train
+
+DOC = Path(__file__).parents[1] / "docs" / "errors.md"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong, what was typed, and how it must end."""
+
+    topic: str
+    what: str
+    code: int  # exit code
+    words: tuple[str, ...]  # of the one line
+    prepare: Callable[[Path], list]
+
+
+FAULTS: list[Fault] = []
+
+
+def fault(topic: str, what: str, *words: str, code: int = 2):
+    """Register a function that sets a fault up in a folder and returns the arguments of `askew`."""
+
+    def register(prepare):
+        FAULTS.append(Fault(topic, what, code, words, prepare))
+        return prepare
+
+    return register
+
+
+def training(table, *settings: str) -> list:
+    """`askew train tiny` on a table with micro towers."""
+    extra = [part for setting in settings for part in ("--set", setting)]
+    return ["train", "tiny", "--data", table, "--out", "run", *micro_settings(), *extra]
+
+
+def pairs(here: Path) -> Path:
+    """A good table of 25 pairs, with a path relative to the folder that the command runs in."""
+    table_of_25(here / "data")
+    return Path("data/pairs.csv")
+
+
+def spoil(here: Path, content: bytes | None, name: str = "0003.png") -> list:
+    """One image of 25 holds something else (None: it is gone)."""
+    table = pairs(here)
+    (here / "data" / name).unlink()
+    if content is not None:
+        (here / "data" / name).write_bytes(content)
+    return training(table)
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that declares that size and holds next to nothing."""
+    content = b"\x89PNG\r\n\x1a\n"
+    for kind, data in ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", b"x")):
+        content += struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return content
+
+
+# Data that is not there
+
+DATA = "Data"
+
+
+@fault(DATA, "a table that does not exist", "nowhere.csv does not exist", "give a .csv")
+def no_table(here):
+    return training("nowhere.csv")
+
+
+@fault(DATA, "a file of no known kind", "pairs.xlsx is of no known kind", ".csv")
+def unknown_kind(here):
+    (here / "pairs.xlsx").write_bytes(b"PK")
+    return training("pairs.xlsx")
+
+
+@fault(DATA, "a folder without data", "folder without *.parquet files")
+def empty_folder(here):
+    (here / "data").mkdir()
+    return training("data")
+
+
+@fault(DATA, "a table of zero bytes", "pairs.csv: the table is empty")
+def empty_table(here):
+    (here / "pairs.csv").write_bytes(b"")
+    return training("pairs.csv")
+
+
+@fault(DATA, "a table with a header and no rows", "the table has no rows")
+def header_only(here):
+    (here / "pairs.csv").write_text("image,caption\n", encoding="utf-8")
+    return training("pairs.csv")
+
+
+@fault(DATA, "no caption column", "no caption column; the columns are 'image', 'words'", "data.caption_column=NAME")
+def no_captions(here):
+    (here / "pairs.csv").write_text("image,words\na.png,b\n", encoding="utf-8")
+    return training("pairs.csv")
+
+
+@fault(DATA, "a table in another encoding", "not UTF-8 text", "iconv")
+def other_encoding(here):
+    (here / "pairs.csv").write_bytes("image,caption\na.png,Bär\n".encode("latin-1"))
+    return training("pairs.csv")
+
+
+@fault(DATA, "a Parquet file that is none", "not a readable Parquet file")
+def no_parquet(here):
+    (here / "pairs.parquet").write_bytes(b"not Parquet")
+    return training("pairs.parquet")
+
+
+@fault(DATA, "no image can be found", "were all unusable", code=3)
+def all_images_gone(here):
+    table = pairs(here)
+    for file in (here / "data").glob("*.png"):
+        file.unlink()
+    return training(table)
+
+
+@fault(DATA, "too many broken images", "over the budget of max(10, 1 %)", "empty image: 1", "--resume", code=3)
+def many_broken(here):
+    table = pairs(here)
+    for file in sorted((here / "data").glob("*.png"))[:14]:
+        file.write_bytes(b"")
+    return training(table)
+
+
+# One bad sample among good ones: replaced, named, counted
+
+SAMPLE = "A sample"
+
+
+@fault(SAMPLE, "a missing image", "replaced a broken sample (missing file): data/0003.png", code=0)
+def image_gone(here):
+    return spoil(here, None)
+
+
+@fault(SAMPLE, "an image that cannot be read (here: a folder of its name)", "(unreadable image): data/0003.png", code=0)
+def image_unreadable(here):
+    arguments = spoil(here, None)
+    (here / "data" / "0003.png").mkdir()
+    return arguments
+
+
+@fault(SAMPLE, "a truncated image", "(truncated image): 0003.png", code=0)
+def image_truncated(here):
+    table_of_25(here / "whole")
+    content = (here / "whole" / "0003.png").read_bytes()
+    return spoil(here, content[: len(content) // 2])
+
+
+@fault(SAMPLE, "an image of zero bytes", "(empty image): 0003.png", code=0)
+def image_empty(here):
+    return spoil(here, b"")
+
+
+@fault(SAMPLE, "a file that is no image", "(not an image): 0003.png", code=0)
+def not_an_image(here):
+    return spoil(here, b"<html>404</html>")
+
+
+@fault(SAMPLE, "an image of 100 megapixels", "(too many pixels): 0003.png: 10000x10000 pixels", code=0)
+def image_too_large(here):
+    return spoil(here, png(10_000, 10_000))
+
+
+@fault(SAMPLE, "an empty caption", "(no caption): 0003.png: no caption", code=0)
+def caption_empty(here):
+    table = pairs(here)
+    text = (here / table).read_text(encoding="utf-8")
+    (here / table).write_text(re.sub(r"(0003\.png),.*", r"\1,   ", text), encoding="utf-8")
+    return training(table)
+
+
+@fault(SAMPLE, "a caption that is NaN (Parquet, JSONL)", "(no caption): pairs.parquet row 3: no caption", code=0)
+def caption_nan(here):
+    pairs(here)
+    images = [file.read_bytes() for file in sorted((here / "data").glob("*.png"))]
+    captions = [float("nan") if row == 3 else float(row) for row in range(25)]  # the others are numbers
+    pq.write_table(pa.table({"image": images, "caption": captions}), here / "pairs.parquet")
+    return training("pairs.parquet")
+
+
+@fault(SAMPLE, "captions longer than the context", "of the first 25 captions are longer than", "16 tokens", code=0)
+def caption_long(here):
+    table = pairs(here)
+    text = (here / table).read_text(encoding="utf-8")
+    (here / table).write_text(text.replace(" number", " very" * 50_000 + " number"), encoding="utf-8")
+    return training(table)
+
+
+@fault(SAMPLE, "control codes in a file name or caption", r"\x1b[31mred\x07.png", code=0)
+def control_codes(here):
+    arguments = spoil(here, None)
+    text = (here / "data" / "pairs.csv").read_text(encoding="utf-8")
+    text = text.replace("0003.png", "\x1b[31mred\x07.png").replace("number", "\x1b[2J<b>=1+1</b>")
+    (here / "data" / "pairs.csv").write_text(text, encoding="utf-8")
+    return arguments
+
+
+@fault(SAMPLE, "markup in a file name", "[red]<b>0003</b>.png", code=0)
+def markup(here):
+    arguments = spoil(here, None)
+    text = (here / "data" / "pairs.csv").read_text(encoding="utf-8")
+    (here / "data" / "pairs.csv").write_text(text.replace("0003.png", "[red]<b>0003</b>.png"), encoding="utf-8")
+    return arguments
+
+
+# Settings
+
+SETTING = "A setting"
+
+
+@fault(SETTING, "a recipe of no known name", "'tyni' is not known; did you mean 'tiny'?")
+def unknown_recipe(here):
+    return ["train", "tyni"]
+
+
+@fault(SETTING, "a misspelt key", "unknown key 'train.epoch'; did you mean 'train.epochs'?")
+def misspelt(here):
+    return training(pairs(here), "train.epoch=2")
+
+
+@fault(SETTING, "a misspelt key in a recipe's file", "recipe.yaml: unknown key 'train.learningrate'; did you mean")
+def misspelt_in_file(here):
+    (here / "recipe.yaml").write_text(
+        "name: mine\nmethod: {name: clip}\ntrain: {learningrate: 1.0e-3}\n", encoding="utf-8"
+    )
+    return ["train", "recipe.yaml"]
+
+
+@fault(SETTING, "a value of the wrong type", "train.epochs", "valid number", "'many'")
+def wrong_type(here):
+    return training(pairs(here), "train.epochs=many")
+
+
+@fault(
+    SETTING, "a batch larger than the data", "loader.batch_size=64 is larger than the data (25 samples)", "25 or less"
+)
+def batch_too_large(here):
+    return training(pairs(here), "loader.batch_size=64")
+
+
+@fault(SETTING, "a batch of 1", "loader.batch_size=1", "nothing to contrast", "2 or more")
+def batch_of_one(here):
+    return training(pairs(here), "loader.batch_size=1")
+
+
+@fault(SETTING, "masked language modelling with nothing to mask", "loader.mask_probability=0", "method.mlm_weight=0")
+def nothing_to_mask(here):
+    return training(pairs(here), "loader.mask_probability=0")
+
+
+@fault(SETTING, "a graphics card where there is none", "train.device=cuda is not available on this machine; it has")
+def no_cuda(here):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    return training(pairs(here), "train.device=cuda")
+
+
+@fault(SETTING, "a tower of no known name", "towers.model: 'ViT-B32' is not known; did you mean")
+def unknown_tower(here):
+    return ["train", "tiny", "--set", "towers.model=ViT-B32"]
+
+
+# Run directories
+
+RUN = "A run"
+
+
+def trained(here: Path, steps: int) -> list:
+    """A run of the user's own, stopped after `steps` of its 3 steps; returns its arguments."""
+    arguments = training(pairs(here))
+    end(cli_in(here, arguments if steps == 3 else [*arguments, "--set", f"train.max_steps={steps}"]), 0)
+    return arguments
+
+
+@fault(RUN, "an output folder that holds another run", "--out run holds another run", "--resume --out run")
+def folder_taken(here):
+    return trained(here, 1)
+
+
+@fault(RUN, "an output folder that is a file", "--out run is a file; choose a new folder")
+def folder_is_a_file(here):
+    (here / "run").write_text("mine", encoding="utf-8")
+    return training(pairs(here))
+
+
+@fault(RUN, "--resume with a changed recipe", "the recipe differs", "train.learning_rate (0.001 -> 0.1)")
+def changed_recipe(here):
+    trained(here, 3)
+    return ["train", "--resume", "--out", "run", "--set", "train.learning_rate=0.1"]
+
+
+@fault(RUN, "--resume where there is no run", "run is not a run directory")
+def nothing_to_resume(here):
+    return ["train", "--resume", "--out", "run"]
+
+
+@fault(RUN, "--resume of a finished run", "run is finished (3 steps)", "askew eval run")
+def finished(here):
+    trained(here, 3)
+    return ["train", "--resume", "--out", "run"]
+
+
+@fault(RUN, "a corrupted checkpoint", "step-000000003 is damaged", "the one before it is used", code=0)
+def corrupted(here):
+    trained(here, 3)
+    file = here / "run" / "checkpoints" / "step-000000003" / "method.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    return ["train", "--resume", "--out", "run"]
+
+
+@fault(RUN, "a truncated checkpoint", "step-000000003 is damaged", "the one before it is used", code=0)
+def truncated(here):
+    trained(here, 3)
+    file = here / "run" / "checkpoints" / "step-000000003" / "optimizer.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    return ["train", "--resume", "--out", "run"]
+
+
+# Pretrained weights
+
+WEIGHTS = "Pretrained weights"
+
+
+def pretrained(here: Path) -> Path:
+    """The model directory of a micro run."""
+    train(micro_recipe(table_of_25(here / "data"), "clip", max_steps=1), here / "first")
+    return here / "first" / "model"
+
+
+@fault(WEIGHTS, "weights that are not there", "towers.pretrained='nowhere' is neither a file", "nor a tag")
+def no_weights(here):
+    return training(pairs(here), "towers.pretrained=nowhere")
+
+
+@fault(WEIGHTS, "a file that holds no weights", "weights.pt is not a file of weights")
+def no_weights_inside(here):
+    (here / "weights.pt").write_bytes(b"not weights")
+    return training(pairs(here), "towers.pretrained=weights.pt")
+
+
+@fault(WEIGHTS, "weights of other shapes", "does not fit the towers", "size mismatch for visual.proj")
+def other_shapes(here):
+    shutil.copy(pretrained(here) / "open_clip_model.safetensors", here / "weights.safetensors")
+    return training("data/pairs.csv", "towers.pretrained=weights.safetensors", "towers.embed_dim=24")
+
+
+@fault(WEIGHTS, "weights of another vocabulary", "a text tower with its own tokenizer (vocabulary 30522)")
+def other_vocabulary(here):
+    file = pretrained(here) / "open_clip_config.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    content["model_cfg"]["text_cfg"]["vocab_size"] = 30522
+    file.write_text(json.dumps(content), encoding="utf-8")
+    return training("data/pairs.csv", "towers.pretrained=first/model")
+
+
+@fault(
+    WEIGHTS, "another normalisation than the weights'", "towers.mean=(0.5, 0.5, 0.5) does not fit", "leave towers.mean"
+)
+def other_normalisation(here):
+    pretrained(here)
+    return training("data/pairs.csv", "towers.pretrained=first/model", "towers.mean=[0.5, 0.5, 0.5]")
+
+
+@fault(WEIGHTS, "weights to download, and no network", "could not be downloaded", "give a local file or folder")
+def no_network(here):
+    settings = ["towers.pretrained=laion2b_s34b_b79k", "towers.model=ViT-B-32"]
+    return ["train", "tiny", "--data", pairs(here), *(part for s in settings for part in ("--set", s))]
+
+
+@fault(WEIGHTS, "a model to evaluate that is not there", "nowhere: neither a run directory")
+def no_model(here):
+    return ["eval", "nowhere"]
+
+
+@fault(WEIGHTS, "the teacher of a run that has none", "has no teacher/ folder")
+def no_teacher(here):
+    pretrained(here)
+    return ["eval", "first", "--weights", "teacher"]
+
+
+# Running them
+
+
+def cli_in(folder: Path, arguments: list) -> subprocess.CompletedProcess:
+    """`askew ...` in a folder, in this process: the command line as it is, without seconds of imports."""
+    import contextlib
+    import io
+
+    out, err = io.StringIO(), io.StringIO()
+    before, argv, code = Path.cwd(), sys.argv, 0
+    os.chdir(folder)
+    sys.argv = ["askew", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main()
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    finally:
+        os.chdir(before)
+        sys.argv = argv
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def end(done: subprocess.CompletedProcess, code: int) -> str:
+    """What was printed to a person, after checking how it ended."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout + done.stderr), (
+        "control codes reach the terminal"
+    )
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error:")]
+    assert len(errors) == (code != 0), done.stderr
+    return done.stderr
+
+
+def line_of(printed: str, case: Fault) -> str:
+    """The one line that tells of the fault."""
+    lines = [line for line in printed.splitlines() if all(word in line for word in case.words)]
+    assert lines, printed
+    return lines[0]
+
+
+LINES: dict[str, str] = {}
+
+
+@pytest.fixture(autouse=True)
+def no_retries(monkeypatch):
+    """The hub's client tries again for most of a minute before it says that there is no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+@pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.prepare.__name__)
+def test_a_fault_is_one_clear_line(case, tmp_path):
+    arguments = case.prepare(tmp_path)
+    line = line_of(end(cli_in(tmp_path, arguments), case.code), case)
+    LINES[case.prepare.__name__] = line.replace(str(tmp_path.resolve()), "").replace("/data/", "data/")
+    if case.code == 2 and case.topic != RUN:
+        assert not (tmp_path / "run").exists()  # nothing is left behind
+    if case.code == 0:
+        assert (tmp_path / "run" / "model" / "open_clip_model.safetensors").is_file()
+
+
+def document() -> str:
+    """docs/errors.md, of the lines that were printed."""
+    text = [
+        "# What goes wrong, and what askew says",
+        "",
+        "Each of these lines was printed by a test (`tests/test_bad_input.py`, which also writes this page).",
+        "A fault of the input ends with exit code 2 before anything is written, a run that cannot go on with 3.",
+        "A bad sample does not stop a run: it is replaced, named and counted.",
+    ]
+    for topic in dict.fromkeys(case.topic for case in FAULTS):
+        text += ["", f"## {topic}", "", "| what is wrong | exit code | what is printed |", "|---|---|---|"]
+        for case in FAULTS:
+            if case.topic == topic:
+                line = LINES[case.prepare.__name__].replace("|", "\\|").replace("`", "'")
+                text.append(f"| {case.what} | {case.code} | `{line}` |")
+    return "\n".join(text) + "\n"
+
+
+def test_the_page_of_errors_is_what_is_printed(pytestconfig):
+    if LINES.keys() != {case.prepare.__name__ for case in FAULTS}:
+        pytest.skip("needs the lines of every fault: run the whole file")
+    if pytestconfig.getoption("--errors-doc"):
+        DOC.write_text(document(), encoding="utf-8")
+    assert DOC.read_text(encoding="utf-8") == document()
+
+
+# What needs more than a folder
+
+
+@contextmanager
+def small_disk(folder: Path, options: str):
+    """A file system of its own at `folder`."""
+    folder.mkdir(exist_ok=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_while_saving_loses_no_checkpoint(tmp_path):
+    recipe = override(micro_recipe(table_of_25(tmp_path / "data"), "clip"), ["train.checkpoint_steps=1"])
+    size = len(pickle.dumps(Trainer(recipe, None).method.state_dict())) // 1024  # of the weights, kB
+    with small_disk(tmp_path / "disk", f"size={8 * size}k") as disk:  # a checkpoint takes three times the weights
+        settings = ["train.keep_checkpoints=5", "method.name=clip"]
+        arguments = training(tmp_path / "data" / "pairs.csv", *settings)
+        arguments[arguments.index("run")] = disk / "run"
+        printed = end(cli_in(tmp_path, arguments), 2)
+        assert "step 3: the checkpoint could not be written" in printed
+        assert "No space left on device" in printed
+        assert "earlier checkpoints are untouched" in printed
+        found = checkpoint.latest(disk / "run" / "checkpoints", pytest.fail)
+        assert found is not None
+        assert found.step == 2
+        subprocess.run(["mount", "-o", f"remount,size={40 * size}k", str(disk)], check=True)
+        end(cli_in(tmp_path, ["train", "--resume", "--out", disk / "run"]), 0)
+        assert (disk / "run" / "model" / "open_clip_model.safetensors").is_file()
+
+
+def test_a_read_only_output_folder_is_one_line(tmp_path):
+    table = table_of_25(tmp_path / "data")
+    with small_disk(tmp_path / "disk", "ro") as disk:
+        arguments = training(table)
+        arguments[arguments.index("run")] = disk / "run"
+        assert "the run directory cannot be made" in end(cli_in(tmp_path, arguments), 2)
+
+
+def test_a_read_only_home_is_no_hindrance(tmp_path, monkeypatch):
+    table = table_of_25(tmp_path / "data")
+    monkeypatch.setenv("HOME", "/proc/1")  # nothing can be written there, by nobody
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HF_HOME", "TORCH_HOME", "MPLCONFIGDIR"):
+        monkeypatch.delenv(name, raising=False)
+    done = askew(*training(table), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_compiler_is_one_line_before_the_run_starts(tmp_path, monkeypatch):
+    table = table_of_25(tmp_path / "data")
+    monkeypatch.setenv("CXX", str(tmp_path / "no-compiler"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    done = askew(*training(table, "train.compile=true"), cwd=tmp_path)
+    printed = end(done, 2)
+    assert "train.compile=true needs a C++ compiler" in printed
+    assert "train.compile=false" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_workers_may_be_spawned(tmp_path):
+    """As they are on macOS and Windows: source and views travel whole."""
+    recipe = micro_recipe(table_of_25(tmp_path / "data"), "mcd")
+    recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
+    source = open_source(recipe.data.source)
+    wanted = ("image", "aug", "text", "masked_text", "mlm_labels")
+    loader = Loader(source, build_views(recipe, wanted), 8, seed=0)
+    spawned = DataLoader(_Batches(loader, 0, 2), batch_size=None, num_workers=1, multiprocessing_context="spawn")
+    for step, batch in enumerate(spawned):
+        expected = loader.batch(step)
+        assert batch.keys() == expected.keys()
+        assert all(torch.equal(batch[key], value) for key, value in expected.items() if key != "broken")
+
+
+def test_a_batch_in_which_nothing_was_masked_trains_on(tmp_path):
+    trainer = Trainer(micro_recipe(table_of_25(tmp_path / "data"), "mcd"), None, Reporter(lambda text: None))
+    batch = trainer.loader.batch(0)
+    batch.pop("broken")
+    batch["masked_text"], batch["mlm_labels"] = batch["text"].clone(), torch.full_like(batch["text"], -100)
+    line = trainer._one_step(batch)
+    assert line["terms"]["mlm"].item() == 0
+    assert np.isfinite(line["gradient_norm"])
+
+
+def test_numbers_are_taken_as_text(tmp_path):
+    """A caption 7 is the text "7"."""
+    rows = [{"image": "a.png", "caption": 7}, {"image": "b.png", "caption": None}, {"image": "c.png", "caption": 1.5}]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, rows)) + '\n{"image": "d.png", "caption": NaN}\n')
+    for name in "abcd":
+        (tmp_path / f"{name}.png").write_bytes(b"x")
+    source = open_source(str(tmp_path / "pairs.jsonl"))
+    assert [source[i].captions for i in range(4)] == [("7",), (), ("1.5",), ()]
+
+
+def test_the_suite_reaches_no_network():
+    with pytest.raises(OSError, match="without a network"):
+        torch.hub.download_url_to_file("http://192.0.2.1/weights", "weights")
+    assert open_clip.list_models()
