@@ -184,9 +184,7 @@ def _claim(recipe: Recipe, out: Path | None) -> Path:
             return new_folder(recipe, Path("runs"))
         if out.exists() and (not out.is_dir() or any(p.suffix != ".tmp" for p in out.iterdir())):
             if (out / RECIPE).exists():
-                raise UserError(
-                    f"--out {out} holds another run; choose a new folder, or go on with that run by --resume --out {out}"
-                )
+                raise UserError(f"--out {out} holds another run; choose a new folder, or go on by --resume --out {out}")
             raise UserError(f"--out {out} is {'not empty' if out.is_dir() else 'a file'}; choose a new folder")
         out.mkdir(parents=True, exist_ok=True)
         return out

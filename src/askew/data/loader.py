@@ -53,8 +53,8 @@ class Broken:
         if self.total > max(10, 0.01 * self.drawn):
             causes = ", ".join(f"{cause}: {count:,}" for cause, count in self.causes.most_common())
             raise RunFailed(
-                f"{self.total:,} broken samples were met for {self.drawn:,} drawn, over the budget of max(10, 1 %): {causes}. "
-                "Mend or remove them and run again with --resume"
+                f"{self.total:,} broken samples were met for {self.drawn:,} drawn, over the budget of max(10, 1 %): "
+                f"{causes}. Mend or remove them and run again with --resume"
             )
 
 

@@ -1,0 +1,79 @@
+"""Time of a training step of a recipe, here and, in turn with it, in another source tree: a paired ratio.
+
+    python benchmarks/steps.py [RECIPE] [--set KEY=VALUE ...] [--against OTHER/src] [--rounds 3]
+
+Batches are made before the clock starts; a step is everything from the batch on the device to the moved teacher. The
+machine must be otherwise idle. OTHER is a checkout of another commit (`git worktree add OTHER COMMIT`).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+
+def child(recipe: str, settings: list[str], steps: int) -> None:
+    """Print the seconds of every step but the first four, as JSON."""
+    from askew import config, recipes
+    from askew.build import resolve
+    from askew.train import Trainer
+
+    made = config.override(recipes.find(recipe), ["loader.num_workers=0", *settings])
+    trainer = Trainer(made.model_copy(update={"towers": resolve(made.towers)}), None)
+    batches = [trainer.loader.batch(step) for step in range(steps + 4)]
+    seconds = []
+    for batch in batches:
+        batch.pop("broken", None)
+        start = time.perf_counter()
+        trainer._one_step(batch)
+        seconds.append(time.perf_counter() - start)
+        trainer.done += 1
+    print(json.dumps({"seconds": seconds[4:], "batch": made.loader.batch_size}))
+
+
+def measure(source: Path, arguments: argparse.Namespace) -> tuple[float, int]:
+    """Median seconds of a step, and the batch size, in a fresh process on that source tree."""
+    command = [sys.executable, __file__, arguments.recipe, "--child", "--steps", str(arguments.steps)]
+    command += [part for setting in arguments.set for part in ("--set", setting)]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(source)}, stdout=subprocess.PIPE, text=True, check=True
+    )
+    found = json.loads(done.stdout.splitlines()[-1])
+    return statistics.median(found["seconds"]), found["batch"]
+
+
+def main() -> None:
+    """Print samples/s, and the ratio to the other tree."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", nargs="?", default="tiny")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--against", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.recipe, arguments.set, arguments.steps)
+        return
+    here = Path(__file__).resolve().parents[1] / "src"
+    ratios = []
+    for number in range(arguments.rounds):
+        line = [f"round {number + 1}"]
+        seconds = {}
+        for source in filter(None, (arguments.against, here)):
+            seconds[source], batch = measure(source.resolve(), arguments)
+            line.append(f"{source}: {1e3 * seconds[source]:.0f} ms a step, {batch / seconds[source]:.0f} samples/s")
+        if arguments.against:
+            ratios.append(seconds[arguments.against] / seconds[here])
+            line.append(f"{ratios[-1]:.2f} times as fast")
+        print("; ".join(line), flush=True)
+    if ratios:
+        print(f"median ratio {statistics.median(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
