@@ -1,6 +1,9 @@
 """Fine-tuning: from a model of our own, trained on half of the embedded data, on the other half."""
 
 import json
+import os
+import shutil
+import signal
 
 import numpy as np
 import pyarrow as pa
@@ -11,14 +14,15 @@ from safetensors.torch import load_file
 
 from askew import recipes, run
 from askew.build import build_method, resolve
-from askew.config import Data, Loader, Recipe, Towers, Train, override
+from askew.config import Data, Loader, Recipe, Towers, Train, from_yaml, override
 from askew.console import Console
 from askew.data.sources import embedded_files
-from askew.errors import UserError
+from askew.errors import Interrupted, UserError
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
+from askew.train import Reporter, Trainer
 from helpers import micro_towers
-from runs import askew, metrics_of
+from runs import askew, assert_same_state, metrics_of, state_of
 
 WEIGHTS = "model/open_clip_model.safetensors"
 
@@ -112,3 +116,24 @@ def test_weights_of_other_shapes_name_the_first_difference(pretrained, tmp_path)
     )
     with pytest.raises(UserError, match=r"does not fit the towers of the recipe: .*text pos_embed width"):
         build_method(Recipe(name="x", method=CLIP.Config(), towers=towers))
+
+
+def test_a_run_goes_on_when_its_pretrained_weights_are_gone(pretrained, halves, tmp_path):
+    shutil.copytree(pretrained / "model", tmp_path / "start")
+    settings = [f"towers.pretrained={tmp_path / 'start'}", f"data.source={halves / '1.parquet'}", "train.max_steps=4"]
+    settings += ["loader.batch_size=8", "loader.num_workers=0", "evaluation.suite=none"]
+    recipe = override(recipes.find("finetune"), settings)
+    run.train(recipe, tmp_path / "whole", False, Console(quiet=True))
+
+    def stop(line):
+        if line["step"] == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    folder = tmp_path / "run"
+    folder.mkdir()
+    shutil.copy(tmp_path / "whole" / "recipe.yaml", folder)
+    with pytest.raises(Interrupted):
+        Trainer(from_yaml(folder / "recipe.yaml"), folder, Reporter(lambda text: None, stop)).run()
+    shutil.rmtree(tmp_path / "start")
+    run.train(None, folder, True, Console(quiet=True))
+    assert_same_state(state_of(folder), state_of(tmp_path / "whole"))

@@ -156,9 +156,13 @@ def _why(error: Exception) -> str:
     return f"does not fit the towers of the recipe: {printable(first, 300)}"
 
 
-def build_method(recipe: config.Recipe) -> Method:
-    """The method of a recipe with resolved towers, on the CPU; it goes on from the pretrained temperature."""
-    pair = build_towers(recipe.towers, recipe.train.seed, recipe.method.needs_mask_token)
+def build_method(recipe: config.Recipe, pretrained: bool = True) -> Method:
+    """The method of a recipe with resolved towers, on the CPU; it goes on from the pretrained temperature.
+
+    Without `pretrained`, towers that name pretrained weights are left random: a checkpoint is to be loaded over them.
+    """
+    towers = recipe.towers if pretrained else recipe.towers.model_copy(update={"pretrained": ""})
+    pair = build_towers(towers, recipe.train.seed, recipe.method.needs_mask_token)
     method = recipe.method.build(pair)
     if pair.pretrained_scale is not None:
         with torch.no_grad():

@@ -59,7 +59,10 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
         assert recipe is not None, "a new run needs a recipe"
         recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
         folder = out
-    trainer = Trainer(recipe, None, Reporter(console.say, console.progress))  # fails early, before a folder is made
+    warn = console.warn if distributed.is_main() else lambda text: None
+    found = checkpoint.latest(folder / "checkpoints", warn) if resume and folder is not None else None
+    reporter = Reporter(console.say, console.progress)
+    trainer = Trainer(recipe, None, reporter, pretrained=found is None)  # fails early, before a folder is made
     main = distributed.rank() == 0
     if not resume:
         folder = _shared(lambda: _claim(recipe, folder))
@@ -69,7 +72,6 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
         with writing("the recipe", folder):
             replace(folder / RECIPE, to_yaml(recipe))
     if resume:
-        found = checkpoint.latest(folder / "checkpoints", console.warn if main else lambda text: None)
         if found is not None:
             trainer.resume(found)
         if main:

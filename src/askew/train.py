@@ -85,11 +85,13 @@ class Trainer:
     Attributes:
         recipe: with resolved towers.
         folder: the run directory; None trains without writing anything.
+        pretrained: whether to load pretrained weights; a checkpoint that is resumed has all, and they may be gone.
     """
 
     recipe: Recipe
     folder: Path | None
     reporter: Reporter = field(default_factory=Reporter)
+    pretrained: bool = True
 
     def __post_init__(self) -> None:
         config = self.recipe.train
@@ -99,7 +101,7 @@ class Trainer:
         distributed.start(self.device)
         data = self.recipe.data
         source = open_source(data.source, data.image_column, data.caption_column)
-        self.method: Method = build_method(self.recipe).to(self.device).train()
+        self.method: Method = build_method(self.recipe, self.pretrained).to(self.device).train()
         loader = self.recipe.loader
         self.loader = Loader(
             source,
