@@ -1,6 +1,8 @@
 """The loop: schedule, groups of parameters, what is logged, and what stops it."""
 
 import math
+import os
+import shutil
 import warnings
 
 import pytest
@@ -191,3 +193,18 @@ def test_a_warning_free_run(table, tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         train(micro_recipe(table, "mcd", max_steps=2), tmp_path / "run")
+
+
+def test_compiled_towers_train_alike(table, tmp_path):
+    """Texts of other lengths from step to step included."""
+    if shutil.which(os.environ.get("CXX", "g++")) is None:
+        pytest.skip("torch.compile needs a C++ compiler, and there is none")
+    runs = [
+        train(micro_recipe(table, "clip", max_steps=3, compile=compiled), tmp_path / str(compiled))
+        for compiled in (False, True)
+    ]
+    eager, quick = ([line["loss"] for line in metrics_of(run)] for run in runs)
+    assert quick == pytest.approx(eager, rel=1e-5)
+    weights = "model/open_clip_model.safetensors"
+    first, second = (load_file(run / weights) for run in runs)
+    assert first.keys() == second.keys()
