@@ -111,6 +111,7 @@ class Trainer:
             loader.num_workers,
             distributed.rank(),
             distributed.world_size(),
+            loader.cache_mb * 2**20,
         )
         steps = round(config.epochs * self.loader.steps_per_epoch)
         self.total = max(1, min(steps, config.max_steps or steps))

@@ -118,6 +118,21 @@ def test_an_image_is_decoded_once_however_many_views(source, monkeypatch):
     assert len(calls) == 8
 
 
+@pytest.mark.parametrize(("cache_bytes", "kept"), [(0, 0), (20_000, 3), (10**9, 26)])
+def test_a_cache_of_decoded_images_changes_nothing_and_keeps_to_its_size(source, monkeypatch, cache_bytes, kept):
+    calls = []
+    decode = loader_module.decode
+    whole = [make(source).batch(step) for step in range(9)]
+    cached = make(source, cache_bytes=cache_bytes)
+    monkeypatch.setattr(loader_module, "decode", lambda data: calls.append(1) or decode(data))
+    for step, batch in enumerate(whole):
+        assert_equal(cached.batch(step), batch)
+    assert len(cached._cache) == kept  # of 40 x 40 pixels at four bytes
+    assert len(calls) == 9 * 8 if kept == 0 else len(calls) < 9 * 8
+    if kept == 26:
+        assert len(calls) == 26
+
+
 # Broken samples
 
 

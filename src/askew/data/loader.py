@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -80,6 +81,7 @@ class Loader:
 
     Attributes:
         batch_size: over all ranks; divided evenly.
+        cache_bytes: decoded images are kept up to this size, by every worker; what is made does not change.
         epochs are endless: step s is batch s mod steps_per_epoch of epoch s div steps_per_epoch.
     """
 
@@ -90,6 +92,9 @@ class Loader:
     num_workers: int = 0
     rank: int = 0
     world_size: int = 1
+    cache_bytes: int = 0
+    _cache: dict[int, Image.Image] = field(default_factory=dict, init=False, repr=False)
+    _cached: int = field(default=0, init=False, repr=False)
     _order: tuple[int, np.ndarray] = field(default=(-1, np.empty(0)), init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -155,7 +160,7 @@ class Loader:
                 name = sample.name or name
                 if not any(c.strip() for c in sample.captions):
                     raise OSError("no caption")
-                image = decode(sample.image)
+                image = self._decode(sample)
             except OSError as error:
                 name = str(error.filename or name)
                 broken.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
@@ -165,6 +170,16 @@ class Loader:
         raise RunFailed(
             f"{MAX_ATTEMPTS} samples drawn one after another were all unusable; the last was {broken[-1][1]}"
         )
+
+    def _decode(self, sample: Sample) -> Image.Image:
+        if sample.id in self._cache:
+            return self._cache[sample.id]
+        image = decode(sample.image)
+        size = 4 * image.width * image.height  # Pillow's, a byte of each pixel unused
+        if self._cached + size <= self.cache_bytes:
+            self._cache[sample.id] = image
+            self._cached += size
+        return image
 
 
 def cause_of(error: OSError) -> str:

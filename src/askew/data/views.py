@@ -4,6 +4,7 @@ A view has two stages. The sample stage runs in a loader worker: geometry on the
 parameters that were drawn. The batch stage runs on the training device: colour, blur and normalisation.
 """
 
+import hashlib
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -197,5 +198,9 @@ class Views:
 
 
 def stream(seed: list[int], name: str) -> Random:
-    """A generator of its own for each view: the same numbers whichever other views a method asks for."""
-    return np.random.default_rng([*seed, *name.encode()])
+    """A generator of its own for each view: the same numbers whichever other views a method asks for.
+
+    A hash is the key of a counter-based generator: NumPy's usual seeding takes twice as long, four times a sample.
+    """
+    key = hashlib.blake2b(repr((seed, name)).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))

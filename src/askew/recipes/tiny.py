@@ -20,6 +20,7 @@ TOWERS = Towers(
 LOADER = Loader(
     batch_size=128,
     num_workers=1,
+    cache_mb=256,  # all of the embedded data, decoded
     blur_sigma=(0.1, 0.6),  # SLIP's at 224 px reaches 2.0
 )
 EPOCHS = 10
