@@ -81,7 +81,8 @@ class Train(Part):
     betas: tuple[Unit, Unit] = (0.9, 0.98)  # SLIP
     eps: float = Field(default=1e-8, gt=0)  # SLIP
     clip_gradient: float = Field(default=0.0, ge=0)  # greatest gradient norm; 0 = no clipping (SLIP)
-    precision: Literal["bf16", "fp32"] = "bf16"  # autocast around the towers; losses are always float32
+    minutes: float = Field(default=0.0, ge=0)  # of training: fewer epochs where a machine needs longer; 0 = no limit
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # autocast of the towers; auto: bf16 where it is quick
     compile: bool = False  # towers by torch.compile; needs a C++ compiler, and pays in long runs only
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = Field(default=0, ge=0)

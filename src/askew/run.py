@@ -65,9 +65,10 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
     trainer = Trainer(recipe, None, reporter, pretrained=found is None)  # fails early, before a folder is made
     main = distributed.rank() == 0
     if not resume:
+        trainer.fit_into_minutes()
         folder = _shared(lambda: _claim(recipe, folder))
     assert folder is not None
-    trainer.folder = folder
+    trainer.folder, recipe = folder, trainer.recipe
     if main and not resume:
         with writing("the recipe", folder):
             replace(folder / RECIPE, to_yaml(recipe))
@@ -204,7 +205,13 @@ def _same_recipe(asked: Recipe | None, folder: Path) -> Recipe:
     recorded = from_yaml(recipe_file(folder))
     if asked is None:
         return recorded
-    asked = asked.model_copy(update={"towers": resolve(asked.towers), "name": recorded.name})
+    settled = {}  # at the start of the run, by the machine it started on
+    if asked.train.precision == "auto":
+        settled["precision"] = recorded.train.precision
+    if asked.train.minutes == recorded.train.minutes > 0 and asked.train.max_steps == 0:
+        settled["max_steps"] = recorded.train.max_steps
+    train = asked.train.model_copy(update=settled)
+    asked = asked.model_copy(update={"towers": resolve(asked.towers), "name": recorded.name, "train": train})
     old, new = leaves(recorded.model_dump(mode="json")), leaves(asked.model_dump(mode="json"))
     changed = [key for key in old | new if old.get(key) != new.get(key) and key not in RESUMABLE]
     if changed:

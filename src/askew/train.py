@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,10 +20,12 @@ from askew.build import build_method, build_views
 from askew.config import Recipe, Train
 from askew.data.loader import Broken, Loader
 from askew.data.sources import open_source
-from askew.devices import choose_device, keep_freed_memory, peak_memory_mb, quick_attention
+from askew.devices import choose_device, choose_precision, keep_freed_memory, peak_memory_mb, quick_attention
 from askew.errors import Interrupted, RunFailed, UserError, writing
 from askew.methods.base import Batch, Method
+from askew.nn.convolutions import quick_convolutions
 
+WARM_UP_STEPS, PACE_STEPS = 3, 5  # of `fit_into_minutes`
 METRICS, DISCARDED = "metrics.jsonl", "metrics.discarded.jsonl"
 
 
@@ -42,7 +45,7 @@ class Step(nn.Module):
         device = next(self.method.parameters()).device.type
         attention = quick_attention(device, self.method.towers.longest)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"), attention:
-            with torch.no_grad():
+            with torch.no_grad(), quick_convolutions():
                 targets = self.method.targets(batch)
             embedded = self.method.embed(batch)
         mine = {"group": batch["group"], **targets, **embedded}
@@ -83,7 +86,7 @@ class Trainer:
     """State of a run: built once, advanced by `run`.
 
     Attributes:
-        recipe: with resolved towers.
+        recipe: with resolved towers; `precision` "auto" is resolved here.
         folder: the run directory; None trains without writing anything.
         pretrained: whether to load pretrained weights; a checkpoint that is resumed has all, and they may be gone.
     """
@@ -96,6 +99,8 @@ class Trainer:
     def __post_init__(self) -> None:
         config = self.recipe.train
         self.device = choose_device(config.device)
+        config = config.model_copy(update={"precision": choose_precision(config.precision, self.device)})
+        self.recipe = self.recipe.model_copy(update={"train": config})
         if self.device.type == "cpu":
             keep_freed_memory()
         distributed.start(self.device)
@@ -128,6 +133,28 @@ class Trainer:
         self.seconds = 0.0  # of training, over all sessions of the run
         self.broken = Broken()
         self._signal = 0
+
+    def fit_into_minutes(self) -> None:
+        """Cut the schedule to what `train.minutes` buy at the pace of this machine, and record the steps in the recipe.
+
+        The pace is that of a few batches, made, passed forward and backward, and forgotten: no weight moves. A recipe
+        that says its steps (`train.max_steps`), as a recorded one does, is left alone.
+        """
+        config = self.recipe.train
+        if config.minutes == 0 or config.max_steps > 0:
+            return
+        seconds = []
+        for number in range(WARM_UP_STEPS + PACE_STEPS):
+            started = time.perf_counter()
+            batch = self.loader.batch(number)
+            del batch["broken"]
+            self._gradients(batch)
+            seconds.append(time.perf_counter() - started)
+        self.optimizer.zero_grad(set_to_none=True)
+        pace = max(distributed.everyone(statistics.median(seconds[WARM_UP_STEPS:])))
+        self.total = max(1, min(self.total, int(60 * config.minutes / pace)))
+        self.warmup = min(self.warmup, self.total // 2)
+        self.recipe = self.recipe.model_copy(update={"train": config.model_copy(update={"max_steps": self.total})})
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
         """Go on exactly where a checkpoint left off."""
@@ -204,16 +231,21 @@ class Trainer:
                 )
         distributed.barrier()
 
-    def _one_step(self, batch: Batch) -> dict[str, Any]:
-        config = self.recipe.train
+    def _gradients(self, batch: Batch) -> tuple[Batch, Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """The finished batch, its loss and terms, everyone's embeddings; gradients are where the optimiser looks."""
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         batch = self.loader.views.finish(batch)
-        learning_rate = learning_rate_at(self.done, self.total, self.warmup, config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
         loss, terms, everyone = self.step(batch, self.done / self.total)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        return batch, loss, terms, everyone
+
+    def _one_step(self, batch: Batch) -> dict[str, Any]:
+        config = self.recipe.train
+        learning_rate = learning_rate_at(self.done, self.total, self.warmup, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        batch, loss, terms, everyone = self._gradients(batch)
         gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not (math.isfinite(norm.item()) and math.isfinite(loss.item())):

@@ -204,4 +204,5 @@ def cause_of(error: OSError) -> str:
 
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)  # workers work beside the training threads
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the loop answers it
+    for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole group (Ctrl-C, a scheduler); the loop answers
+        signal.signal(number, signal.SIG_IGN)
