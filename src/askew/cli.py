@@ -83,6 +83,18 @@ def evaluate(
     run.evaluate(model, suite, weights, Console(), out, batch_size)
 
 
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="A YAML file of rows: recipes with their settings, and seeds.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the runs. Default: runs/study-NAME.")] = None,
+) -> None:
+    """Run several recipes and seeds, and print one table; stopped, the same command goes on."""
+    from askew.console import Console
+    from askew.study import run_study
+
+    typer.echo(run_study(file, out, Console()))
+
+
 @app.command(name="recipes")
 def list_recipes(name: Annotated[str | None, typer.Argument(help="Print this one as YAML.")] = None) -> None:
     """List the recipes, or print one as YAML."""

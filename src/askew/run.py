@@ -66,7 +66,8 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
     main = distributed.rank() == 0
     if not resume:
         trainer.fit_into_minutes()
-        folder = _shared(lambda: _claim(recipe, folder))
+        started = trainer.recipe
+        folder = _shared(lambda: _claim(started, folder))
     assert folder is not None
     trainer.folder, recipe = folder, trainer.recipe
     if main and not resume:
@@ -77,8 +78,7 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
             trainer.resume(found)
         if main:
             _discard_after(folder, trainer.done)
-        last = folder / (RESULTS if _tested_on_its_data(recipe) else "model")
-        if trainer.done == trainer.total and last.exists():
+        if trainer.done == trainer.total and is_finished(recipe, folder):
             raise UserError(
                 f"{folder} is finished ({trainer.total} steps); start a new run, or evaluate it: askew eval {folder}"
             )
@@ -103,6 +103,11 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
         console.run_ends(folder)
     distributed.barrier()
     return folder
+
+
+def is_finished(recipe: Recipe, folder: Path) -> bool:
+    """Whether a run has written the last thing that it writes."""
+    return (folder / (RESULTS if _tested_on_its_data(recipe) else "model")).exists()
 
 
 def _tested_on_its_data(recipe: Recipe) -> bool:
@@ -205,21 +210,32 @@ def _same_recipe(asked: Recipe | None, folder: Path) -> Recipe:
     recorded = from_yaml(recipe_file(folder))
     if asked is None:
         return recorded
-    settled = {}  # at the start of the run, by the machine it started on
+    changed = changes(asked, recorded)
+    if changed:
+        listed = ", ".join(f"{key} ({old} -> {new})" for key, (old, new) in changed.items())
+        raise UserError(
+            f"--resume: the recipe differs from {folder / RECIPE}: {listed}; only {', '.join(RESUMABLE)} may"
+        )
+    return _settle(asked, recorded)
+
+
+def _settle(asked: Recipe, recorded: Recipe) -> Recipe:
+    """What is asked for, with what the start of the recorded run settled by its machine, and explicit towers."""
+    settled = {}
     if asked.train.precision == "auto":
         settled["precision"] = recorded.train.precision
     if asked.train.minutes == recorded.train.minutes > 0 and asked.train.max_steps == 0:
         settled["max_steps"] = recorded.train.max_steps
     train = asked.train.model_copy(update=settled)
-    asked = asked.model_copy(update={"towers": resolve(asked.towers), "name": recorded.name, "train": train})
+    return asked.model_copy(update={"towers": resolve(asked.towers), "name": recorded.name, "train": train})
+
+
+def changes(asked: Recipe, recorded: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Keys of a recipe that differ from a recorded one's, with both values; what may differ on --resume is left out."""
+    asked = _settle(asked, recorded)
     old, new = leaves(recorded.model_dump(mode="json")), leaves(asked.model_dump(mode="json"))
-    changed = [key for key in old | new if old.get(key) != new.get(key) and key not in RESUMABLE]
-    if changed:
-        listed = ", ".join(f"{key} ({old.get(key)} -> {new.get(key)})" for key in changed)
-        raise UserError(
-            f"--resume: the recipe differs from {folder / RECIPE}: {listed}; only {', '.join(RESUMABLE)} may"
-        )
-    return asked
+    differing = [key for key in old | new if old.get(key) != new.get(key) and key not in RESUMABLE]
+    return {key: (old.get(key), new.get(key)) for key in differing}
 
 
 def _discard_after(folder: Path, step: int) -> None:

@@ -61,7 +61,7 @@ class DepthwiseConv2d(nn.Conv2d):
             input = input.to(self.weight.dtype)
             if not self._keeps_size():
                 return F.conv2d(input, self.weight, self.bias, self.stride, self.padding, 1, self.groups)
-            weight, middle = self.weight, self.padding[0]
+            weight, middle = self.weight, self.weight.shape[-1] // 2
             reach = max(input.shape[-2:]) - 1  # no tap further than this from the middle meets a pixel
             if reach < middle:
                 weight = weight[..., middle - reach : middle + reach + 1, middle - reach : middle + reach + 1]
