@@ -14,14 +14,15 @@ from askew.data.views import MaskedTokens, Tokens
 from askew.methods.base import Batch, Method, MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
+from askew.methods.slip import SLIP
 from askew.nn.momentum import Momentum
 from askew.objectives.masked_language import NOT_MASKED
 
 # At these sizes threads cost far more than they give, above all where other processes want the same cores.
 torch.set_num_threads(1)
 
-METHODS = [CLIP.Config(), MCD.Config(), MCD.Config(mlm_weight=0), MCD.Config(noisy="own_against_own")]
-METHOD_NAMES = ["clip", "mcd", "mcd-no-mlm", "mcd-own-against-own"]
+METHODS = [CLIP.Config(), MCD.Config(), MCD.Config(mlm_weight=0), MCD.Config(noisy="own_against_own"), SLIP.Config()]
+METHOD_NAMES = ["clip", "mcd", "mcd-no-mlm", "mcd-own-against-own", "slip"]
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
 
@@ -64,12 +65,13 @@ def micro_batch(groups: Sequence[int], seed: int = 0, unmasked: Sequence[int] = 
             view = {"masked_text": text, "mlm_labels": torch.full_like(text, NOT_MASKED)}
         texts.append(text)
         views.append(view)
-    image, aug = (torch.tensor(rng.normal(size=(num, 3, 32, 32)), dtype=torch.float32) for _ in range(2))
+    image, aug, aug2 = (torch.tensor(rng.normal(size=(num, 3, 32, 32)), dtype=torch.float32) for _ in range(3))
     return {
         "id": torch.arange(num),
         "group": torch.tensor(groups),
         "image": image,
         "aug": aug,
+        "aug2": aug2,
         "text": torch.stack(texts),
         **{key: torch.stack([view[key] for view in views]) for key in ("masked_text", "mlm_labels")},
     }

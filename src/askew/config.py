@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from askew.errors import UserError, printable
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
+from askew.methods.slip import SLIP
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
@@ -100,7 +101,7 @@ class Evaluation(Part):
     batch_size: int = Field(default=256, ge=1)
 
 
-Method = Annotated[CLIP.Config | MCD.Config, Field(discriminator="name")]
+Method = Annotated[CLIP.Config | SLIP.Config | MCD.Config, Field(discriminator="name")]
 
 
 class Recipe(Part):
@@ -209,9 +210,9 @@ def unknown_key(key: str, recipe: Recipe | dict) -> str:
         known = leaves(recipe.model_dump(mode="json"))
     else:
         method = recipe.get("method")
-        is_mcd = isinstance(method, dict) and method.get("name") == "mcd"
-        config = MCD.Config() if is_mcd else CLIP.Config()
-        known = leaves(Recipe(name="", method=config).model_dump(mode="json"))
+        name = method.get("name") if isinstance(method, dict) else None
+        configs = {c.model_fields["name"].default: c for c in (CLIP.Config, SLIP.Config, MCD.Config)}
+        known = leaves(Recipe(name="", method=configs.get(name, CLIP.Config)()).model_dump(mode="json"))
     short = {k.rsplit(".", 1)[-1]: k for k in known}
     sections = sorted({k.rsplit(".", 1)[0] for k in known if "." in k})
     near = difflib.get_close_matches(key, [*sections, *known], n=1, cutoff=0.6)

@@ -85,3 +85,10 @@ def both_views(tower: Callable[[Tensor], Encoded], image: Tensor, aug: Tensor) -
     """Unit-length embeddings (B, D) of two views in one forward: fewer, larger matrix products."""
     embed = tower(torch.cat([image, aug])).embed
     return embed[: len(image)], embed[len(image) :]
+
+
+def encode_views(tower: Callable[[Tensor], Encoded], *views: Tensor) -> list[Encoded]:
+    """Views of (B, ...) each in one forward, apart again: `pooled` and `embed` of each, in float32."""
+    encoded = tower(torch.cat(views))
+    parts = zip(encoded.pooled.float().chunk(len(views)), encoded.embed.chunk(len(views)), strict=True)
+    return [Encoded(pooled, embed, None) for pooled, embed in parts]

@@ -88,6 +88,12 @@ class ImageTower(nn.Module):
         self.trunk = visual
         quicken(visual)
 
+    @property
+    def width(self) -> int:
+        """F, the width of pooled features: what the first map of the projection takes."""
+        weight = next(p for p in self.projection.parameters() if p.ndim == 2)
+        return weight.shape[0 if isinstance(self.projection, Projection) else 1]
+
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
         """Pooled features (B, F) and unit-length float32 embeddings (B, D) of normalised images."""
         pooled = self.trunk(image)

@@ -16,6 +16,7 @@ from askew.objectives.log_ratio import (
 )
 from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
 from askew.objectives.reduce import mean_per_anchor
+from askew.objectives.self_supervised import negative_cosine, nt_xent
 
 __all__ = [
     "cross_entropy_per_sample",
@@ -24,7 +25,9 @@ __all__ = [
     "masked_language",
     "mean_per_anchor",
     "mp_nce",
+    "negative_cosine",
     "negative_pairs",
+    "nt_xent",
     "own_against_other",
     "own_against_own",
     "paired_log_distance",
