@@ -10,19 +10,29 @@ from PIL import Image
 
 from askew import config
 from askew.build import build_towers
+from askew.data.augment import NUM_PARAMETERS
 from askew.data.views import MaskedTokens, Tokens
 from askew.methods.base import Batch, Method, MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
+from askew.methods.uniclip import UniCLIP
+from askew.nn.heads import AugmentationHead
 from askew.nn.momentum import Momentum
 from askew.objectives.masked_language import NOT_MASKED
 
 # At these sizes threads cost far more than they give, above all where other processes want the same cores.
 torch.set_num_threads(1)
 
-METHODS = [CLIP.Config(), MCD.Config(), MCD.Config(mlm_weight=0), MCD.Config(noisy="own_against_own"), SLIP.Config()]
-METHOD_NAMES = ["clip", "mcd", "mcd-no-mlm", "mcd-own-against-own", "slip"]
+METHODS = [
+    CLIP.Config(),
+    MCD.Config(),
+    MCD.Config(mlm_weight=0),
+    MCD.Config(noisy="own_against_own"),
+    UniCLIP.Config(),
+    SLIP.Config(),
+]
+METHOD_NAMES = ["clip", "mcd", "mcd-no-mlm", "mcd-own-against-own", "uniclip", "slip"]
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
 
@@ -38,12 +48,12 @@ def micro_towers(**text_cfg) -> config.Towers:
 
 
 def micro_method(method: MethodConfig) -> Method:
-    """A method on micro towers, always with the same weights; a teacher is moved off its student."""
+    """A method on micro towers, always with the same weights; a teacher is moved off its student, a head off zero."""
     built = method.build(build_towers(micro_towers(), seed=0, mask_token=method.needs_mask_token)).train()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for teacher in (module for module in built.modules() if isinstance(module, Momentum)):
-            for parameter in teacher.parameters():
+        for moved in (module for module in built.modules() if isinstance(module, Momentum | AugmentationHead)):
+            for parameter in moved.parameters():
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     return built
 
@@ -66,12 +76,15 @@ def micro_batch(groups: Sequence[int], seed: int = 0, unmasked: Sequence[int] = 
         texts.append(text)
         views.append(view)
     image, aug, aug2 = (torch.tensor(rng.normal(size=(num, 3, 32, 32)), dtype=torch.float32) for _ in range(3))
+    params = torch.tensor(rng.uniform(size=(2, num, NUM_PARAMETERS)), dtype=torch.float32)
     return {
         "id": torch.arange(num),
         "group": torch.tensor(groups),
         "image": image,
         "aug": aug,
         "aug2": aug2,
+        "image_params": params[0],
+        "aug_params": params[1],
         "text": torch.stack(texts),
         **{key: torch.stack([view[key] for view in views]) for key in ("masked_text", "mlm_labels")},
     }

@@ -13,10 +13,16 @@ from askew.console import Console
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
+from askew.methods.uniclip import UniCLIP
 from helpers import micro_towers, write_pairs
 
 STEPS = 9  # three epochs of three batches of 8 from 25 pairs: an epoch drops a partial batch
-METHODS = {"clip": CLIP.Config(), "mcd": MCD.Config(momentum=0.8), "slip": SLIP.Config()}
+METHODS = {
+    "clip": CLIP.Config(),
+    "mcd": MCD.Config(momentum=0.8),
+    "slip": SLIP.Config(),
+    "uniclip": UniCLIP.Config(),
+}
 
 
 def micro_recipe(table: Path, method: str = "mcd", **train) -> Recipe:

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from askew.errors import UserError, printable
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
+from askew.methods.uniclip import UniCLIP
 
 Unit = Annotated[float, Field(ge=0, le=1)]
 Range = tuple[float, float]
@@ -101,7 +102,7 @@ class Evaluation(Part):
     batch_size: int = Field(default=256, ge=1)
 
 
-Method = Annotated[CLIP.Config | SLIP.Config | MCD.Config, Field(discriminator="name")]
+Method = Annotated[CLIP.Config | SLIP.Config | MCD.Config | UniCLIP.Config, Field(discriminator="name")]
 
 
 class Recipe(Part):
@@ -209,15 +210,22 @@ def unknown_key(key: str, recipe: Recipe | dict) -> str:
     if isinstance(recipe, Recipe):
         known = leaves(recipe.model_dump(mode="json"))
     else:
-        method = recipe.get("method")
-        name = method.get("name") if isinstance(method, dict) else None
-        configs = {c.model_fields["name"].default: c for c in (CLIP.Config, SLIP.Config, MCD.Config)}
-        known = leaves(Recipe(name="", method=configs.get(name, CLIP.Config)()).model_dump(mode="json"))
+        known = leaves(Recipe(name="", method=_default_method(recipe)).model_dump(mode="json"))
     short = {k.rsplit(".", 1)[-1]: k for k in known}
     sections = sorted({k.rsplit(".", 1)[0] for k in known if "." in k})
     near = difflib.get_close_matches(key, [*sections, *known], n=1, cutoff=0.6)
     near = near or [short[k] for k in difflib.get_close_matches(key.rsplit(".", 1)[-1], list(short), n=1, cutoff=0.6)]
     return f"unknown key {printable(key)!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _default_method(fields: dict[str, Any]) -> Method:
+    """The method that a recipe's fields name, with its own defaults; CLIP where they name none."""
+    method = fields.get("method")
+    name = method.get("name") if isinstance(method, dict) else None
+    try:
+        return TypeAdapter(Method).validate_python({"name": name})
+    except ValidationError:
+        return CLIP.Config()
 
 
 def leaves(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""The masked-language head, and the heads with BatchNorm."""
+"""The masked-language head, the heads with BatchNorm, and UniCLIP's image head."""
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from askew.nn.heads import BUCKET, Head, TokenHead, narrowed
+from askew.data.augment import PARAMETERS
+from askew.data.views import ImageView
+from askew.nn.heads import BUCKET, IDENTITY, AugmentationBlock, AugmentationHead, Head, TokenHead, narrowed
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from reference import equations
 
@@ -128,3 +130,54 @@ def test_heads_of_narrow_towers_are_narrow():
     assert narrowed((4096, 4096, 256), 1024, 768) == [4096, 4096, 256]
     assert narrowed((4096, 4096, 256), 192, 768) == [1024, 1024, 64]
     assert narrowed((4096, 1), 3, 768) == [16, 1]
+
+
+def perturbed(module):
+    generator = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator)
+    return module
+
+
+def test_an_augmentation_block_equals_the_loop():
+    block = perturbed(AugmentationBlock(5)).double()
+    rng = np.random.default_rng(0)
+    hidden, deviation = rng.normal(size=(3, 5)), rng.normal(size=(3, len(IDENTITY)))
+    weights = {name: value.numpy() for name, value in block.state_dict().items()}
+    expected = [equations.augmentation_block(h, a, weights) for h, a in zip(hidden, deviation, strict=True)]
+    found = block(torch.tensor(hidden), torch.tensor(deviation)).detach()
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_told_of_nothing_the_head_changes_no_bit_whatever_its_weights():
+    head = perturbed(AugmentationHead(5))
+    projected = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
+    identity = torch.tensor(IDENTITY).repeat(7, 1)
+    assert torch.equal(head(projected, identity), projected)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(head(projected, identity), projected)
+    for place in range(len(IDENTITY)):
+        told = identity.clone()
+        told[:, place] += 0.5
+        assert (head(projected, told) - projected).norm(dim=1).min() > 1e-2, PARAMETERS[place]
+
+
+def test_at_the_start_the_head_is_the_projection_for_every_augmentation():
+    projected, parameters = torch.randn(7, 5), torch.rand(7, len(IDENTITY))
+    assert torch.equal(AugmentationHead(5)(projected, parameters), projected)
+
+
+def test_the_identity_is_what_a_view_records_when_it_does_nothing():
+    """The whole image as the crop, and no other operation: in the order of the columns that views record."""
+    from PIL import Image
+
+    view = ImageView("image", size=8, scale=(1.0, 1.0))
+    rng = np.random.Generator(np.random.Philox(key=3))
+    image, found = Image.new("RGB", (16, 16)), None
+    while found is None or not torch.equal(found[:4], torch.tensor([0.0, 0.0, 1.0, 1.0])):
+        found = view.sample(image, rng)["image_params"]  # until the drawn aspect is that of the image
+    assert torch.equal(found, torch.tensor(IDENTITY))
+    assert dict(zip(PARAMETERS, IDENTITY, strict=True)) == {
+        name: 1.0 if name in ("crop_w", "crop_h") else 0.0 for name in PARAMETERS
+    }

@@ -256,3 +256,58 @@ def head(rows: Array, maps: list[tuple[Array, Array]], norms: list[tuple[Array, 
         if not last:
             rows = np.where(rows > 0, rows, 0.0)
     return rows
+
+
+# UniCLIP
+
+
+def domain_logits(members: list[tuple[int, str, Array]], tau: Array, offset: Array) -> Array:
+    """(cosine - b_D) / tau_D of every pair of (group, domain, vector) members; D counts the texts of a pair."""
+    logits = np.zeros((len(members), len(members)))
+    for i, (_, one, a) in enumerate(members):
+        for j, (_, other, b) in enumerate(members):
+            pair = (one == "text") + (other == "text")
+            logits[i, j] = (sum(x * y for x, y in zip(a, b, strict=True)) - offset[pair]) / tau[pair]
+    return logits
+
+
+def uniclip(
+    image: Array, text: Array, aug: Array, groups: Array, tau: Array, offset: Array, pair_weight: Array
+) -> float:
+    """P_i is every member of i's group, i itself too, each alone against all negatives."""
+    members = [(g, "image", z) for g, z in zip(groups, image, strict=True)]
+    members += [(g, "text", z) for g, z in zip(groups, text, strict=True)]
+    members += [(g, "image", z) for g, z in zip(groups, aug, strict=True)]
+    s = domain_logits(members, tau, offset)
+    total = 0.0
+    for i, (group, domain, _) in enumerate(members):
+        positives = [p for p, other in enumerate(members) if other[0] == group]
+        negatives = sum(math.exp(s[i, n]) for n, other in enumerate(members) if other[0] != group)
+        anchor = 0.0
+        for p in positives:
+            weight = pair_weight[(domain == "text") + (members[p][1] == "text")]
+            anchor -= weight * math.log(math.exp(s[i, p]) / (math.exp(s[i, p]) + negatives))
+        total += anchor / len(positives)
+    return total / len(members)
+
+
+def gelu(x: float) -> float:
+    return x * 0.5 * (1 + math.erf(x / math.sqrt(2)))
+
+
+def augmentation_block(hidden: Array, deviation: Array, weights: dict[str, Array]) -> Array:
+    """h + G(a) * MLP(LN(h)) of one sample: G two bias-free maps about a GELU, MLP two maps with bias about a GELU."""
+
+    def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        products = [sum(w * value for w, value in zip(row, x, strict=True)) for row in weight]
+        return np.array(products) + (0 if bias is None else bias)
+
+    def gelus(x: Array) -> Array:
+        return np.array([gelu(value) for value in x])
+
+    gate = linear(gelus(linear(deviation, weights["gate.0.weight"])), weights["gate.2.weight"])
+    normal = (hidden - hidden.mean()) / math.sqrt(((hidden - hidden.mean()) ** 2).mean() + 1e-5)
+    inner = linear(
+        normal * weights["mlp.0.weight"] + weights["mlp.0.bias"], weights["mlp.1.weight"], weights["mlp.1.bias"]
+    )
+    return hidden + gate * linear(gelus(inner), weights["mlp.3.weight"], weights["mlp.3.bias"])

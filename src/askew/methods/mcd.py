@@ -7,10 +7,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, MethodConfig, Terms, both_views, same_group
+from askew.methods.base import (
+    Batch,
+    Method,
+    MethodConfig,
+    Terms,
+    both_views,
+    same_group,
+    text_and_masked,
+    unified,
+)
 from askew.nn.heads import TokenHead
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
-from askew.nn.similarity import IMAGE, TEXT, DomainSimilarity
+from askew.nn.similarity import DomainSimilarity
 from askew.nn.towers import ImageTower, TwoTower
 from askew.objectives.contrastive import mp_nce
 from askew.objectives.log_ratio import (
@@ -21,7 +30,7 @@ from askew.objectives.log_ratio import (
     paired_log_distance,
     positive_pairs,
 )
-from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
+from askew.objectives.masked_language import masked_language
 
 
 class MCD(Method):
@@ -68,12 +77,7 @@ class MCD(Method):
         embedded = {"image": image, "aug": aug}
         if self.config.mlm_weight == 0:
             return embedded | {"text": self.towers.text(batch["text"]).embed}
-        # Both texts in one forward: fewer, larger products, and one gradient of the vocabulary
-        both, size = self.towers.text(torch.cat([batch["text"], batch["masked_text"]])), len(image)
-        tokens = both.tokens[size:]  # (B, L', F), L' the longest text of the batch
-        logits, labels, sample = self.token_head.masked(tokens, batch["mlm_labels"][:, : tokens.shape[1]])  # (M, V)
-        sums, counts = cross_entropy_per_sample(logits, labels, sample, size)
-        return embedded | {"text": both.embed[:size], "mlm_sum": sums, "mlm_count": counts}
+        return embedded | text_and_masked(self.towers.text, self.token_head, batch)
 
     def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
         """Eq. (13): contrast, its augmented terms faded, + alpha distillation, Eq. (10), + beta masked language."""
@@ -81,8 +85,8 @@ class MCD(Method):
         match = same_group(mine, everyone)
 
         # Contrast, Eq. (5), in one space of 3N embeddings; pairs with an augmented member fade
-        anchors, anchor_domain, anchor_is_aug = self._unified(mine)
-        members, member_domain, member_is_aug = self._unified(everyone)
+        anchors, anchor_domain, anchor_is_aug = unified(mine)
+        members, member_domain, member_is_aug = unified(everyone)
         logits = self.similarity(anchors, members, anchor_domain, member_domain)  # (3B, 3N)
         positive = match.tile(3, 3)  # an anchor is its own positive
         faded = anchor_is_aug[:, None] | member_is_aug[None, :]
@@ -133,13 +137,6 @@ class MCD(Method):
     def released(self) -> dict[str, ImageTower]:
         """The student, which the paper evaluates, and the teacher."""
         return {"model": self.towers.image, "teacher": cast(ImageTower, self.teacher.module)}
-
-    @staticmethod
-    def _unified(embedded: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """All 3N embeddings (3N, D), the domain of each (3N,), and whether it is of an augmented image (3N,)."""
-        one = torch.ones_like(embedded["group"])
-        domain, is_aug = torch.cat([IMAGE * one, TEXT * one, IMAGE * one]), torch.cat([0 * one, 0 * one, one]).bool()
-        return torch.cat([embedded["image"], embedded["text"], embedded["aug"]]), domain, is_aug
 
     @staticmethod
     def _own(embedded: dict[str, Tensor]) -> Tensor:

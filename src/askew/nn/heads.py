@@ -99,3 +99,53 @@ class GlobalBatchNorm(nn.Module):
 def narrowed(sizes: Sequence[int], width: int, published_width: int) -> list[int]:
     """A published head's sizes, times width / published_width where the tower is narrower than the published one."""
     return [max(1, round(size * min(1.0, width / published_width))) for size in sizes]
+
+
+# Crop x, y, w, h; brightness, contrast, saturation, hue; blur, flip, grey: the whole image, nothing done to it
+IDENTITY = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+class AugmentationBlock(nn.Module):
+    """h + G(a) * MLP(LN(h)), a the augmentation's distance from none; G has no bias, so that G(0) = 0.
+
+    Args:
+        width: D, of h and of the hidden layers.
+    """
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.gate = nn.Sequential(
+            nn.Linear(len(IDENTITY), width, bias=False), nn.GELU(), nn.Linear(width, width, bias=False)
+        )
+        last = nn.Linear(width, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.mlp = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, width), nn.GELU(), last)
+
+    def forward(self, hidden: Float[Tensor, "B D"], deviation: Float[Tensor, "B P"]) -> Float[Tensor, "B D"]:
+        """The next h."""
+        return hidden + self.gate(deviation) * self.mlp(hidden)
+
+
+class AugmentationHead(nn.Module):
+    """UniCLIP's augmentation-aware image head, as residual blocks after the linear projection to the joint space.
+
+    Told that nothing was done to the image it is that projection, bit for bit and whatever the weights, so a released
+    model needs nothing of it (docs/deviations.md). At the start it is the projection for every augmentation.
+
+    Args:
+        width: D of the joint space.
+        num_blocks: three in the paper.
+    """
+
+    def __init__(self, width: int, num_blocks: int = 3):
+        super().__init__()
+        self.register_buffer("identity", torch.tensor(IDENTITY), persistent=False)
+        self.blocks = nn.ModuleList(AugmentationBlock(width) for _ in range(num_blocks))
+
+    def forward(self, projected: Float[Tensor, "B D"], parameters: Float[Tensor, "B P"]) -> Float[Tensor, "B D"]:
+        """The embedding before normalisation, of a projected image and its augmentation parameters (docs/views.md)."""
+        deviation = parameters - self.get_buffer("identity")
+        for block in self.blocks:
+            projected = block(projected, deviation)
+        return projected

@@ -14,6 +14,18 @@ IMAGE, TEXT = 0, 1  # domains; the domain of a pair is the sum of its members': 
 MAX_LOG_SCALE = math.log(100.0)  # SLIP clamps the logit scale to [0, 4.6052] after every step
 
 
+def by_domain(
+    values: Float[Tensor, "3"], row_domain: Int[Tensor, "A"], column_domain: Int[Tensor, "C"]
+) -> Float[Tensor, "A C"]:
+    """values[row_domain + column_domain] of every pair, as two products: far cheaper in the gradient than a lookup.
+
+    Values are those of image-image, image-text and text-text pairs.
+    """
+    table = torch.stack([values[:2], values[1:]])  # (2, 2), symmetric
+    row, column = (functional.one_hot(domain, 2).to(values.dtype) for domain in (row_domain, column_domain))
+    return row @ table @ column.T
+
+
 class Temperature(nn.Module):
     """Eq. (1) and the learnable temperature of Eq. (2): cosine similarities times exp(log_scale).
 
@@ -62,18 +74,9 @@ class DomainSimilarity(nn.Module):
         column_domain: Int[Tensor, "C"],
     ) -> Float[Tensor, "A C"]:
         """Logits of unit-length rows and columns, float32; domains are IMAGE or TEXT."""
-        scale = self._of_pairs(self.log_scale.exp(), row_domain, column_domain)  # (A, C)
-        offset = self._of_pairs(self.offset, row_domain, column_domain)
+        scale = by_domain(self.log_scale.exp(), row_domain, column_domain)  # (A, C)
+        offset = by_domain(self.offset, row_domain, column_domain)
         return scale * (rows.float() @ columns.float().T - offset)
-
-    @staticmethod
-    def _of_pairs(
-        values: Float[Tensor, "3"], row_domain: Int[Tensor, "A"], column_domain: Int[Tensor, "C"]
-    ) -> Float[Tensor, "A C"]:
-        """values[row_domain + column_domain] as two products, whose gradient is far cheaper than that of a lookup."""
-        table = torch.stack([values[:2], values[1:]])  # (2, 2), symmetric
-        row, column = (functional.one_hot(domain, 2).to(values.dtype) for domain in (row_domain, column_domain))
-        return row @ table @ column.T
 
     @property
     def image_text_scale(self) -> Float[Tensor, "1"]:
