@@ -4,6 +4,7 @@ Exit codes: 0 done; 2 the user can mend it (one line, no traceback); 3 the run f
 and SIGTERM; 1 our fault.
 """
 
+import json
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +44,9 @@ def train(
     recipe: Annotated[
         str | None, typer.Argument(help="A name, a YAML file, or module:function. Default: tiny.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Table, Parquet, or `embedded`; over the recipe's.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Table, Parquet, tar shards, folder, or `embedded`; over the recipe's.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory. Default: a new runs/RECIPE-NNN.")] = None,
     sets: Sets = None,
     resume: Annotated[
@@ -62,7 +65,7 @@ def train(
     elif sets or data:
         chosen = config.from_yaml(run.recipe_file(out))
     if chosen is not None:
-        chosen = config.override(chosen, [*(sets or []), *([f"data.source={data}"] if data else [])])
+        chosen = config.override(chosen, [*(sets or []), *([f"data.source={json.dumps(data)}"] if data else [])])
     run.train(chosen, out, resume, console)
 
 

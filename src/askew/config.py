@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from askew.data.sources.base import Options
 from askew.errors import UserError, printable
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
@@ -49,7 +50,15 @@ class Data(Part):
 
     source: str = "embedded"
     image_column: str = ""  # "" finds it by name
-    caption_column: str = ""
+    caption_column: str = ""  # also of tar shards: txt, caption, json, or a field of the .json
+    image_root: str = ""  # folder of the images that a table lists; "" = that of the table, or found near it
+    split: str = "train"  # of files that hold several
+    allow_outside: bool = False  # whether listed paths may be absolute, or climb out of their folder by ..
+
+    @property
+    def options(self) -> Options:
+        """How the source is read."""
+        return Options(**self.model_dump(exclude={"source"}))
 
 
 class Loader(Part):

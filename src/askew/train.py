@@ -105,7 +105,7 @@ class Trainer:
             keep_freed_memory()
         distributed.start(self.device)
         data = self.recipe.data
-        source = open_source(data.source, data.image_column, data.caption_column)
+        source = open_source(data.source, data.options)
         self.method: Method = build_method(self.recipe, self.pretrained).to(self.device).train()
         loader = self.recipe.loader
         self.loader = Loader(

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from askew.data.images import decode
 from askew.data.sources import Sample, Source
 from askew.data.views import Views
-from askew.errors import RunFailed, UserError, printable
+from askew.errors import RunFailed, Unusable, UserError, printable
 
 BLOCK, WINDOW = 1_024, 65_536  # blocks of neighbours are shuffled, then samples inside a window
 MAX_ATTEMPTS = 100  # substitutes tried for one broken sample before the source is called unusable
@@ -184,6 +184,8 @@ class Loader:
 
 def cause_of(error: OSError) -> str:
     """A short name for the kind of fault, so that counts stay few."""
+    if isinstance(error, Unusable):
+        return error.cause
     if isinstance(error, FileNotFoundError):
         return "missing file"
     if isinstance(error, PermissionError):
