@@ -83,7 +83,7 @@ def test_only_three_files_know_torch_distributed():
 def test_nothing_imports_the_command_line_or_the_console_from_below():
     users = {f.name for f in FILES if "askew.cli" in ours(f)}
     assert users == {"__main__.py"}
-    assert {f.name for f in FILES if "askew.console" in ours(f)} == {"cli.py", "run.py"}
+    assert {f.name for f in FILES if "askew.console" in ours(f)} == {"assess.py", "cli.py", "run.py"}
 
 
 def test_a_method_is_a_file_under_150_lines():
