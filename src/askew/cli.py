@@ -72,18 +72,52 @@ def train(
 @app.command(name="eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.")],
-    suite: Annotated[str, typer.Option(help="tiny")] = "tiny",
+    suite: Annotated[str, typer.Option(help="tiny, paper, or names of data sets with commas.")] = "tiny",
+    data_root: Annotated[Path | None, typer.Option(help="The folder that the data sets lie in.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Your own: a folder of class folders, or a source of images and captions.")
+    ] = None,
+    prompts: Annotated[str, typer.Option(help="For --data: 'a photo of a {}', or a file of one a line.")] = "",
+    against: Annotated[str, typer.Option(help="For --data: name test images that stand in this source too.")] = "",
     weights: Annotated[str, typer.Option(help="student, or the momentum teacher of a run.")] = "student",
     out: Annotated[Path | None, typer.Option(help="Append results here (default: the run's results.jsonl).")] = None,
+    tasks: Annotated[str, typer.Option(help="Which tasks.")] = "zero_shot,linear_probe,retrieval,sugarcrepe",
     batch_size: Annotated[int, typer.Option(min=1)] = 256,
+    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    cache: Annotated[Path | None, typer.Option(help="Folder of features (default: in the user's cache).")] = None,
+    caption_prompt: Annotated[str, typer.Option(help="What captions are put into for retrieval.")] = "{}",
+    allow_unreadable: Annotated[
+        bool, typer.Option("--allow-unreadable", help="Count images that cannot be read as wrong.")
+    ] = False,
 ) -> None:
-    """Evaluate a model and print its table."""
-    from askew import run
+    """Evaluate a model and print its tables."""
+    from askew.assess import Request, assess, default_cache
+    from askew.console import Console
+    from askew.distributed import is_main
+    from askew.evaluation.suite import Options
+
+    for option, value, known in (
+        ("--weights", weights, ("student", "teacher")),
+        ("--precision", precision, ("fp32", "bf16")),
+    ):
+        if value not in known:
+            raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
+    options = Options(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
+    asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
+                    cache or default_cache(), options)  # fmt: skip
+    assess(asked, Console(quiet=not is_main()))
+
+
+@app.command()
+def compare(
+    a: Annotated[str, typer.Argument(help="An evaluated run, a results file, or a folder of outcomes.")],
+    b: Annotated[str, typer.Argument(help="The other.")],
+) -> None:
+    """Compare two models item by item: paired differences with 95 % intervals."""
+    from askew.assess import compare as compare_outcomes
     from askew.console import Console
 
-    if weights not in ("student", "teacher"):
-        raise UserError(f"--weights {weights!r} is not known; use student or teacher")
-    run.evaluate(model, suite, weights, Console(), out, batch_size)
+    compare_outcomes(a, b, Console())
 
 
 @app.command()

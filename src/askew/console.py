@@ -1,6 +1,8 @@
 """What a person sees: progress, tables, messages. Plain lines where the output is not a terminal."""
 
 import math
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ class Console:
         self._bar: Progress | None = None
         self._task: Any = None
         self._total = 0
+        self._said = time.monotonic()
 
     def say(self, text: str) -> None:
         """One line of information."""
@@ -124,11 +127,29 @@ class Console:
                 first = next(iter(shown))
                 row.append(f"{100 * before[task][first]:.1f}" if task in before else "")
             table.add_row(*row)
-        # A pipe has no width: the table is then printed whole, never cut to 80 columns
-        width = None if self.out.is_terminal else 120
-        (self.out if width is None else RichConsole(width=width, highlight=False)).print(table)
+        self.tables([table], 120)
         if target is not None:
             self.say(f"results  {target}")
+
+    def tables(self, tables: Sequence[Table], width: int = 180) -> None:
+        """Tables on standard output. A pipe has no width: a table is then printed whole, never cut to 80 columns."""
+        self.close()
+        out = self.out if self.out.is_terminal else RichConsole(width=width, highlight=False)
+        for table in tables:
+            out.print(table)
+
+    def pass_over(self, name: str, done: int, total: int, rate: float) -> None:
+        """How far a pass over images is: a bar on a terminal, else a line every ten seconds and at the end."""
+        text = f"{name}: {done:,} of {total:,} images" + (f", {rate:.0f} images/s" if rate else "")
+        if self.err.is_terminal and not self.quiet:
+            if self._bar is None:
+                self._bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self.err, transient=True)
+                self._task = self._bar.add_task(escape(text), total=total)
+                self._bar.start()
+            self._bar.update(self._task, completed=done, total=total, description=escape(text))
+        elif done >= total or time.monotonic() - self._said > 10:
+            self._said = time.monotonic()
+            self.say(text)
 
 
 def clock(seconds: float) -> str:

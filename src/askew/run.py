@@ -3,24 +3,19 @@
 import json
 import os
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from askew import __version__, checkpoint, distributed
+from askew import checkpoint, distributed
+from askew.assess import RECIPE, RESULTS, RESULTS_BEFORE, evaluate_tiny
 from askew.build import resolve
 from askew.config import RESUMABLE, Recipe, from_yaml, leaves, to_yaml
 from askew.console import Console
 from askew.data.sources import EMBEDDED
-from askew.devices import choose_device
 from askew.errors import UserError, writing
-from askew.evaluation.model import load_encoders
-from askew.evaluation.tiny import data_protocol, tiny
 from askew.export import save_models
 from askew.train import DISCARDED, METRICS, Reporter, Trainer
-
-RECIPE, RESULTS, RESULTS_BEFORE = "recipe.yaml", "results.jsonl", "results.before.jsonl"
 
 
 def new_folder(recipe: Recipe, parent: Path) -> Path:
@@ -140,28 +135,10 @@ def newest(recipe: Recipe | None) -> Path:
 def evaluate(
     name: str, suite: str, weights: str, console: Console, out: Path | None = None, batch_size: int = 256
 ) -> dict[str, dict[str, float]]:
-    """Run a suite on a model, print its table, and append one line a task to `results.jsonl` (of a run, or `out`)."""
+    """Run the suite of a recipe on a model; see `askew.assess` for every other."""
     if suite != "tiny":
         raise UserError(f"--suite {suite!r} is not known; suites: tiny")
-    device = choose_device("auto")
-    started = time.monotonic()
-    encoders = load_encoders(name, device, weights, batch_size)
-    results = tiny(encoders)
-    protocol = {**encoders.protocol, **data_protocol(), "askew": __version__}
-    folder = Path(name)
-    target = out or (folder / RESULTS if (folder / RECIPE).is_file() else None)
-    if target is not None:
-        with writing("the results", target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("a", encoding="utf-8") as file:
-                for task, values in results.items():
-                    file.write(json.dumps({"task": task, "values": values, "protocol": protocol}) + "\n")
-    before = folder / RESULTS_BEFORE
-    earlier = {}
-    if weights == "student" and before.is_file():
-        earlier = {line["task"]: line["values"] for line in map(json.loads, before.read_text().splitlines())}
-    console.results(results, weights, time.monotonic() - started, target, earlier)
-    return results
+    return evaluate_tiny(name, weights, console, out, batch_size)
 
 
 def recipe_file(folder: Path) -> Path:
