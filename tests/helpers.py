@@ -10,9 +10,11 @@ from PIL import Image
 
 from askew import config
 from askew.build import build_towers
+from askew.data.eda import WordEdits
 from askew.data.views import MaskedTokens, Tokens
 from askew.methods.base import Batch, Method, MethodConfig
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
 from askew.nn.momentum import Momentum
@@ -21,8 +23,26 @@ from askew.objectives.masked_language import NOT_MASKED
 # At these sizes threads cost far more than they give, above all where other processes want the same cores.
 torch.set_num_threads(1)
 
-METHODS = [CLIP.Config(), MCD.Config(), MCD.Config(mlm_weight=0), MCD.Config(noisy="own_against_own"), SLIP.Config()]
-METHOD_NAMES = ["clip", "mcd", "mcd-no-mlm", "mcd-own-against-own", "slip"]
+METHODS = [
+    CLIP.Config(),
+    MCD.Config(),
+    MCD.Config(mlm_weight=0),
+    MCD.Config(noisy="own_against_own"),
+    SLIP.Config(),
+    DeCLIP.Config(queue_size=50),
+    DeCLIP.Config(queue_size=50, contrast_text="clean"),
+    DeCLIP.Config(queue_size=50, mlm_weight=0),
+]
+METHOD_NAMES = [
+    "clip",
+    "mcd",
+    "mcd-no-mlm",
+    "mcd-own-against-own",
+    "slip",
+    "declip",
+    "declip-clean",
+    "declip-no-mlm",
+]
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
 
@@ -55,9 +75,11 @@ def micro_batch(groups: Sequence[int], seed: int = 0, unmasked: Sequence[int] = 
     """
     rng, num = np.random.default_rng(seed), len(groups)
     tokens, masked = Tokens(context_length=16), MaskedTokens(probability=0.4)
-    texts, views = [], []
+    texts, views, edited = [], [], []
     for row in range(num):
-        text = tokens.sample(" ".join([f"{row}", *rng.choice(WORDS, size=rng.integers(0, 6))]))
+        caption = " ".join([f"{row}", *rng.choice(WORDS, size=rng.integers(0, 6))])
+        text = tokens.sample(caption)
+        edited.append(tokens.sample(WordEdits(0.5)(caption, np.random.default_rng([seed, row]))))
         view = masked.sample(text, rng)
         while row not in unmasked and (view["mlm_labels"] == NOT_MASKED).all():
             view = masked.sample(text, rng)
@@ -73,6 +95,7 @@ def micro_batch(groups: Sequence[int], seed: int = 0, unmasked: Sequence[int] = 
         "aug": aug,
         "aug2": aug2,
         "text": torch.stack(texts),
+        "text_aug": torch.stack(edited),
         **{key: torch.stack([view[key] for view in views]) for key in ("masked_text", "mlm_labels")},
     }
 

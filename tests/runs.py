@@ -11,12 +11,18 @@ from askew import config, run
 from askew.config import Recipe
 from askew.console import Console
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
 from helpers import micro_towers, write_pairs
 
 STEPS = 9  # three epochs of three batches of 8 from 25 pairs: an epoch drops a partial batch
-METHODS = {"clip": CLIP.Config(), "mcd": MCD.Config(momentum=0.8), "slip": SLIP.Config()}
+METHODS = {
+    "clip": CLIP.Config(),
+    "slip": SLIP.Config(),
+    "declip": DeCLIP.Config(queue_size=50),
+    "mcd": MCD.Config(momentum=0.8),
+}
 
 
 def micro_recipe(table: Path, method: str = "mcd", **train) -> Recipe:

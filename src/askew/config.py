@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from askew.errors import UserError, printable
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
 
@@ -100,7 +101,7 @@ class Evaluation(Part):
     batch_size: int = Field(default=256, ge=1)
 
 
-Method = Annotated[CLIP.Config | SLIP.Config | MCD.Config, Field(discriminator="name")]
+Method = Annotated[CLIP.Config | SLIP.Config | DeCLIP.Config | MCD.Config, Field(discriminator="name")]
 
 
 class Recipe(Part):
@@ -210,7 +211,7 @@ def unknown_key(key: str, recipe: Recipe | dict) -> str:
     else:
         method = recipe.get("method")
         name = method.get("name") if isinstance(method, dict) else None
-        configs = {c.model_fields["name"].default: c for c in (CLIP.Config, SLIP.Config, MCD.Config)}
+        configs = {c.model_fields["name"].default: c for c in (CLIP.Config, SLIP.Config, DeCLIP.Config, MCD.Config)}
         known = leaves(Recipe(name="", method=configs.get(name, CLIP.Config)()).model_dump(mode="json"))
     short = {k.rsplit(".", 1)[-1]: k for k in known}
     sections = sorted({k.rsplit(".", 1)[0] for k in known if "." in k})
