@@ -11,9 +11,11 @@ from PIL import Image
 from askew import config
 from askew.build import build_towers
 from askew.data.augment import NUM_PARAMETERS
+from askew.data.eda import WordEdits
 from askew.data.views import MaskedTokens, Tokens
 from askew.methods.base import Batch, Method, MethodConfig
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
@@ -31,8 +33,21 @@ METHODS = [
     MCD.Config(noisy="own_against_own"),
     UniCLIP.Config(),
     SLIP.Config(),
+    DeCLIP.Config(queue_size=50),
+    DeCLIP.Config(queue_size=50, contrast_text="clean"),
+    DeCLIP.Config(queue_size=50, mlm_weight=0),
 ]
-METHOD_NAMES = ["clip", "mcd", "mcd-no-mlm", "mcd-own-against-own", "uniclip", "slip"]
+METHOD_NAMES = [
+    "clip",
+    "mcd",
+    "mcd-no-mlm",
+    "mcd-own-against-own",
+    "uniclip",
+    "slip",
+    "declip",
+    "declip-clean",
+    "declip-no-mlm",
+]
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
 
@@ -65,9 +80,11 @@ def micro_batch(groups: Sequence[int], seed: int = 0, unmasked: Sequence[int] = 
     """
     rng, num = np.random.default_rng(seed), len(groups)
     tokens, masked = Tokens(context_length=16), MaskedTokens(probability=0.4)
-    texts, views = [], []
+    texts, views, edited = [], [], []
     for row in range(num):
-        text = tokens.sample(" ".join([f"{row}", *rng.choice(WORDS, size=rng.integers(0, 6))]))
+        caption = " ".join([f"{row}", *rng.choice(WORDS, size=rng.integers(0, 6))])
+        text = tokens.sample(caption)
+        edited.append(tokens.sample(WordEdits(0.5)(caption, np.random.default_rng([seed, row]))))
         view = masked.sample(text, rng)
         while row not in unmasked and (view["mlm_labels"] == NOT_MASKED).all():
             view = masked.sample(text, rng)
@@ -86,6 +103,7 @@ def micro_batch(groups: Sequence[int], seed: int = 0, unmasked: Sequence[int] = 
         "image_params": params[0],
         "aug_params": params[1],
         "text": torch.stack(texts),
+        "text_aug": torch.stack(edited),
         **{key: torch.stack([view[key] for view in views]) for key in ("masked_text", "mlm_labels")},
     }
 

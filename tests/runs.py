@@ -11,6 +11,7 @@ from askew import config, run
 from askew.config import Recipe
 from askew.console import Console
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
@@ -21,6 +22,7 @@ METHODS = {
     "clip": CLIP.Config(),
     "mcd": MCD.Config(momentum=0.8),
     "slip": SLIP.Config(),
+    "declip": DeCLIP.Config(queue_size=50),
     "uniclip": UniCLIP.Config(),
 }
 

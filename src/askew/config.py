@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from askew.data.sources.base import Options
 from askew.errors import UserError, printable
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
@@ -111,7 +112,7 @@ class Evaluation(Part):
     batch_size: int = Field(default=256, ge=1)
 
 
-Method = Annotated[CLIP.Config | SLIP.Config | MCD.Config | UniCLIP.Config, Field(discriminator="name")]
+Method = Annotated[CLIP.Config | SLIP.Config | DeCLIP.Config | UniCLIP.Config | MCD.Config, Field(discriminator="name")]
 
 
 class Recipe(Part):

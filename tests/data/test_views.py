@@ -1,6 +1,7 @@
 """Views: each a function of the image and of recorded numbers, drawn with the right odds."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -24,9 +25,10 @@ from askew.objectives.masked_language import NOT_MASKED
 
 JITTER = (0.4, 0.4, 0.4, 0.1)
 STRONG = ImageView("aug", 24, (0.08, 1.0), 0.5, 0.8, JITTER, 0.2, 0.5, (0.1, 2.0))
+AGAIN = replace(STRONG, key="aug2")
 ORIGINAL = ImageView("image", 24, (0.5, 1.0))
 PLAIN = Normalise((0.0,) * 3, (1.0,) * 3)
-WANTED = ("image", "aug", "text", "masked_text", "mlm_labels")
+WANTED = ("image", "aug", "aug2", "text", "text_aug", "masked_text", "mlm_labels")
 
 
 def rng(seed=0):
@@ -42,7 +44,7 @@ def batch_of(num=6, seed=0):
 
 
 def views(wanted=WANTED, tags=0.5):
-    return Views(wanted, (ORIGINAL, STRONG), Tokens(16), MaskedTokens(), PLAIN, tags)
+    return Views(wanted, (ORIGINAL, STRONG, AGAIN), Tokens(16), MaskedTokens(), PLAIN, tags)
 
 
 # Crops
@@ -212,6 +214,27 @@ def test_tags_follow_the_caption_with_the_right_odds():
     assert {len(views(tags=1.0)._caption(("kite",), tags[:2], rng(i)).split(", ")) for i in range(50)} == {2, 3}
     assert {views(tags=1.0)._caption(("kite",), (), rng(i)) for i in range(9)} == {"kite"}
     assert {views(tags=0.0)._caption(("kite", "paper kite"), tags, rng(i)) for i in range(50)} == {"kite", "paper kite"}
+
+
+def test_the_two_augmented_views_are_drawn_apart_and_alike():
+    made = views().sample(picture(), ("a kite",), (), [5])
+    assert not torch.equal(made["aug"], made["aug2"])
+    crops = [views(("aug", "aug2")).sample(picture(), ("a kite",), (), [n]) for n in range(300)]
+    shares = [[made[f"{key}_params"][2:4].prod().item() for made in crops] for key in ("aug", "aug2")]
+    assert np.mean(shares[0]) == pytest.approx(np.mean(shares[1]), abs=0.05)
+    assert abs(np.corrcoef(*shares)[0, 1]) < 0.2
+
+
+def test_the_edited_text_is_an_edit_of_the_text_itself():
+    """Of the caption that was chosen and of its tags."""
+    captions = ("a small red kite in the wind", "an old paper boat on a lake")
+    for seed in range(30):
+        made = views().sample(picture(), captions, ("summer", "toy"), [seed])
+        text, edited = (set(made[key][made[key] > 0].tolist()) for key in ("text", "text_aug"))
+        assert len(text & edited) >= 0.6 * len(text)
+        assert (made["text_aug"] == END_TOKEN).sum() == 1
+    alone = views(("text_aug",)).sample(picture(), captions, ("summer", "toy"), [29])
+    assert torch.equal(alone["text_aug"], made["text_aug"])
 
 
 def test_views_travel_to_another_process():

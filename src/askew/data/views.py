@@ -6,7 +6,7 @@ parameters that were drawn. The batch stage runs on the training device: colour,
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from askew.data import augment
+from askew.data.eda import WordEdits
 from askew.nn.towers import END_TOKEN, MASK_TOKEN
 from askew.objectives.masked_language import NOT_MASKED
 
@@ -167,6 +168,7 @@ class Views:
     masked: MaskedTokens
     normalise: Normalise
     tags: float  # probability that one to four random tags follow the caption
+    edits: WordEdits = field(default_factory=WordEdits)
 
     def sample(self, image: Image.Image, captions: tuple[str, ...], tags: tuple[str, ...], seed: list[int]) -> dict:
         """The sample stage of every wanted view. Each draws from its own stream of `seed`: none depends on another."""
@@ -174,11 +176,13 @@ class Views:
         for view in self.images:
             if view.key in self.wanted:
                 made |= view.sample(image, stream(seed, view.key))
-        if {"text", "masked_text"} & set(self.wanted):
-            text = self.tokens.sample(self._caption(captions, tags, stream(seed, "text")))
-            made["text"] = text
+        if {"text", "masked_text", "text_aug"} & set(self.wanted):
+            caption = self._caption(captions, tags, stream(seed, "text"))
+            made["text"] = self.tokens.sample(caption)
             if "masked_text" in self.wanted:
-                made |= self.masked.sample(text, stream(seed, "masked_text"))
+                made |= self.masked.sample(made["text"], stream(seed, "masked_text"))
+            if "text_aug" in self.wanted:
+                made["text_aug"] = self.tokens.sample(self.edits(caption, stream(seed, "text_aug")))
         return made
 
     def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
