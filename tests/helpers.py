@@ -29,8 +29,24 @@ torch.set_num_threads(1)
 METHODS = [
     CLIP.Config(),
     MCD.Config(),
-    MCD.Config(mlm_weight=0),
-    MCD.Config(noisy="own_against_own"),
+    MCD.Config(  # between this and the next every other reading
+        mlm_weight=0,
+        similarity="shared",
+        rho="huber",
+        negative="aug_own_against_other",
+        noisy="teacher_ranks",
+        fading="two_sets",
+    ),
+    MCD.Config(
+        mlm_weight=0,
+        momentum=0.5,  # of a teacher that stays at random weights there would be nothing to learn
+        terms=("negative", "noisy", "soft_alignment"),
+        rho="absolute",
+        negative="own_against_aug_other",
+        noisy="own_against_own",
+        text_gradient="stopped",
+        fading="unfaded",
+    ),
     UniCLIP.Config(),
     SLIP.Config(),
     DeCLIP.Config(queue_size=50),
@@ -40,8 +56,8 @@ METHODS = [
 METHOD_NAMES = [
     "clip",
     "mcd",
-    "mcd-no-mlm",
-    "mcd-own-against-own",
+    "mcd-readings",
+    "mcd-other-readings",
     "uniclip",
     "slip",
     "declip",

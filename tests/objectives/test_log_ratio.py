@@ -1,5 +1,6 @@
 """Six samples in uneven groups; a rank holds three of them: its texts are the rows, everyone's images the columns."""
 
+import functools
 import math
 from types import SimpleNamespace
 
@@ -10,13 +11,18 @@ from jaxtyping import TypeCheckError
 from torch.nn.functional import normalize
 
 from askew.objectives.log_ratio import (
+    absolute,
+    aug_own_against_other,
+    huber,
     log_distance,
     negative_pairs,
+    own_against_aug_other,
     own_against_other,
     own_against_own,
     paired_log_distance,
     positive_pairs,
     squared,
+    teacher_ranks,
 )
 from reference import equations
 
@@ -24,12 +30,16 @@ GROUPS = np.array([7, 7, 2, 5, 5, 5])
 DISTINCT = np.arange(6)
 ALL, MINE = list(range(6)), [1, 2, 3]  # mine are of groups 7, 2 and 5: with 4, 5 and 3 non-matches each
 NAMES = ("text", "image", "aug", "teacher_image", "teacher_aug")
-TERMS = ("positive_pairs", "negative_pairs", "own_against_other", "own_against_own")
+SYMMETRIC = ("positive_pairs", "negative_pairs", "own_against_other", "own_against_own")
+READINGS = ("aug_own_against_other", "own_against_aug_other", "teacher_ranks")
+TERMS = (*SYMMETRIC, *READINGS)
+RHO = {"squared": squared, "absolute": absolute, "huber": huber}
 REFERENCE = {
     "positive_pairs": equations.eq7_positive,
     "negative_pairs": equations.eq8_negative,
     "own_against_other": equations.eq9_own_against_other,
     "own_against_own": equations.eq9_own_against_own,
+    **{name: functools.partial(equations.reading, name) for name in READINGS},
 }
 EYE = torch.eye(2, dtype=torch.bool)
 
@@ -52,19 +62,30 @@ def deltas(raw, rows=ALL):
     def delta(student, teacher):
         return log_distance(text, unit[student]) - log_distance(text, unit[teacher]).detach()
 
-    whole = delta("image", "teacher_image")
-    own = whole.diagonal()
+    whole, whole_aug = delta("image", "teacher_image"), delta("aug", "teacher_aug")
+    own, teacher = whole.diagonal(), log_distance(text, unit["teacher_image"]).detach().diagonal()
     return SimpleNamespace(
-        delta=whole[rows], delta_aug=delta("aug", "teacher_aug")[rows], own_rows=own[rows], own_columns=own
+        delta=whole[rows],
+        delta_aug=whole_aug[rows],
+        own_rows=own[rows],
+        own_columns=own,
+        own_aug_columns=whole_aug.diagonal(),
+        teacher_rows=teacher[rows],
+        teacher_columns=teacher,
     )
 
 
-def evaluate(term, parts, match):
+def evaluate(term, p, match, rho=squared):
     return {
-        "positive_pairs": lambda: positive_pairs(parts.delta, parts.delta_aug, match),
-        "negative_pairs": lambda: negative_pairs(parts.delta, parts.delta_aug, match),
-        "own_against_other": lambda: own_against_other(parts.delta, parts.own_rows, parts.own_columns, match),
-        "own_against_own": lambda: own_against_own(parts.own_rows, parts.own_columns, match),
+        "aug_own_against_other": lambda: aug_own_against_other(p.delta_aug, p.own_aug_columns, match, rho),
+        "own_against_aug_other": lambda: own_against_aug_other(p.delta_aug, p.own_rows, match, rho),
+        "teacher_ranks": lambda: teacher_ranks(
+            p.own_rows, p.own_columns, p.teacher_rows, p.teacher_columns, match, rho
+        ),
+        "positive_pairs": lambda: positive_pairs(p.delta, p.delta_aug, match, rho),
+        "negative_pairs": lambda: negative_pairs(p.delta, p.delta_aug, match, rho),
+        "own_against_other": lambda: own_against_other(p.delta, p.own_rows, p.own_columns, match, rho),
+        "own_against_own": lambda: own_against_own(p.own_rows, p.own_columns, match, rho),
     }[term]()
 
 
@@ -128,6 +149,32 @@ def test_own_against_own_by_hand():
     assert own_against_own(own, own, EYE).item() == 9.0
 
 
+def test_absolute_and_huber_by_hand():
+    """|-3| = 3; Huber: 3 - 0.5 = 2.5, 0.5^2 / 2 = 0.125, and both of its halves give 0.5 at 1."""
+    assert absolute(torch.tensor([-3.0, 0.0, 0.5])).tolist() == [3.0, 0.0, 0.5]
+    assert huber(torch.tensor([-3.0, 0.0, 0.5, 1.0, -1.0])).tolist() == [2.5, 0.0, 0.125, 0.5, 0.5]
+    values = 3.0 * torch.arange(-2, 2)
+    theirs = torch.nn.functional.huber_loss(values, torch.zeros(4), reduction="none")
+    torch.testing.assert_close(huber(values), theirs)
+
+
+def test_aug_own_against_other_by_hand():
+    """Own 0 and 3 of the augmented images: the pair (0, 1) gives (3 - 1)^2 = 4, (1, 0) gives (0 - 2)^2 = 4. Mean 4."""
+    assert aug_own_against_other(torch.tensor([[0.0, 1.0], [2.0, 3.0]]), torch.tensor([0.0, 3.0]), EYE).item() == 4.0
+
+
+def test_own_against_aug_other_by_hand():
+    """Own 0 and 3 of the original images: (0 - 1)^2 = 1 and (3 - 2)^2 = 1. Mean 1."""
+    assert own_against_aug_other(torch.tensor([[5.0, 1.0], [2.0, 5.0]]), torch.tensor([0.0, 3.0]), EYE).item() == 1.0
+
+
+def test_teacher_ranks_by_hand():
+    """Own 0 and 3, the first noisier to the teacher: (0 - 3)^2 = 9 in one of two rows, 4.5; equal: 0."""
+    own, teacher = torch.tensor([0.0, 3.0]), torch.tensor([2.0, 1.0])
+    assert teacher_ranks(own, own, teacher, teacher, EYE).item() == 4.5
+    assert teacher_ranks(own, own, torch.ones(2), torch.ones(2), EYE).item() == 0.0
+
+
 # The reference
 
 
@@ -187,10 +234,35 @@ def test_own_against_own_is_equation_9():
     compare_with_reference("own_against_own")
 
 
+def test_aug_own_against_other_is_its_reading_of_equation_8():
+    compare_with_reference("aug_own_against_other")
+
+
+def test_own_against_aug_other_is_its_reading_of_equation_8():
+    compare_with_reference("own_against_aug_other")
+
+
+def test_teacher_ranks_is_its_reading_of_equation_9():
+    compare_with_reference("teacher_ranks")
+
+
+@pytest.mark.parametrize("rho", RHO)
+def test_every_term_with_every_penalty_is_its_reading(rho):
+    names = {"positive_pairs": "positive", "negative_pairs": "same_pair"}
+    for term in TERMS:
+        raw = vectors(4)
+        raw["image"] *= [[1], [-1], [1], [1], [1], [1]]  # some ratios beyond Huber's 1
+        unit = [equations.normalise(raw[name]) for name in NAMES]
+        match = GROUPS[:, None] == GROUPS[None, :]
+        expected = equations.reading(names.get(term, term), equations.Distances(*unit), match, MINE, rho)
+        total = evaluate(term, deltas(raw, MINE), matches(GROUPS, MINE), RHO[rho])
+        assert total.item() == pytest.approx(expected, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("term", "moved"),
-    [(term, moved) for term in TERMS for moved in ("text", "image")]
-    + [("positive_pairs", "aug"), ("negative_pairs", "aug")],
+    [(term, moved) for term in (*SYMMETRIC, "own_against_aug_other", "teacher_ranks") for moved in ("text", "image")]
+    + [(term, "aug") for term in ("positive_pairs", "negative_pairs", *READINGS[:2])],
 )
 def test_gradient_equals_differences_of_reference(term, moved):
     """Through the normalisation and the distances; the teacher's distances stay where they are."""
@@ -228,8 +300,8 @@ def test_paired_log_distance_is_the_diagonal(floor):
 @pytest.mark.parametrize("term", TERMS)
 def test_a_teacher_equal_to_the_student_gives_exactly_zero(term):
     raw = vectors()
-    leaf = torch.tensor(raw["image"], requires_grad=True)
-    same = {**raw, "image": leaf, "teacher_image": raw["image"], "teacher_aug": raw["aug"]}
+    leaf = torch.tensor(raw["text"], requires_grad=True)
+    same = {**raw, "text": leaf, "teacher_image": raw["image"], "teacher_aug": raw["aug"]}
     total = evaluate(term, deltas(same, MINE), matches(GROUPS, MINE))
     total.backward()
     assert total.item() == 0.0
@@ -240,7 +312,7 @@ def test_a_teacher_equal_to_the_student_gives_exactly_zero(term):
 def test_a_perturbed_teacher_does_not(term):
     raw = vectors()
     noise = np.random.default_rng(9).normal(size=(6, 4))
-    near = {**raw, "teacher_image": raw["image"] + 0.05 * noise, "teacher_aug": raw["aug"]}
+    near = {**raw, "teacher_image": raw["image"] + 0.05 * noise, "teacher_aug": raw["aug"] - 0.05 * noise}
     assert 1e-6 < evaluate(term, deltas(near, MINE), matches(GROUPS, MINE)).item() < 0.1
 
 
@@ -261,7 +333,7 @@ def test_order_of_samples_does_not_matter(term, groups):
     )
 
 
-@pytest.mark.parametrize("term", TERMS)
+@pytest.mark.parametrize("term", SYMMETRIC)
 def test_texts_and_images_may_change_places(term):
     """Of all pairs of distinct samples, transposed, each term is the same: both directions are in it."""
     parts, match = deltas(vectors()), matches(DISTINCT)
@@ -362,7 +434,7 @@ def test_identical_vectors_have_finite_value_and_gradient(term, collapsed):
     total = evaluate(term, deltas(leaves, MINE), matches(GROUPS, MINE))
     total.backward()
     assert total.isfinite()
-    for name in ("text", "image"):
+    for name in ("text", "aug" if term == "aug_own_against_other" else "image"):
         assert leaves[name].grad.isfinite().all()
     assert leaves["teacher_image"].grad is None
 
@@ -372,9 +444,9 @@ def test_identical_vectors_have_finite_value_and_gradient(term, collapsed):
 )
 def test_no_such_pairs_give_zero_with_zero_gradient(term, everything_matches):
     """No matches for the positive pairs, no non-matches for the others."""
-    leaf = torch.tensor(vectors()["image"], requires_grad=True)
+    leaf = torch.tensor(vectors()["text"], requires_grad=True)
     match = torch.full((3, 6), everything_matches)
-    total = evaluate(term, deltas({**vectors(), "image": leaf}, MINE), match)
+    total = evaluate(term, deltas({**vectors(), "text": leaf}, MINE), match)
     total.backward()
     assert total.item() == 0.0
     assert torch.equal(leaf.grad, torch.zeros_like(leaf))

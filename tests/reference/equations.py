@@ -311,3 +311,96 @@ def augmentation_block(hidden: Array, deviation: Array, weights: dict[str, Array
         normal * weights["mlp.0.weight"] + weights["mlp.0.bias"], weights["mlp.1.weight"], weights["mlp.1.bias"]
     )
     return hidden + gate * linear(gelus(inner), weights["mlp.3.weight"], weights["mlp.3.bias"])
+
+
+# Readings of Eqs. (6), (8), (9) and (13)
+
+RHO = {
+    "squared": lambda x: x * x,
+    "absolute": lambda x: -x if x < 0 else x,
+    "huber": lambda x: x * x / 2 if -1 <= x <= 1 else max(x, -x) - 0.5,
+}
+
+
+def log_ratio_difference(student: tuple[float, float], teacher: tuple[float, float]) -> float:
+    return math.log(student[0] / student[1]) - math.log(teacher[0] / teacher[1])
+
+
+def reading(name: str, distances: Distances, match: Array, rows=None, rho="squared") -> float:
+    """Any distillation term by its reading's name, as the ratio of two distances that its name says."""
+    d, d_aug, teacher, teacher_aug = distances.d, distances.d_aug, distances.teacher_d, distances.teacher_d_aug
+    penalty = RHO[rho]
+
+    def same_pair(i, j):
+        return penalty(log_ratio_difference((d[i, j], d_aug[i, j]), (teacher[i, j], teacher_aug[i, j])))
+
+    def aug_own_against_other(i, j):
+        return penalty(log_ratio_difference((d_aug[j, j], d_aug[i, j]), (teacher_aug[j, j], teacher_aug[i, j])))
+
+    def own_against_aug_other(i, j):
+        return penalty(log_ratio_difference((d[i, i], d_aug[i, j]), (teacher[i, i], teacher_aug[i, j])))
+
+    def own_against_other(i, j):
+        from_text = penalty(log_ratio_difference((d[i, i], d[i, j]), (teacher[i, i], teacher[i, j])))
+        from_image = penalty(log_ratio_difference((d[j, j], d[i, j]), (teacher[j, j], teacher[i, j])))
+        return (from_text + from_image) / 2
+
+    def own_against_own(i, j):
+        return penalty(log_ratio_difference((d[i, i], d[j, j]), (teacher[i, i], teacher[j, j])))
+
+    if name == "positive":
+        return mean_per_row(same_pair, match, rows)
+    if name == "teacher_ranks":
+        noisier = np.array([[teacher[i, i] > teacher[j, j] for j in range(len(d))] for i in range(len(d))])
+        return mean_per_row(own_against_own, ~match & noisier, rows)
+    value = {f.__name__: f for f in (same_pair, aug_own_against_other, own_against_aug_other)}
+    value |= {f.__name__: f for f in (own_against_other, own_against_own)}
+    return mean_per_row(value[name], ~match, rows)
+
+
+def fading(
+    name: str, logits: Array, positive: Array, anchor_is_aug: Array, member_is_aug: Array, alpha: float
+) -> float:
+    ones = np.ones_like(logits)
+    if name == "augmented_terms":
+        weight = ones.copy()
+        for i in range(logits.shape[0]):
+            for j in range(logits.shape[1]):
+                if anchor_is_aug[i] or member_is_aug[j]:
+                    weight[i, j] = 1 - alpha
+        return mp_nce(logits, positive, ~positive, weight)
+    whole = mp_nce(logits, positive, ~positive, ones)
+    if name == "two_sets":
+        anchors = [i for i in range(logits.shape[0]) if not anchor_is_aug[i]]
+        members = [j for j in range(logits.shape[1]) if not member_is_aug[j]]
+        s, p = logits[anchors][:, members], positive[anchors][:, members]
+        return (1 - alpha) * whole + alpha * mp_nce(s, p, ~p, np.ones_like(s))
+    return {"whole_contrast": 1 - alpha, "unfaded": 1.0}[name] * whole
+
+
+def soft_alignment(logits: Array, teacher_logits: Array) -> float:
+    total = 0.0
+    for s, t in zip(logits, teacher_logits, strict=True):
+        p, q = ([math.exp(x) / sum(math.exp(y) for y in row) for x in row] for row in (s, t))
+        total += sum(b * math.log(b / a) for a, b in zip(p, q, strict=True))
+    return total / len(logits)
+
+
+def albef_targets(teacher_logits: Array, share: float) -> Array:
+    """ALBEF: share x the teacher's softmax + (1 - share) x one-hot on the diagonal."""
+    targets = np.zeros_like(teacher_logits)
+    for i, row in enumerate(teacher_logits):
+        total = sum(math.exp(x) for x in row)
+        for j, x in enumerate(row):
+            targets[i, j] = share * math.exp(x) / total + (1 - share) * (i == j)
+    return targets
+
+
+def soft_alignments(unit: dict[str, Array], frozen: dict[str, Array], scale: float) -> float:
+    """Mean over both views and both directions; the teacher's side comes from `frozen`."""
+    losses = []
+    for view in ("image", "aug"):
+        student = scale * eq1_similarity(unit["text"], unit[view])
+        teacher = scale * eq1_similarity(frozen["text"], frozen[f"teacher_{view}"])
+        losses += [soft_alignment(student, teacher), soft_alignment(student.T, teacher.T)]
+    return sum(losses) / 4

@@ -15,9 +15,12 @@ def momentum_at(progress: float, start: float) -> float:
     return 1.0 - (1.0 - start) * (1.0 + math.cos(math.pi * progress)) / 2.0
 
 
-def alpha_at(progress: float) -> float:
-    """The weight alpha of Eq. (13) at progress k / T: (1 - cos(pi progress)) / 2, from 0 to 1."""
-    return (1.0 - math.cos(math.pi * progress)) / 2.0
+def alpha_at(progress: float, start: float = 0.0) -> float:
+    """The weight alpha of Eq. (13) at progress k / T: from `start` at 0 on a cosine to 1 at 1; start 1 is constant.
+
+    alpha = start + (1 - start) (1 - cos(pi progress)) / 2.
+    """
+    return start + (1.0 - start) * (1.0 - math.cos(math.pi * progress)) / 2.0
 
 
 class Momentum(nn.Module):

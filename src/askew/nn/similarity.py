@@ -87,3 +87,27 @@ class DomainSimilarity(nn.Module):
     def clamp_(self) -> None:
         """Keep every scale in [1, 100]; called after every optimiser step."""
         self.log_scale.clamp_(0.0, MAX_LOG_SCALE)
+
+
+class SharedSimilarity(Temperature):
+    """One temperature for every pair of domains, and no offset; called as DomainSimilarity is.
+
+    Args:
+        temperatures: of image-image, image-text and text-text pairs; the one of image-text is where tau starts.
+    """
+
+    def __init__(self, temperatures: tuple[float, float, float] = (0.07, 0.07, 0.07)):
+        super().__init__(temperatures[1])
+
+    def forward(
+        self,
+        rows: Float[Tensor, "A D"],
+        columns: Float[Tensor, "C D"],
+        row_domain: Int[Tensor, "A"],
+        column_domain: Int[Tensor, "C"],
+    ) -> Float[Tensor, "A C"]:
+        """Logits of unit-length rows and columns, float32, whatever the domains."""
+        return super().forward(rows, columns)
+
+
+SIMILARITY = {"domain": DomainSimilarity, "shared": SharedSimilarity}

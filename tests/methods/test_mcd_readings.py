@@ -1,0 +1,141 @@
+"""Every reading that MCD's config can choose: the whole objective and its gradients against plain loops."""
+
+import typing
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from askew.methods.mcd import MCD, Term
+from askew.nn.momentum import alpha_at
+from askew.nn.similarity import SIMILARITY
+from askew.objectives.fading import FADING, at_chance
+from askew.objectives.readings import NEGATIVE, NOISY, RHO
+from helpers import micro_method
+from reference import equations
+
+NAMES = ("text", "image", "aug", "teacher_image", "teacher_aug")
+GROUPS = np.array([7, 7, 2, 5, 4])
+TAU, OFFSET, PROGRESS = (0.2, 0.3, 0.5), (0.4, -0.2, 0.1), 0.6
+READINGS = {  # every value of every field that is a reading, and some together
+    "default": {},
+    "aug_own_against_other": {"negative": "aug_own_against_other"},
+    "own_against_aug_other, absolute": {"negative": "own_against_aug_other", "rho": "absolute"},
+    "own_against_own, huber": {"noisy": "own_against_own", "rho": "huber"},
+    "teacher_ranks, text stopped": {"noisy": "teacher_ranks", "text_gradient": "stopped"},
+    "shared similarity": {"similarity": "shared"},
+    "two_sets": {"fading": "two_sets"},
+    "whole_contrast, alpha from a half": {"fading": "whole_contrast", "alpha_start": 0.5},
+    "unfaded, alpha constant": {"fading": "unfaded", "alpha_start": 1.0},
+    "positive alone": {"terms": ("positive",)},
+    "soft alignment": {"terms": ("soft_alignment",)},
+    "soft alignment beside noisy, text stopped": {"terms": ("noisy", "soft_alignment"), "text_gradient": "stopped"},
+}
+
+
+def vectors(seed=0):
+    """Five of each kind in four dimensions; the teacher's are near the student's."""
+    rng = np.random.default_rng(seed)
+    raw = {name: rng.normal(size=(5, 4)) for name in NAMES[:3]}
+    return raw | {f"teacher_{name}": raw[name] + 0.5 * rng.normal(size=(5, 4)) for name in ("image", "aug")}
+
+
+def literal(raw, config, frozen_text):
+    """The total; the teacher's text is frozen, and with it, where the gradient is stopped, the student's."""
+    unit = {name: equations.normalise(raw[name]) for name in NAMES}
+    frozen = unit | {"text": equations.normalise(frozen_text)}
+    match = GROUPS[:, None] == GROUPS[None, :]
+    shared = config.similarity == "shared"
+    members = [(g, d, z) for d, name in (("image", "image"), ("text", "text"), ("image", "aug"))
+               for g, z in zip(GROUPS, unit[name], strict=True)]  # fmt: skip
+    tau, offset = ((TAU[1],) * 3, (0, 0, 0)) if shared else (TAU, OFFSET)
+    logits, is_aug = equations.domain_logits(members, tau, offset), np.arange(15) >= 10
+    a0 = config.alpha_start
+    alpha = 1 - (1 - a0) * (1 + np.cos(np.pi * PROGRESS)) / 2
+    contrast = equations.fading(config.fading, logits, np.tile(match, (3, 3)), is_aug, is_aug, alpha)
+
+    seen = frozen if config.text_gradient == "stopped" else unit
+    distances = equations.Distances(*(seen[name] for name in NAMES))
+    teachers = equations.Distances(*(frozen[name] for name in NAMES))
+    distances.teacher_d, distances.teacher_d_aug = teachers.teacher_d, teachers.teacher_d_aug
+    names = {"positive": "positive", "negative": config.negative, "noisy": config.noisy}
+    distill = 0.0
+    for term in config.terms:
+        if term == "soft_alignment":
+            distill += equations.soft_alignments(seen, frozen, 1 / TAU[1])
+        else:
+            distill += equations.reading(names[term], distances, match, rho=config.rho)
+    return contrast + alpha * distill
+
+
+def built(fields):
+    method = micro_method(MCD.Config(mlm_weight=0, **fields))
+    scale = method.similarity.log_scale
+    with torch.no_grad():
+        scale.copy_(-torch.tensor(TAU if len(scale) == 3 else TAU[1:2]).log())
+        if len(scale) == 3:
+            method.similarity.offset.copy_(torch.tensor(OFFSET))
+    return method
+
+
+@pytest.mark.parametrize("fields", READINGS.values(), ids=READINGS)
+def test_objective_and_its_gradients_equal_the_loops(fields):
+    """Relative error below 1e-5, of the value and of the gradient of every embedding of the student."""
+    raw, method = vectors(), built(fields)
+    leaves = {name: torch.tensor(value, requires_grad=name in NAMES[:3]) for name, value in raw.items()}
+    unit = {name: torch.nn.functional.normalize(leaf, dim=1) for name, leaf in leaves.items()}
+    mine = {"group": torch.tensor(GROUPS), **{name: value.float() for name, value in unit.items()}}
+    loss, terms = method.objective(mine, mine, PROGRESS)
+    loss.backward()
+    assert loss.item() == pytest.approx(literal(raw, method.config, raw["text"]), rel=1e-5)
+    assert set(terms) == {"contrast", *method.config.terms, "alpha", "momentum"}
+    for name in NAMES[:3]:
+        expected = equations.numeric_gradient(
+            lambda x, name=name: literal({**raw, name: x}, method.config, raw["text"]), raw[name]
+        )
+        assert np.linalg.norm(leaves[name].grad.numpy() - expected) < 1e-5 * np.linalg.norm(expected)
+
+
+def test_every_reading_is_another_loss():
+    """But where two are the same by chance of the example, a name would choose nothing."""
+    losses = sorted(literal(vectors(), MCD.Config(mlm_weight=0, **fields), vectors()["text"]) for fields in
+                    READINGS.values() if fields.get("text_gradient") != "stopped")  # fmt: skip
+    assert np.diff(losses).min() > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("field", "functions"), [("negative", NEGATIVE), ("noisy", NOISY), ("rho", RHO), ("fading", FADING)]
+)
+def test_the_config_names_every_reading_there_is(field, functions):
+    named = typing.get_args(MCD.Config.model_fields[field].annotation)
+    assert named == tuple(functions)
+    assert named[0] == MCD.Config.model_fields[field].default
+
+
+def test_similarities_and_terms_by_name():
+    assert typing.get_args(MCD.Config.model_fields["similarity"].annotation) == tuple(SIMILARITY)
+    assert typing.get_args(Term) == (*MCD.Config().terms, "soft_alignment")
+    shared = micro_method(MCD.Config(similarity="shared", temperatures=(0.1, 0.2, 0.3)))
+    assert shared.logit_scale.exp().item() == pytest.approx(5)
+
+
+@pytest.mark.parametrize("start", [0.0, 0.5, 1.0])
+def test_alpha_goes_from_its_start_to_one(start):
+    found = [alpha_at(progress, start) for progress in (0.0, 0.5, 1.0)]
+    assert found == pytest.approx([start, (1 + start) / 2, 1.0])
+    assert found[0] == start
+
+
+def test_chance_is_that_of_the_reading_at_step_0():
+    method = micro_method(MCD.Config(mlm_weight=0, fading="two_sets", alpha_start=0.5))
+    assert method.chance(6) == {"contrast": at_chance(FADING["two_sets"], 6, 0.5)}
+    assert method.chance(6)["contrast"] == pytest.approx((np.log(16) + np.log(11)) / 2)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"terms": ()}, {"terms": ("own",)}, {"fading": "none"}, {"alpha_start": 1.5}, {"rho": "l1"}]
+)
+def test_config_refuses(fields):
+    with pytest.raises(ValidationError):
+        MCD.Config(**fields)
