@@ -46,7 +46,7 @@ class Towers(Part):
 class Data(Part):
     """Where the pairs come from."""
 
-    source: str = "embedded"
+    source: str | list[str] = "embedded"  # several are mixed, as in "a.csv*2 + b.parquet"; see docs/sources.md
     image_column: str = ""  # "" finds it by name
     caption_column: str = ""  # also of tar shards: txt, caption, json, or a field of the .json
     image_root: str = ""  # folder of the images that a table lists; "" = that of the table, or found near it
