@@ -49,7 +49,7 @@ class Towers(Part):
 class Data(Part):
     """Where the pairs come from."""
 
-    source: str = "embedded"
+    source: str | list[str] = "embedded"  # several are mixed, as in "a.csv*2 + b.parquet"; see docs/sources.md
     image_column: str = ""  # "" finds it by name
     caption_column: str = ""  # also of tar shards: txt, caption, json, or a field of the .json
     image_root: str = ""  # folder of the images that a table lists; "" = that of the table, or found near it
@@ -68,6 +68,7 @@ class Loader(Part):
     batch_size: int = Field(default=4096, ge=1)  # over all ranks; Sec. 5.1
     num_workers: int = Field(default=4, ge=0)  # processes a rank that make the sample stage
     cache_mb: int = Field(default=0, ge=0)  # decoded images that every worker keeps; for small data read many times
+    stall_minutes: float = Field(default=30, gt=0)  # without a batch, after which a run fails; a warning every minute
     tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
     image_scale: Range = (0.5, 1.0)  # crop area of the original view; SLIP
     aug_scale: Range = (0.08, 1.0)  # crop area of the augmented view; SLIP
@@ -130,6 +131,7 @@ class Recipe(Part):
 RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "loader.num_workers",
     "loader.cache_mb",
+    "loader.stall_minutes",
     "train.log_every",
     "train.checkpoint_steps",
     "train.checkpoint_minutes",

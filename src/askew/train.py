@@ -24,6 +24,7 @@ from askew.devices import choose_device, choose_precision, keep_freed_memory, pe
 from askew.errors import Interrupted, RunFailed, UserError, writing
 from askew.methods.base import Batch, Method
 from askew.nn.convolutions import quick_convolutions
+from askew.pace import Pace
 
 WARM_UP_STEPS, PACE_STEPS = 3, 5  # of `fit_into_minutes`
 METRICS, DISCARDED = "metrics.jsonl", "metrics.discarded.jsonl"
@@ -105,7 +106,13 @@ class Trainer:
             keep_freed_memory()
         distributed.start(self.device)
         data = self.recipe.data
+        if distributed.rank() > 0:
+            distributed.barrier()  # rank 0 makes the index files, the others read them
         source = open_source(data.source, data.options)
+        if distributed.rank() == 0:
+            distributed.barrier()
+            for note in source.notes:
+                self.reporter.say(f"data     {note}")
         self.method: Method = build_method(self.recipe, self.pretrained).to(self.device).train()
         loader = self.recipe.loader
         self.loader = Loader(
@@ -117,6 +124,8 @@ class Trainer:
             distributed.rank(),
             distributed.world_size(),
             loader.cache_mb * 2**20,
+            self.reporter.say,
+            fail_after=60 * loader.stall_minutes,
         )
         steps = round(config.epochs * self.loader.steps_per_epoch)
         self.total = max(1, min(steps, config.max_steps or steps))
@@ -181,11 +190,12 @@ class Trainer:
         try:
             saved_at = started = window_started = time.monotonic()
             base, waited, window_steps = self.seconds, 0.0, 0
-            batches = self.loader.batches(first, last)
+            batches, pace = self.loader.batches(first, last), Pace()
             while self.done < last:
                 asked = time.monotonic()
                 batch = next(batches)
                 waited += time.monotonic() - asked
+                pace.add("data", asked)
                 if "failed" in batch:
                     raise RunFailed(batch["failed"])
                 self._count_broken(batch.pop("broken"))
@@ -206,8 +216,12 @@ class Trainer:
                 due = config.checkpoint_steps > 0 and self.done % config.checkpoint_steps == 0
                 late = distributed.any_rank(now - saved_at > 60 * config.checkpoint_minutes, self.device)
                 if stop or due or late or self.done == self.total:
+                    saving = time.monotonic()
                     self.save()
                     saved_at = time.monotonic()
+                    pace.add("saving", saving)
+                if pace.due(now) and distributed.rank() == 0:
+                    self.reporter.say(pace.verdict(now))
                 if stop:
                     where = f"; go on with --resume --out {self.folder}" if self.folder else ""
                     raise Interrupted(self._signal or signal.SIGTERM, f"saved at step {self.done}{where}")

@@ -25,6 +25,9 @@ class Pairs:
         self._owner: list[int] = []
         self._text: list[str] = []
 
+    def __len__(self) -> int:
+        return len(self._numbers)
+
     def add(self, path: str, captions: Iterable[str]) -> None:
         """One row: a path, maybe seen before, and its captions, maybe none."""
         number = self._numbers.setdefault(path, len(self._numbers))

@@ -1,9 +1,14 @@
 """What a user named, recognised by what is there."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from askew.data.sources.annotations import open_json, open_tokens
+from askew.data.sources.arrow import ArrowSource, is_saved_dataset, open_saved_dataset
 from askew.data.sources.base import Options, Source
+from askew.data.sources.folders import metadata_of, open_image_folder
+from askew.data.sources.mixed import MixedSource
 from askew.data.sources.parquet import EmbeddedSource, open_parquet
 from askew.data.sources.shards import TarSource
 from askew.data.sources.tables import TABLE_SUFFIXES, TableSource
@@ -11,53 +16,100 @@ from askew.errors import UserError, printable
 
 EMBEDDED = "embedded"
 RECOGNISED = (
-    "give a .csv, .tsv or .jsonl table, .parquet files, .tar shards ('data/{000..331}.tar', 'data/*.tar'), a folder of "
-    "one of these, or `embedded`"
+    "give a .csv, .tsv or .jsonl table, .tar shards ('data/{000..331}.tar', 'data/*.tar'), .parquet files, a folder of "
+    "these or of images with texts, a .json of COCO or Karpathy, a .token of Flickr30k, or `embedded`"
 )
+PLUS, WEIGHTED = " + ", re.compile(r"(.+?)\s*\*\s*(-?\d+(?:\.\d+)?)")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
 
 
-def open_source(text: str, options: Options | None = None) -> Source:
+def open_source(source: str | Sequence[str], options: Options | None = None) -> Source:
     """Open what a user named; docs/sources.md has the rules.
+
+    Args:
+        source: a text, or a list of texts that are mixed; so are the parts of `A*2 + B`, A twice an epoch.
 
     Raises:
         UserError: nothing there, or nothing that is recognised, with what is.
     """
     options = options or Options()
-    if text == EMBEDDED:
-        return EmbeddedSource()
-    return open_paths(text, paths_of(text), options)
+    parts = parts_of(source)
+    opened = [_open(text, options) for text, _ in parts]
+    weights = [weight for _, weight in parts]
+    return opened[0] if weights == [1] else MixedSource(opened, weights)
+
+
+def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
+    """The texts that are mixed, and how often each is seen in an epoch. A text that is a path is not taken apart."""
+    if not isinstance(source, str):
+        if not source:
+            raise UserError("data.source: the list is empty")
+        return [part for text in source for part in parts_of(text)]
+    if source == EMBEDDED or exists(Path(source).expanduser()):
+        return [(source, 1)]
+    if PLUS in source:
+        return [part for text in source.split(PLUS) for part in parts_of(text.strip())]
+    found = WEIGHTED.fullmatch(source)
+    if not found:
+        return [(source, 1)]
+    text, weight = found.groups()
+    if not weight.isdigit() or int(weight) < 1:
+        raise UserError(
+            f"data: {printable(source)}: a weight is a whole number, how often an epoch sees each sample: for a half "
+            "and a whole write A*1 + B*2"
+        )
+    return [(text.strip(), int(weight))]
+
+
+def _open(text: str, options: Options) -> Source:
+    return EmbeddedSource() if text == EMBEDDED else open_paths(text, paths_of(text), options)
 
 
 def open_paths(text: str, paths: list[Path], options: Options) -> Source:
     """The source that these paths are: several must be of one kind."""
     if len(paths) == 1 and paths[0].is_dir():
         return open_folder(paths[0], options)
-    kinds = sorted({path.suffix.lower() for path in paths})
     for path in paths:
         if path.name.lower().endswith(PACKED):
             raise UserError(f"data: {path} is compressed and cannot be read at random; unpack it to a plain .tar")
-    if kinds == [".tar"]:
-        return TarSource(paths, options)
-    if kinds == [".parquet"]:
-        return open_parquet(paths, options)
-    if len(paths) == 1 and kinds[0] in TABLE_SUFFIXES:
-        return TableSource(paths[0], options)
+    kinds = sorted({path.suffix.lower() for path in paths})
+    match kinds:
+        case [".tar"]:
+            return TarSource(paths, options)
+        case [".parquet"]:
+            return open_parquet(paths, options)
+        case [".arrow"]:
+            return ArrowSource(paths, options)
+        case [".json"] if len(paths) == 1:
+            return open_json(paths[0], options)
+        case [".token"] if len(paths) == 1:
+            return open_tokens(paths[0], options)
+        case [kind] if len(paths) == 1 and kind in TABLE_SUFFIXES:
+            return TableSource(paths[0], options)
     if len(paths) > 1:
         found = ", ".join(kind or "no suffix" for kind in kinds)
-        raise UserError(f"data: {printable(text)} matches {len(paths):,} files ({found}); {RECOGNISED}")
+        raise UserError(
+            f"data: {printable(text)} matches {len(paths):,} files ({found}); several files are one source if they are "
+            "all .tar, .parquet or .arrow; others are mixed by A + B"
+        )
     raise UserError(f"data: {paths[0]} is of no known kind; {RECOGNISED}")
 
 
 def open_folder(folder: Path, options: Options) -> Source:
-    """The source that a folder is."""
-    for suffix in (".tar", ".parquet"):
+    """The source that a folder is: the first that fits."""
+    if is_saved_dataset(folder):
+        return open_saved_dataset(folder, options)
+    if metadata_of(folder) is not None:
+        return open_image_folder(folder, options)
+    for suffix in (".tar", ".parquet", ".arrow"):
         files = sorted(folder.glob(f"*{suffix}"))
         if files:
             return open_paths(str(folder), files, options)
-    raise UserError(f"data: {folder} is a folder without *.parquet or *.tar files; {RECOGNISED}")
+    if not any(folder.iterdir()):
+        raise UserError(f"data: {folder} is an empty folder; {RECOGNISED}")
+    return open_image_folder(folder, options)
 
 
 def paths_of(text: str) -> list[Path]:

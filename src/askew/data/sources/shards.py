@@ -1,7 +1,6 @@
 """Tar shards, read at random through an index of byte offsets. No webdataset, no order of reading, no state."""
 
 import bisect
-import json
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
@@ -14,19 +13,17 @@ import pyarrow as pa
 
 from askew.data.sources.base import (
     BLOCK,
-    CAPTION_COLUMNS,
     MAX_BYTES,
     WINDOW,
     Options,
     Sample,
-    caption_texts,
-    decode_text,
     stable_id,
 )
 from askew.data.sources.index import facts, indexed
 from askew.data.sources.layout import COLUMNS, EXAMPLES, TEXTS, layout
 from askew.data.sources.tar import BLOCK as TAR_BLOCK
 from askew.data.sources.tar import Damaged, check_header, header_name, number
+from askew.data.sources.texts import captions_in
 from askew.errors import Unusable, UserError
 
 OPEN_FILES = 64  # kept open by each process
@@ -108,7 +105,7 @@ class TarSource:
         block, size = self._place(shard, row, self._text)
         captions: tuple[str, ...] = ()
         if block:
-            captions = self._captions(self._read(shard, block, size)[0])
+            captions = captions_in(self._read(shard, block, size)[0], self._text, self._field)
         if self._repeated:
             key = stable_id(f"{self.paths[shard].name}/{key}")
         return Sample(key, key, image, captions, (), f"{self.paths[shard].name}/{name}")
@@ -148,19 +145,6 @@ class TarSource:
         if len(content) < size:
             raise Unusable(f"{self._member(shard, block)} is cut off by the end of the file", "truncated tar")
         return content, header
-
-    def _captions(self, data: bytes) -> tuple[str, ...]:
-        text = decode_text(data, f"the .{self._text}")
-        if self._text != "json":
-            return (text,) if text else ()
-        try:
-            fields = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise Unusable(f"the .json is not valid JSON ({error})", "caption not JSON") from error
-        if not isinstance(fields, dict):
-            raise Unusable("the .json is no object of fields", "caption not JSON")
-        field = self._field or next((name for name in CAPTION_COLUMNS if name in fields), "caption")
-        return caption_texts(fields.get(field))
 
     def _member(self, shard: int, block: int) -> str:
         header = os.pread(self._handle(shard), TAR_BLOCK, (block - 1) * TAR_BLOCK)
