@@ -118,7 +118,7 @@ def test_an_image_is_decoded_once_however_many_views(source, monkeypatch):
     assert len(calls) == 8
 
 
-@pytest.mark.parametrize(("cache_bytes", "kept"), [(0, 0), (20_000, 4), (10**9, 26)])
+@pytest.mark.parametrize(("cache_bytes", "kept"), [(0, 0), (20_000, 3), (10**9, 26)])
 def test_a_cache_of_decoded_images_changes_nothing_and_keeps_to_its_size(source, monkeypatch, cache_bytes, kept):
     calls = []
     decode = images_module._rgb
@@ -127,7 +127,7 @@ def test_a_cache_of_decoded_images_changes_nothing_and_keeps_to_its_size(source,
     monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
     for step, batch in enumerate(whole):
         assert_equal(cached.batch(step), batch)
-    assert len(cached._cache) == kept  # of 40 x 40 pixels at three bytes
+    assert len(cached._cache) == kept  # of 40 x 40 pixels at four bytes
     assert len(calls) == 9 * 8 if kept == 0 else len(calls) < 9 * 8
     if kept == 26:
         assert len(calls) == 26

@@ -6,10 +6,10 @@ import warnings
 import zlib
 
 import numpy as np
+import pyarrow as pa
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from askew.errors import Unusable
 
@@ -42,13 +42,14 @@ class Picture:
         if self._orientation > 4:
             self.width, self.height = image.height, image.width
         self.scalable = image.format in ("JPEG", "MPO")
-        self._encoded: tuple[bytes, Image.Image] | None = (data, image)
+        self._image: Image.Image | None = image
         self._kept: Tensor | None = None
 
     def pixels(self, shrink: int = 1) -> Tensor:
-        """(3, ceil(H / shrink), ceil(W / shrink)) uint8, transparency on white; shrink 1, or of SHRINKS if scalable.
+        """(4, ceil(H / shrink), ceil(W / shrink)) uint8: red, green, blue and a byte of no meaning; not to be changed.
 
-        A pixel of a shrunk image stands for shrink x shrink pixels of the whole one. A picture is decoded once.
+        Transparency is laid on white. `shrink` is 1, or of SHRINKS if scalable: a pixel then stands for shrink x
+        shrink pixels of the whole image. A picture is decoded once.
 
         Raises:
             Unusable: truncated or otherwise broken.
@@ -56,20 +57,17 @@ class Picture:
         if self._kept is not None:
             assert shrink == 1, "a kept picture is whole"
             return self._kept
-        assert self._encoded is not None, "decoded before; keep() a picture that is needed again"
+        assert self._image is not None, "decoded before; keep() a picture that is needed again"
         assert shrink == 1 or self.scalable, "only a JPEG is decoded at another size"
-        (data, image), self._encoded = self._encoded, None
-        pixels = _whole_jpeg(data) if shrink == 1 and self.scalable and image.mode == "RGB" else None
-        if pixels is None:
-            if shrink > 1:
-                image.draft(None, (image.width // shrink, image.height // shrink))
-            pixels = torch.from_numpy(np.array(_rgb(image))).permute(2, 0, 1)
-        return _upright(pixels, self._orientation)
+        image, self._image = self._image, None
+        if shrink > 1:
+            image.draft(None, (image.width // shrink, image.height // shrink))
+        return _upright(_tensor(_rgb(image)), self._orientation)
 
     @property
     def nbytes(self) -> int:
         """Of the pixels of the whole image."""
-        return 3 * self.width * self.height
+        return 4 * self.width * self.height
 
     def keep(self) -> int:
         """Decode the whole image now and hold its pixels; their size in bytes."""
@@ -108,16 +106,6 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
-def _whole_jpeg(data: bytes) -> Tensor | None:
-    """By torchvision, whose copy of libjpeg gives Pillow's numbers in three quarters of the time; None if it fails."""
-    try:
-        pixels = decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
-    except RuntimeError:
-        return None  # Pillow tries, and says what is wrong
-    assert isinstance(pixels, Tensor), "a list for a list alone"
-    return pixels
-
-
 def _rgb(image: Image.Image) -> Image.Image:
     """Decoded, laid on white, RGB."""
     try:
@@ -131,6 +119,15 @@ def _rgb(image: Image.Image) -> Image.Image:
             return image.convert("RGB")
     except FAULTS as error:
         raise _unusable(error) from error
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    """(4, H, W) uint8 of a decoded RGB image: Pillow's own memory, a byte of each pixel unused, not a copy."""
+    try:
+        rows = torch.from_dlpack(pa.array(image).flatten())
+    except ValueError:  # from 16 MB on Pillow keeps an image in several blocks
+        rows = torch.from_numpy(np.array(image.convert("RGBX")))
+    return rows.view(image.height, image.width, 4).permute(2, 0, 1)
 
 
 def _unusable(error: Exception) -> Unusable:
@@ -170,7 +167,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(pixels: Tensor, orientation: int) -> Tensor:
-    """(3, H, W) turned as the tag says: 2 to 4 mirror and turn, 5 to 8 swap the sides first."""
+    """(C, H, W) turned as the tag says: 2 to 4 mirror and turn, 5 to 8 swap the sides first."""
     if orientation > 4:
         pixels = pixels.transpose(1, 2)
     sides = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation, ())

@@ -93,16 +93,18 @@ class ImageView:
         return min(drawn.box[2:]) / self.size
 
     def cut(self, pixels: Tensor, drawn: Drawn, shrink: int = 1) -> dict[str, Tensor]:
-        """The crop of an image decoded at 1/shrink of its size, resized and flipped: uint8 (3, S, S); its parameters.
+        """The crop of pixels (4, H, W) decoded at 1/shrink of their size, resized, flipped: (3, S, S); and parameters.
 
         Bilinear with antialias, by torch, which rounds to at most 1 of 255 off Pillow in a third of the time. The
         box of a shrunk image is rounded to whole pixels of it, at most half a pixel of the view.
         """
         x, y, w, h = drawn.box
         left, top, right, bottom = (round(side / shrink) for side in (x, y, x + w, y + h))
-        crop = pixels[None, :, top:bottom, left:right]
-        view = F.interpolate(crop, (self.size, self.size), mode="bilinear", antialias=True)[0]
-        return {self.key: view.flip(2) if drawn.flip else view.contiguous(), f"{self.key}_params": drawn.parameters}
+        # Pixel by pixel in memory is what the resize works on, channel by channel what the batch stage does
+        crop = pixels[None, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+        resized = F.interpolate(crop, (self.size, self.size), mode="bilinear", antialias=True)
+        view = resized[0, :3].numpy()[:, :, :: -1 if drawn.flip else 1]
+        return {self.key: torch.from_numpy(np.ascontiguousarray(view)), f"{self.key}_params": drawn.parameters}
 
     def finish(self, batch: dict[str, Tensor], normalise: "Normalise") -> None:
         """uint8 (B, 3, S, S) to normalised float32, in the batch and on its device.
