@@ -199,4 +199,5 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...]) -> Views:
         masked=MaskedTokens(loader.mask_probability),
         normalise=Normalise(recipe.towers.mean, recipe.towers.std),
         tags=loader.tags,
+        scaled_decode=loader.scaled_decode,
     )

@@ -69,6 +69,7 @@ class Loader(Part):
     num_workers: int = Field(default=4, ge=0)  # processes a rank that make the sample stage
     cache_mb: int = Field(default=0, ge=0)  # decoded images that every worker keeps; for small data read many times
     stall_minutes: float = Field(default=30, gt=0)  # without a batch, after which a run fails; a warning every minute
+    scaled_decode: bool = True  # JPEGs are decoded no larger than the crops need; such images are not cached
     tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
     image_scale: Range = (0.5, 1.0)  # crop area of the original view; SLIP
     aug_scale: Range = (0.08, 1.0)  # crop area of the augmented view; SLIP

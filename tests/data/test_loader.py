@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from askew.data import loader as loader_module
+from askew.data import images as images_module
 from askew.data.loader import Broken, Loader
 from askew.data.order import Order
 from askew.data.sources import open_source
@@ -170,8 +170,8 @@ def test_another_seed_gives_another_stream(source):
 
 def test_an_image_is_decoded_once_however_many_views(source, monkeypatch):
     calls = []
-    decode = loader_module.decode
-    monkeypatch.setattr(loader_module, "decode", lambda data: calls.append(1) or decode(data))
+    decode = images_module._rgb
+    monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
     make(source).batch(0)
     assert len(calls) == 8
 
@@ -179,10 +179,10 @@ def test_an_image_is_decoded_once_however_many_views(source, monkeypatch):
 @pytest.mark.parametrize(("cache_bytes", "kept"), [(0, 0), (20_000, 3), (10**9, 26)])
 def test_a_cache_of_decoded_images_changes_nothing_and_keeps_to_its_size(source, monkeypatch, cache_bytes, kept):
     calls = []
-    decode = loader_module.decode
+    decode = images_module._rgb
     whole = [make(source).batch(step) for step in range(9)]
     cached = make(source, cache_bytes=cache_bytes)
-    monkeypatch.setattr(loader_module, "decode", lambda data: calls.append(1) or decode(data))
+    monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
     for step, batch in enumerate(whole):
         assert_equal(cached.batch(step), batch)
     assert len(cached._cache) == kept  # of 40 x 40 pixels at four bytes

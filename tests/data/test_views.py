@@ -1,5 +1,6 @@
 """Views: each a function of the image and of recorded numbers, drawn with the right odds."""
 
+import io
 import pickle
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import torchvision.transforms.functional as tv
 from PIL import Image
 
 from askew.data import augment
+from askew.data.images import Picture
 from askew.data.views import (
     FIRST_SPECIAL,
     ImageView,
@@ -37,6 +39,19 @@ def rng(seed=0):
 
 def picture(width=40, height=30, seed=0):
     return Image.fromarray(rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def opened(image):
+    """A Picture of an image's exact pixels."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return Picture(buffer.getvalue())
+
+
+def sample(view, image, generator):
+    """One view's sample stage."""
+    drawn = view.draw(image.width, image.height, generator)
+    return view.cut(opened(image).pixels(), drawn)
 
 
 def batch_of(num=6, seed=0):
@@ -71,9 +86,9 @@ def test_an_extreme_shape_falls_back_to_the_largest_central_crop(size, box):
 
 def test_a_view_is_the_same_whichever_others_are_wanted():
     seed = [1, 2, 3, 4]
-    everything = views().sample(picture(), ("a red kite",), ("toy", "sky"), seed)
+    everything = views().sample(opened(picture()), ("a red kite",), ("toy", "sky"), seed)
     for wanted in (("image",), ("aug",), ("text",), ("aug", "text"), ("masked_text", "mlm_labels")):
-        alone = views(wanted).sample(picture(), ("a red kite",), ("toy", "sky"), seed)
+        alone = views(wanted).sample(opened(picture()), ("a red kite",), ("toy", "sky"), seed)
         assert set(wanted) <= set(alone)
         for key, value in alone.items():
             assert torch.equal(value, everything[key]), key
@@ -82,27 +97,27 @@ def test_a_view_is_the_same_whichever_others_are_wanted():
 def test_identity_parameters_give_the_plain_image():
     whole = ImageView("image", 24, (1.0, 1.0))
     square = picture(30, 30)
-    made = whole.sample(square, rng())
+    made = sample(whole, square, rng())
     assert made["image_params"].tolist() == [0, 0, 1, 1, 0, 0, 0, 0, 0, 0, 0]
     expected = np.asarray(square.resize((24, 24), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
     assert made["image"].dtype == torch.uint8
-    assert np.array_equal(made["image"].numpy(), expected)
+    assert np.abs(made["image"].numpy().astype(int) - expected).max() <= 1
     batch = {key: value[None] for key, value in made.items()}
     whole.finish(batch, PLAIN)
-    assert torch.equal(batch["image"][0], torch.from_numpy(expected.copy()).float() / 255)
+    assert torch.equal(batch["image"][0], made["image"].float() / 255)
 
 
 def test_a_flip_mirrors_the_crop():
     always = ImageView("aug", 24, (1.0, 1.0), flip=1.0)
     never = ImageView("aug", 24, (1.0, 1.0), flip=0.0)
-    one, other = always.sample(picture(30, 30), rng()), never.sample(picture(30, 30), rng())
+    one, other = sample(always, picture(30, 30), rng()), sample(never, picture(30, 30), rng())
     assert torch.equal(one["aug"], other["aug"].flip(2))
     assert one["aug_params"][9] == 1
     assert other["aug_params"][9] == 0
 
 
 def test_recorded_parameters_are_in_range_and_have_the_right_odds():
-    drawn = torch.stack([STRONG.sample(picture(), rng(i))["aug_params"] for i in range(2000)])
+    drawn = torch.stack([sample(STRONG, picture(), rng(i))["aug_params"] for i in range(2000)])
     box, jitter, blur, flip, grey = drawn[:, :4], drawn[:, 4:8], drawn[:, 8], drawn[:, 9], drawn[:, 10]
     assert ((box >= 0) & (box <= 1)).all()
     assert (box[:, :2] + box[:, 2:] <= 1 + 1e-6).all()
@@ -116,7 +131,7 @@ def test_recorded_parameters_are_in_range_and_have_the_right_odds():
 
 
 def test_the_original_view_is_cropped_and_nothing_else():
-    drawn = torch.stack([ORIGINAL.sample(picture(), rng(i))["image_params"] for i in range(100)])
+    drawn = torch.stack([sample(ORIGINAL, picture(), rng(i))["image_params"] for i in range(100)])
     assert (drawn[:, 4:] == 0).all()
     assert (drawn[:, 2] * drawn[:, 3] > 0.48).all()
 
@@ -127,10 +142,10 @@ def test_the_original_view_is_cropped_and_nothing_else():
 @pytest.mark.parametrize(
     ("operation", "reference", "factors"),
     [
-        (augment.brightness, tv.adjust_brightness, [0.6, 1.0, 1.4]),
-        (augment.contrast, tv.adjust_contrast, [0.0, 0.6, 1.4]),
-        (augment.saturation, tv.adjust_saturation, [0.0, 0.6, 1.4]),
-        (augment.hue, tv.adjust_hue, [-0.5, -0.1, 0.0, 0.07]),
+        (augment.brightness_, tv.adjust_brightness, [0.6, 1.0, 1.4]),
+        (augment.contrast_, tv.adjust_contrast, [0.0, 0.6, 1.4]),
+        (augment.saturation_, tv.adjust_saturation, [0.0, 0.6, 1.4]),
+        (augment.hue_, tv.adjust_hue, [-0.5, -0.1, 0.0, 0.07]),
     ],
     ids=["brightness", "contrast", "saturation", "hue"],
 )
@@ -141,7 +156,7 @@ def test_colour_is_torchvisions(operation, reference, factors):
 
 
 def test_grey_is_torchvisions():
-    torch.testing.assert_close(augment.grey(batch_of()), tv.rgb_to_grayscale(batch_of()), rtol=0, atol=1e-6)
+    torch.testing.assert_close(augment.luminance(batch_of()), tv.rgb_to_grayscale(batch_of()), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("sigma", [0.1, 0.5, 1.0, 2.0])
@@ -149,17 +164,18 @@ def test_blur_is_a_gaussian_away_from_the_border_and_keeps_flat_colour(sigma):
     image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     expected = tv.gaussian_blur(image, kernel_size=[31, 31], sigma=sigma)
     inner = (..., slice(16, 32), slice(16, 32))
-    torch.testing.assert_close(augment.blur(image, torch.tensor([sigma]))[inner], expected[inner], rtol=0, atol=1e-5)
+    blurred = augment.blur_(image.clone(), torch.tensor([sigma]))
+    torch.testing.assert_close(blurred[inner], expected[inner], rtol=0, atol=1e-3)  # weights beyond 3 sigma left out
     flat = torch.full((1, 3, 9, 9), 0.3)
-    torch.testing.assert_close(augment.blur(flat, torch.tensor([sigma])), flat)
+    torch.testing.assert_close(augment.blur_(flat.clone(), torch.tensor([sigma])), flat)
 
 
 def test_a_view_does_not_depend_on_its_neighbours():
-    image = batch_of()
-    parameters = torch.stack([STRONG.sample(picture(), rng(i))["aug_params"] for i in range(6)])
-    whole = augment.apply(image, parameters, JITTER)
+    image = (batch_of() * 255).byte()
+    parameters = torch.stack([sample(STRONG, picture(), rng(i))["aug_params"] for i in range(6)])
+    whole = augment.finish(image, parameters, JITTER, PLAIN)
     for row in range(6):
-        alone = augment.apply(image[row : row + 1], parameters[row : row + 1], JITTER)
+        alone = augment.finish(image[row : row + 1], parameters[row : row + 1], JITTER, PLAIN)
         torch.testing.assert_close(alone[0], whole[row], rtol=0, atol=1e-6)
     assert ((whole >= 0) & (whole <= 1 + 1e-6)).all()
 
@@ -239,7 +255,7 @@ def test_the_edited_text_is_an_edit_of_the_text_itself():
 
 def test_views_travel_to_another_process():
     copy = pickle.loads(pickle.dumps(views()))
-    one, other = (v.sample(picture(), ("a kite",), (), [5]) for v in (copy, views()))
+    one, other = (v.sample(opened(picture()), ("a kite",), (), [5]) for v in (copy, views()))
     assert all(torch.equal(one[key], other[key]) for key in other)
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from askew.data.images import decode
+from askew.data.images import Picture
 from askew.data.order import Order
 from askew.data.sources import Sample, Source
 from askew.data.views import Views
@@ -86,7 +85,7 @@ class Loader:
     warn_after: float = 60.0
     fail_after: float = 1800.0
     _watch: Watch | None = field(default=None, init=False, repr=False)
-    _cache: dict[int, Image.Image] = field(default_factory=dict, init=False, repr=False)
+    _cache: dict[int, Picture] = field(default_factory=dict, init=False, repr=False)
     _cached: int = field(default=0, init=False, repr=False)
     _order: Order | None = field(default=None, init=False, repr=False)
 
@@ -165,26 +164,26 @@ class Loader:
                 name = sample.name or name
                 if not any(c.strip() for c in sample.captions):
                     raise Unusable("no caption", "no caption")
-                image = self._decode(sample)
+                seed = [self.seed, epoch, position, sample.id]
+                made = self.views.sample(self._open(sample), sample.captions, sample.tags, seed)
             except OSError as error:
                 name = str(error.filename or name)
                 broken.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
                 continue
-            made = self.views.sample(image, sample.captions, sample.tags, [self.seed, epoch, position, sample.id])
             return {"id": torch.tensor(sample.id), "group": torch.tensor(sample.group), **made}
         raise RunFailed(
             f"{MAX_ATTEMPTS} samples drawn one after another were all unusable; the last was {broken[-1][1]}"
         )
 
-    def _decode(self, sample: Sample) -> Image.Image:
+    def _open(self, sample: Sample) -> Picture:
+        """From the cache, where there is room for it whole; never so if it may be decoded at a smaller size."""
         if sample.id in self._cache:
             return self._cache[sample.id]
-        image = decode(sample.image)
-        size = 4 * image.width * image.height  # Pillow's, a byte of each pixel unused
-        if self._cached + size <= self.cache_bytes:
-            self._cache[sample.id] = image
-            self._cached += size
-        return image
+        picture = Picture(sample.image)
+        if self._cached + picture.nbytes <= self.cache_bytes and not self.views.scales(picture):
+            self._cached += picture.keep()
+            self._cache[sample.id] = picture
+        return picture
 
 
 def cause_of(error: OSError) -> str:
