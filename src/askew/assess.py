@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,7 @@ def _catalogued(asked: Request) -> dict[str, Callable[[], Opened]]:
     root = asked.data_root
     if root is None:
         raise UserError(f"--suite {printable(asked.suite)} needs --data-root DIR, the folder that the data sets lie in")
-    return {name: (lambda name=name: catalog.open_set(name, root)) for name in dict.fromkeys(names)}
+    return {name: partial(catalog.open_set, name, root) for name in dict.fromkeys(names)}
 
 
 def _share_out(openers: dict[str, Callable[[], Opened]], extractor: Extractor, options: Options) -> None:

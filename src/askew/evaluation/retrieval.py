@@ -17,6 +17,7 @@ from askew.evaluation.sets import Captioned
 
 CELLS = 4_000_000  # scores held at a time: 16 MB, and a few bytes beside each
 KS = (1, 5, 10)
+NEVER = np.iinfo(np.int64).max  # the rank of what is not found at all
 
 
 def ranks(
@@ -29,7 +30,7 @@ def ranks(
         queries: (q,), the row of `query` of each query.
         candidate: (d, D) vectors.
         candidates: (c,), the row of `candidate` of each candidate.
-        own: for each query, the indices (in c) of the candidates that belong to it; with none it ranks behind all.
+        own: for each query, the indices (in c) of the candidates that belong to it; with none its rank is NEVER.
 
     Returns:
         (q,) ranks from 0. Equal vectors are scored once, so that they tie to the last bit wherever they stand.
@@ -37,7 +38,7 @@ def ranks(
     first, same = _different(candidate)
     distinct, kind = (candidate if len(first) == len(candidate) else candidate[first]), same[candidates]
     copies = np.bincount(kind, minlength=len(first))
-    found = np.full(len(queries), len(candidates))
+    found = np.full(len(queries), NEVER)
     block = max(1, CELLS // len(distinct))
     for start in range(0, len(queries), block):
         scores = query[queries[start : start + block]] @ distinct.T
@@ -78,13 +79,13 @@ def retrieval(encoders: Encoders, data: Captioned, features: Features, prompt: s
 
     order = np.argsort(image_of, kind="stable")
     captions_of = np.split(order, np.searchsorted(image_of[order], np.arange(1, len(features))))
-    texts = np.full(len(features), len(data.captions))
+    texts = np.full(len(features), NEVER)
     pool = np.flatnonzero(features.readable[image_of])
     in_pool = np.full(len(data.captions), -1)
     in_pool[pool] = np.arange(len(pool))
     everything = np.arange(len(kept))
     texts[kept] = ranks(image, everything, text, words[pool], [in_pool[captions_of[i]] for i in kept])
-    images = np.full(len(data.captions), len(features))
+    images = np.full(len(data.captions), NEVER)
     images[pool] = ranks(text, words[pool], image, everything, [place[image_of[i : i + 1]] for i in pool])
 
     per_image = np.bincount(image_of, minlength=len(features))
