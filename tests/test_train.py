@@ -11,7 +11,8 @@ from askew.config import Train, override
 from askew.devices import choose_device, peak_memory_mb
 from askew.errors import RunFailed, UserError
 from askew.nn.similarity import MAX_LOG_SCALE
-from askew.train import Reporter, Trainer, learning_rate_at, parameter_groups
+from askew.optimiser import learning_rate_at, parameter_groups
+from askew.train import Reporter, Trainer
 from helpers import METHOD_NAMES, METHODS, micro_method
 from runs import STEPS, assert_same_state, metrics_of, micro_recipe, state_of, table_of_25, train
 

@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from askew import checkpoint, distributed, parallel
 from askew.build import build_method, build_views
-from askew.config import Recipe, Train
+from askew.config import Recipe
 from askew.data.loader import Broken, Loader
 from askew.data.sources import open_source
 from askew.devices import choose_device, choose_precision, keep_freed_memory, peak_memory_mb, quick_attention
 from askew.errors import Interrupted, RunFailed, UserError, writing
 from askew.methods.base import Batch, Method
 from askew.nn.convolutions import quick_convolutions
+from askew.optimiser import learning_rate_at, parameter_groups
 from askew.pace import Pace
 
 WARM_UP_STEPS, PACE_STEPS = 3, 5  # of `fit_into_minutes`
@@ -53,25 +54,6 @@ class Step(nn.Module):
         everyone = distributed.gather(mine)
         loss, terms = self.method.objective(mine, everyone, progress)
         return loss, terms, {key: value.detach() for key, value in everyone.items()}
-
-
-def learning_rate_at(step: int, total: int, warmup: int, config: Train) -> float:
-    """Linear from `warmup_learning_rate` to the peak over `warmup` steps, then a cosine to the minimum (SLIP)."""
-    peak, low = config.learning_rate, config.min_learning_rate
-    if step < warmup:
-        return config.warmup_learning_rate + (peak - config.warmup_learning_rate) * step / warmup
-    progress = (step - warmup) / max(1, total - warmup)
-    return low + (peak - low) * (1.0 + math.cos(math.pi * progress)) / 2.0
-
-
-def parameter_groups(method: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay on matrices only: not on vectors, biases or norms (SLIP)."""
-    decayed, plain = [], []
-    for name, parameter in method.named_parameters():
-        if parameter.requires_grad:
-            exempt = parameter.ndim < 2 or any(word in name for word in ("bias", "ln_", "bn", "norm"))
-            (plain if exempt else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 @dataclass

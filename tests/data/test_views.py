@@ -233,9 +233,9 @@ def test_tags_follow_the_caption_with_the_right_odds():
 
 
 def test_the_two_augmented_views_are_drawn_apart_and_alike():
-    made = views().sample(picture(), ("a kite",), (), [5])
+    made = views().sample(opened(picture()), ("a kite",), (), [5])
     assert not torch.equal(made["aug"], made["aug2"])
-    crops = [views(("aug", "aug2")).sample(picture(), ("a kite",), (), [n]) for n in range(300)]
+    crops = [views(("aug", "aug2")).sample(opened(picture()), ("a kite",), (), [n]) for n in range(300)]
     shares = [[made[f"{key}_params"][2:4].prod().item() for made in crops] for key in ("aug", "aug2")]
     assert np.mean(shares[0]) == pytest.approx(np.mean(shares[1]), abs=0.05)
     assert abs(np.corrcoef(*shares)[0, 1]) < 0.2
@@ -245,11 +245,11 @@ def test_the_edited_text_is_an_edit_of_the_text_itself():
     """Of the caption that was chosen and of its tags."""
     captions = ("a small red kite in the wind", "an old paper boat on a lake")
     for seed in range(30):
-        made = views().sample(picture(), captions, ("summer", "toy"), [seed])
+        made = views().sample(opened(picture()), captions, ("summer", "toy"), [seed])
         text, edited = (set(made[key][made[key] > 0].tolist()) for key in ("text", "text_aug"))
         assert len(text & edited) >= 0.6 * len(text)
         assert (made["text_aug"] == END_TOKEN).sum() == 1
-    alone = views(("text_aug",)).sample(picture(), captions, ("summer", "toy"), [29])
+    alone = views(("text_aug",)).sample(opened(picture()), captions, ("summer", "toy"), [29])
     assert torch.equal(alone["text_aug"], made["text_aug"])
 
 
