@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +46,9 @@ PUBLISHED = {  # CLIP's table of data sets; Karpathy's splits; the counts of Sug
     "sugarcrepe/add_att": {"items": 692},
 }
 MEAN_PER_CLASS = {"pets", "flowers102", "caltech101", "aircraft"}
+
+
+PAGE = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "datasets_page.py"))
 
 
 @pytest.fixture(scope="module")
@@ -263,3 +268,25 @@ def test_nothing_is_decoded_before_it_is_asked_for(tmp_path):
 def test_sets_are_frozen(root):
     with pytest.raises(dataclasses.FrozenInstanceError):
         open_set("dtd", root).name = "other"
+
+
+def test_the_page_of_data_sets_is_the_catalogues():
+    text = PAGE["page"]()
+    assert PAGE["PAGE"].read_text(encoding="utf-8") == text, "run python scripts/datasets_page.py"
+    for row in ROWS:
+        assert f"| `{row.name}` | {row.title} |" in text
+        assert f"| `{row.name}` | {row.traps} |" in text
+        assert all(f"`{folder}/`" in text for folder in row.folders)
+
+
+@pytest.mark.parametrize("name", names())
+def test_counts_and_metrics_on_the_page_are_the_readers(name, root):
+    opened = open_set(name, root)
+    told = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", PAGE["SPLITS"][name])]
+    if isinstance(opened, tuple):
+        assert told == [sum(dict(subset.expected)["items"] for subset in opened), 1560]
+    else:
+        assert told == [count for _, count in opened.expected]
+    if isinstance(opened, Classification):
+        metric = PAGE["METRICS"].get(name, "top-1")
+        assert metric == {"top1": "top-1", "mean_per_class": "mean per class"}[opened.metric]
