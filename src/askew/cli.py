@@ -21,6 +21,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+data_app = typer.Typer(no_args_is_help=True, help="Look at data before training.")
+app.add_typer(data_app, name="data")
+
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one field; may repeat.")]
 
 
@@ -130,6 +133,21 @@ def study(
     from askew.study import run_study
 
     typer.echo(run_study(file, out, Console()))
+
+
+@data_app.command(name="check")
+def data_check(
+    source: Annotated[str, typer.Argument(help="As --data of `train`: table, shards, Parquet, folder, ...")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object in place of lines.")] = False,
+    ranks: Annotated[int, typer.Option(min=1, help="Processes on this machine that will share it.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, help="Samples to look at, spread evenly.")] = 10_000,
+    sets: Sets = None,
+) -> None:
+    """Say what is in a source, what is broken, and how fast this machine feeds a run from it."""
+    from askew import run
+    from askew.console import Console
+
+    run.check_data(source, sets or [], ranks, limit, as_json, Console())
 
 
 @app.command(name="recipes")

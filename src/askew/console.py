@@ -1,5 +1,6 @@
 """What a person sees: progress, tables, messages. Plain lines where the output is not a terminal."""
 
+import json
 import math
 import time
 from collections.abc import Sequence
@@ -83,6 +84,34 @@ class Console:
         """Where everything is, and how to use it."""
         self.close()
         self.say(f'model    {folder / "model"}: open_clip.create_model_and_transforms("local-dir:{folder / "model"}")')
+
+    def checked(self, found: dict[str, Any], as_json: bool) -> None:
+        """What `askew data check` found, on standard output."""
+        if as_json:
+            self.out.print(json.dumps(found, ensure_ascii=True), markup=False, soft_wrap=True)
+            return
+        lines = [f"source   {found['source']}", f"samples  {found['samples']:,}, looked at {found['looked_at']:,}"]
+        lines += [f"note     {note}" for note in found["notes"]]
+        for cause, seen in found["unusable"].items():
+            lines.append(f"unusable {cause}: {seen['count']:,}; {'; '.join(seen['examples'])}")
+        if found["usable"]:
+            captions, images, rates = found["captions"], found["images"], found["reading"]
+            spread = {name: " ".join(map("{:,}".format, values.values())) for name, values in (
+                ("words", captions["words"]), ("width", images["width"]), ("height", images["height"]),
+                ("bytes", images["bytes"]))}  # fmt: skip
+            lines += [
+                f"captions {captions['per_image']:g} an image, {captions['repeated_share']:.1%} repeat another; "
+                f"words (least, median, 95 %, most) {spread['words']}",
+                f"images   {images['repeated_share']:.1%} repeat another; width {spread['width']}, height "
+                f"{spread['height']}, bytes {spread['bytes']}",
+                f"one core reads {rates['read_samples_per_second']:,.0f} samples/s ({rates['read_mb_per_second']:,.0f} "
+                f"MB/s), decodes {rates['decode_samples_per_second']:,.0f} samples/s",
+            ]
+        fed = ", ".join(f"{workers}: {rate:,.0f}" for workers, rate in found["feeding"].items())
+        lines += [f"feeding  samples/s by number of workers: {fed}"] if fed else []
+        lines += [f"verdict  {sentence}" for sentence in found["verdict"]]
+        for line in lines:
+            self.out.print(escape(printable(line, 2000)), soft_wrap=True)
 
     def close(self) -> None:
         """Take the progress bar down."""

@@ -9,12 +9,14 @@ from typing import Any
 
 from askew import checkpoint, distributed
 from askew.assess import RECIPE, RESULTS, RESULTS_BEFORE, evaluate_tiny
-from askew.build import resolve
-from askew.config import RESUMABLE, Recipe, from_yaml, leaves, to_yaml
+from askew.build import build_views, resolve
+from askew.config import RESUMABLE, Recipe, Towers, from_yaml, leaves, override, to_yaml
 from askew.console import Console
-from askew.data.sources import EMBEDDED
+from askew.data.check import check
+from askew.data.sources import EMBEDDED, open_source
 from askew.errors import UserError, writing
 from askew.export import save_models
+from askew.methods.mcd import MCD
 from askew.train import DISCARDED, METRICS, Reporter, Trainer
 
 
@@ -146,6 +148,16 @@ def recipe_file(folder: Path) -> Path:
     if not (folder / RECIPE).is_file():
         raise UserError(f"--resume: {folder} is not a run directory (no {RECIPE})")
     return folder / RECIPE
+
+
+def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bool, console: Console) -> dict[str, Any]:
+    """Look at a source as a run would and print what was found; `sets` change the views (MCD's at 224 px) and more."""
+    towers = Towers(vision_cfg={"image_size": 224}, text_cfg={"context_length": 77})
+    recipe = override(Recipe(name="check", method=MCD.Config(), towers=towers), sets)
+    views = build_views(recipe, ("image", "aug", "text", "masked_text", "mlm_labels"))
+    found = check(open_source(source, recipe.data.options), views, ranks, limit, progress=console.say)
+    console.checked(found, as_json)
+    return found
 
 
 def _say_cut(trainer: Trainer, console: Console, seen: int = 200) -> None:

@@ -1,5 +1,6 @@
 """Order of samples, seeds and batches: pure functions of (seed, epoch, position), resumable by arithmetic."""
 
+import errno
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from askew.data.watch import Watch, watched
 from askew.errors import RunFailed, Unusable, UserError, printable
 
 MAX_ATTEMPTS = 100  # substitutes tried for one broken sample before the source is called unusable
+ERRNO_CAUSES = {errno.ELOOP: "link loop", errno.ENAMETOOLONG: "missing file", errno.EIO: "disk error"}
 SUBSTITUTE = 1  # the stream of randomness; Order has another
 
 
@@ -194,6 +196,8 @@ def cause_of(error: OSError) -> str:
         return "missing file"
     if isinstance(error, PermissionError):
         return "permission denied"
+    if error.errno in ERRNO_CAUSES:
+        return ERRNO_CAUSES[error.errno]
     message = str(error)
     for sign, cause in (
         ("empty image", "empty image"),

@@ -14,6 +14,10 @@ from askew.errors import UserError, printable
 
 TEXTS = tuple(suffix[1:] for suffix in TEXT_SUFFIXES)  # txt, caption, json: in this order of preference
 COLUMNS = ("image", *TEXTS)
+IMAGE, EMPTY = 1, [0] * (2 * len(COLUMNS))
+PLACES = {suffix[1:]: IMAGE for suffix in IMAGE_SUFFIXES} | {
+    text: 3 + 2 * n for n, text in enumerate(TEXTS)
+}  # in a row
 LARGEST = 2**32 - 1  # what an index can say of a size; far over MAX_BYTES
 EXAMPLES = 3  # named of each kind of fault
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
@@ -25,7 +29,6 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     Members of one name but for the suffix are a sample. Facts: samples that have each text, faults and examples.
     """
     rows: dict[str, list[int]] = {}
-    seen: set[str] = set()
     faults, examples = Counter(), {}
 
     def fault(cause: str, text: str) -> None:
@@ -43,33 +46,30 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
                     f"data: {path} is compressed with {name}, which cannot be read at random; unpack it to a plain .tar"
                 )
         for member in members(handle, os.fstat(handle).st_size):
-            folder, _, base = member.name.rpartition("/")
-            stem, dot, suffix = base.rpartition(".")
-            suffix = "." + suffix.lower()
-            image = suffix in IMAGE_SUFFIXES
-            if base.startswith("._") or not (dot and (image or suffix in TEXT_SUFFIXES)):
-                continue  # Apple's shadow files, and what is neither image nor text
+            key, _, suffix = member.name.rpartition(".")
+            column = PLACES.get(suffix) or PLACES.get(suffix.lower())
+            if column is None or not key or key.rpartition("/")[2].startswith("._"):
+                continue  # what is neither image nor text, and Apple's shadow files
             if not member.regular:
                 fault("link in tar", member.name)
                 continue
-            column = 0 if image else COLUMNS.index(suffix[1:])
-            key = f"{folder}/{stem}"
-            row = rows.setdefault(key, [stable_id(member.name)] + [0] * (2 * len(COLUMNS)))
-            if row[1 + 2 * column]:
+            row = rows.get(key)
+            if row is None:
+                row = rows[key] = [stable_id(member.name), *EMPTY]
+            elif row[column]:
                 fault("duplicate key", member.name)
-                if member.name not in seen:
+                if column == IMAGE and row[0] != stable_id(member.name):
                     continue  # a second image of the key; a member of the same name replaces the earlier one, as in tar
-            seen.add(member.name)
-            if image:
+            if column == IMAGE:
                 row[0] = stable_id(member.name)
-            row[1 + 2 * column], row[2 + 2 * column] = member.block, min(member.size, LARGEST)
+            row[column], row[column + 1] = member.block, min(member.size, LARGEST)
     except Damaged as error:
         fault(error.cause, str(error))
     finally:
         os.close(handle)
     for key in [key for key, row in rows.items() if row[1] and not any(row[3::2])]:
-        folder, _, stem = key.rpartition("/")
-        main = rows.get(f"{folder}/{stem.partition('.')[0]}")
+        folder, slash, stem = key.rpartition("/")
+        main = rows.get(f"{folder}{slash}{stem.partition('.')[0]}")
         if main is not None and main is not rows[key] and main[1]:
             del rows[key]  # 0001.seg.png beside 0001.jpg: a picture of another kind of the same sample
     table = np.array(list(rows.values()), dtype=np.int64).reshape(len(rows), 1 + 2 * len(COLUMNS))

@@ -5,7 +5,7 @@ Formats: V7, POSIX ustar, GNU long names, pax extended headers (POSIX.1-2001), b
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from askew.errors import Unusable
 
@@ -16,7 +16,7 @@ REGULAR, WITHOUT_CONTENTS = (
 )  # of type flags; 7 is a contiguous file, 1 to 6 links, devices, folders
 LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL, DIRECTORY = b"L", b"K", b"x", b"g", b"5"
 MAX_HEADER = 2**20  # bytes of an extended header; a longer one is damage
-ZERO = bytes(BLOCK)
+ZERO, MAGIC = bytes(BLOCK), b"ustar"
 
 
 class Damaged(Unusable):
@@ -26,8 +26,7 @@ class Damaged(Unusable):
         super().__init__(message, cause)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One member: its contents are `size` bytes from block `block` on; `regular` is false for links and the like."""
 
     name: str
@@ -38,17 +37,17 @@ class Member:
 
 def number(field: bytes) -> int:
     """A numeric header field: octal digits, or base 256 where the first bit is set (GNU, for 8 GiB and more)."""
-    if field[0] & 0x80:
+    if field[0] >= 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
-    text = field.strip(b" \0")
-    return int(text, 8) if text else 0
+    return int(field.strip(b" \0") or b"0", 8)
 
 
 def header_name(header: bytes) -> bytes:
     """The name in a header itself: the first field, after ustar's prefix."""
     name = header[:100].partition(b"\0")[0]
-    prefix = header[345:500].partition(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-    return prefix + b"/" + name if prefix else name
+    if header[345] and header[257:263] == b"ustar\0":
+        return header[345:500].partition(b"\0")[0] + b"/" + name
+    return name
 
 
 def check_header(header: bytes, where: str) -> None:
@@ -89,28 +88,29 @@ def members(handle: int, size: int) -> Iterator[Member]:
         if header == ZERO:
             position += BLOCK
             continue
-        where = f"byte {position:,}"
-        check_header(header, where)
+        where = position
+        if header[257:262] != MAGIC:  # where it is, the checksum is not worth its time: the next header will tell
+            check_header(header, f"byte {where:,}")
         try:
             length, kind = number(header[124:136]), header[156:157]
         except ValueError as error:
-            raise Damaged(f"{where}: a member without a size") from error
+            raise Damaged(f"byte {where:,}: a member without a size") from error
         position += BLOCK
         if kind in (LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL):
             if length > MAX_HEADER or position + length > size:
-                raise Damaged(f"{where}: a broken extended header")
+                raise Damaged(f"byte {where:,}: a broken extended header")
             content = os.pread(handle, length, position)
             if kind == LONG_NAME:
                 long_name = content.rstrip(b"\0")
             elif kind == PAX:
-                records = pax_records(content, where)
+                records = pax_records(content, f"byte {where:,}")
             position += -(-length // BLOCK) * BLOCK
             continue
-        if b"size" in records:
+        if records and b"size" in records:
             if not records[b"size"].isdigit():
-                raise Damaged(f"{where}: a broken pax header")
+                raise Damaged(f"byte {where:,}: a broken pax header")
             length = int(records[b"size"])
-        name = records.get(b"path") or long_name or header_name(header)
+        name = (records and records.get(b"path")) or long_name or header_name(header)
         if kind != DIRECTORY:
             text = name.decode("utf-8", "surrogateescape").removeprefix("./")
             yield Member(text, position // BLOCK, length, kind in REGULAR)
