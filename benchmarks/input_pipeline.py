@@ -35,11 +35,11 @@ BATCH = 64
 def photograph(width: int, height: int, seed: int, quality: int, soft: bool = False) -> bytes:
     """A JPEG of noise whose amplitude falls as 1 / frequency, in luminance and, weaker, in colour.
 
-    A soft one has nothing above half the highest frequency, like most photographs of this size seen at full scale.
+    A soft one has nothing above a quarter of the highest frequency, like a photograph enlarged four times.
     """
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
-    frequency[(frequency == 0) | ((frequency > 0.25) & soft)] = np.inf
+    frequency[(frequency == 0) | ((frequency > 0.125) & soft)] = np.inf
     planes = []
     for _ in range(3):
         spectrum = (rng.normal(size=frequency.shape) + 1j * rng.normal(size=frequency.shape)) / frequency
