@@ -154,10 +154,9 @@ def data_check(
 def list_recipes(name: Annotated[str | None, typer.Argument(help="Print this one as YAML.")] = None) -> None:
     """List the recipes, or print one as YAML."""
     from askew import recipes
-    from askew.config import to_yaml
 
     if name is not None:
-        typer.echo(to_yaml(recipes.find(name)), nl=False)
+        typer.echo(recipes.shown(name), nl=False)
         return
     width = max(map(len, recipes.RECIPES))
     for known, function in recipes.RECIPES.items():

@@ -22,7 +22,7 @@ class NearestNeighbours(nn.Module):
 
     def __init__(self, size: int, dimension: int, seed: int = 0):
         super().__init__()
-        random = torch.randn(size, dimension, generator=torch.Generator().manual_seed(seed))
+        random = torch.randn(size, dimension, generator=torch.Generator().manual_seed(seed), device="cpu")
         self.register_buffer("bank", functional.normalize(random, dim=1))  # (Q, D)
         self.register_buffer("position", torch.zeros(1, dtype=torch.int64))  # of the oldest, the next to be replaced
 

@@ -34,6 +34,8 @@ def open_source(source: str | Sequence[str], options: Options | None = None) -> 
     Raises:
         UserError: nothing there, or nothing that is recognised, with what is.
     """
+    if not source:
+        raise UserError(f"data: the recipe names none; give yours by --data SOURCE: {RECOGNISED}")
     options = options or Options()
     parts = parts_of(source)
     opened = [_open(text, options) for text, _ in parts]
