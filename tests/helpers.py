@@ -15,6 +15,7 @@ from askew.data.views import MaskedTokens, Tokens
 from askew.methods.base import Batch, Method, MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
+from askew.methods.siglip import SigLIP
 from askew.methods.uniclip import UniCLIP
 from askew.nn.heads import AugmentationHead
 from askew.nn.momentum import Momentum
@@ -45,8 +46,9 @@ METHODS = [
         fading="unfaded",
     ),
     UniCLIP.Config(),
+    SigLIP.Config(),
 ]
-METHOD_NAMES = ["clip", "mcd", "mcd-readings", "mcd-other-readings", "uniclip"]
+METHOD_NAMES = ["clip", "mcd", "mcd-readings", "mcd-other-readings", "uniclip", "siglip"]
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
 

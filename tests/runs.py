@@ -12,11 +12,17 @@ from askew.config import Recipe
 from askew.console import Console
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
+from askew.methods.siglip import SigLIP
 from askew.methods.uniclip import UniCLIP
 from helpers import micro_towers, write_pairs
 
 STEPS = 9  # three epochs of three batches of 8 from 25 pairs: an epoch drops a partial batch
-METHODS = {"clip": CLIP.Config(), "mcd": MCD.Config(momentum=0.8), "uniclip": UniCLIP.Config()}
+METHODS = {
+    "clip": CLIP.Config(),
+    "mcd": MCD.Config(momentum=0.8),
+    "uniclip": UniCLIP.Config(),
+    "siglip": SigLIP.Config(),
+}
 
 
 def micro_recipe(table: Path, method: str = "mcd", **train) -> Recipe:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from askew.errors import UserError, printable
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
+from askew.methods.siglip import SigLIP
 from askew.methods.uniclip import UniCLIP
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -100,7 +101,7 @@ class Evaluation(Part):
     batch_size: int = Field(default=256, ge=1)
 
 
-Method = Annotated[CLIP.Config | MCD.Config | UniCLIP.Config, Field(discriminator="name")]
+Method = Annotated[CLIP.Config | MCD.Config | UniCLIP.Config | SigLIP.Config, Field(discriminator="name")]
 
 
 class Recipe(Part):

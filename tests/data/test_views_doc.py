@@ -8,6 +8,7 @@ import torch
 from askew.data.augment import NUM_PARAMETERS
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
+from askew.methods.siglip import SigLIP
 from askew.methods.uniclip import UniCLIP
 from askew.train import Reporter, Trainer
 from helpers import micro_method, write_pairs
@@ -33,7 +34,7 @@ def test_the_table_is_what_a_batch_holds(tmp_path):
 
 def test_readers_are_the_methods_that_ask_for_a_key():
     read = {"CLIP": set(micro_method(CLIP.Config()).views), "MCD": set(micro_method(MCD.Config()).views)}
-    read["UniCLIP"] = set(micro_method(UniCLIP.Config()).views)
+    read |= {"UniCLIP": set(micro_method(UniCLIP.Config()).views), "SigLIP": set(micro_method(SigLIP.Config()).views)}
     for key, cells in ROWS.items():
         for name, views in read.items():
             assert (name in cells[-1].split(", ") or cells[-1] == "all") == (key in views or key in ("id", "group")), (
