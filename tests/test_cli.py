@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from askew import __version__
+from askew.recipes import RECIPES
 from runs import askew, metrics_of, micro_settings, table_of_25
 
 
@@ -131,7 +132,7 @@ def test_a_run_that_fails_exits_with_three_and_keeps_the_batch(table, tmp_path):
 
 def test_recipes_are_listed_and_printed_as_yaml_that_is_taken_back(table, tmp_path):
     listed = askew("recipes").stdout
-    assert [line.split()[0] for line in listed.splitlines()] == ["tiny", "tiny-clip", "finetune"]
+    assert [line.split()[0] for line in listed.splitlines()] == list(RECIPES)
     for name in ("tiny", "tiny-clip", "finetune"):
         printed = askew("recipes", name).stdout
         file = tmp_path / f"{name}.yaml"

@@ -85,7 +85,6 @@ def open_clip_alone(folder, pixels, tmp_path):
         ("mcd", "timm"),
         ("clip", "vit"),
         ("mcd", "bidirectional"),
-        ("uniclip", "vit"),
         ("uniclip", "timm"),
         ("siglip", "vit"),
     ],

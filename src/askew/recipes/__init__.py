@@ -7,10 +7,24 @@ from pathlib import Path
 
 from askew.config import Recipe, from_yaml
 from askew.errors import UserError, printable
+from askew.recipes import ablations
 from askew.recipes.finetune import finetune
 from askew.recipes.tiny import tiny, tiny_clip
 
-RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny-clip": tiny_clip, "finetune": finetune}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "tiny": tiny,
+    "tiny-clip": tiny_clip,
+    "finetune": finetune,
+    "tiny-uniclip": ablations.tiny_uniclip,
+    "tiny-siglip": ablations.tiny_siglip,
+    "tiny-clip-aug": ablations.tiny_clip_aug,
+    "tiny-ablation-a": ablations.tiny_ablation_a,
+    "tiny-ablation-b": ablations.tiny_ablation_b,
+    "tiny-ablation-c": ablations.tiny_ablation_c,
+    "tiny-ablation-d": ablations.tiny_ablation_d,
+    "tiny-ablation-e": ablations.tiny_ablation_e,
+    "tiny-ablation-kl": ablations.tiny_ablation_kl,
+}
 
 
 def find(text: str) -> Recipe:
