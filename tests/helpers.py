@@ -17,6 +17,7 @@ from askew.methods.base import Batch, Method, MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
+from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 from askew.nn.heads import AugmentationHead
@@ -52,6 +53,7 @@ METHODS = [
     DeCLIP.Config(queue_size=50),
     DeCLIP.Config(queue_size=50, contrast_text="clean"),
     DeCLIP.Config(queue_size=50, mlm_weight=0),
+    SigLIP.Config(),
 ]
 METHOD_NAMES = [
     "clip",
@@ -63,6 +65,7 @@ METHOD_NAMES = [
     "declip",
     "declip-clean",
     "declip-no-mlm",
+    "siglip",
 ]
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")

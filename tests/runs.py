@@ -13,6 +13,7 @@ from askew.console import Console
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
+from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 from helpers import micro_towers, write_pairs
@@ -24,6 +25,7 @@ METHODS = {
     "slip": SLIP.Config(),
     "declip": DeCLIP.Config(queue_size=50),
     "uniclip": UniCLIP.Config(),
+    "siglip": SigLIP.Config(),
 }
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from askew.build import build_towers, resolve
+from askew.build import build_method, build_towers, resolve
 from askew.config import Data, Recipe, Towers, override
 from askew.data.views import Tokens
 from askew.evaluation.model import load_encoders
@@ -46,8 +46,9 @@ OPEN_CLIP_ALONE = """
     pixels = torch.from_numpy(np.load(images))
     pictures = [Image.fromarray(a) for a in (255 * pixels.numpy().transpose(0, 2, 3, 1) % 256).astype("uint8")]
     with torch.no_grad():
+        scale, bias = model.logit_scale, np.nan if model.logit_bias is None else model.logit_bias
         np.savez(out, image=model.encode_image(pixels, normalize=True), text=model.encode_text(tokenizer(captions), normalize=True),
-                 tokens=tokenizer(captions), scale=model.logit_scale, preprocessed=torch.stack([preprocess(p) for p in pictures]))
+                 tokens=tokenizer(captions), scale=scale, bias=bias, preprocessed=torch.stack([preprocess(p) for p in pictures]))
 """  # fmt: skip  # noqa: E501
 
 
@@ -84,10 +85,10 @@ def open_clip_alone(folder, pixels, tmp_path):
         ("mcd", "timm"),
         ("clip", "vit"),
         ("mcd", "bidirectional"),
-        ("uniclip", "vit"),
         ("uniclip", "timm"),
         ("slip", "vit"),
         ("slip", "timm"),
+        ("siglip", "vit"),
     ],
 )
 def test_open_clip_alone_gives_the_same_embeddings_bit_for_bit(table, tmp_path, method, towers):
@@ -103,7 +104,9 @@ def test_open_clip_alone_gives_the_same_embeddings_bit_for_bit(table, tmp_path, 
             assert np.array_equal(alone["text"], pair.text(tokens).embed.numpy())
         assert np.array_equal(alone["tokens"], tokens.numpy())
         assert alone["scale"] == trainer.method.logit_scale.detach().numpy()[0]
-        assert alone["scale"] != np.float32(np.log(1 / 0.07))  # it has been trained
+        assert alone["scale"] not in (np.float32(np.log(1 / 0.07)), np.float32(np.log(10)))  # it has been trained
+        bias = trainer.method.logit_bias
+        assert np.isnan(alone["bias"]) if bias is None else alone["bias"] == bias.item() != -10
     assert sorted(p.name for p in (tmp_path / "run").iterdir() if p.name in ("model", "teacher")) == sorted(towers_of)
 
 
@@ -145,6 +148,16 @@ def test_a_saved_model_starts_another_run(table, tmp_path):
     small = override(recipe, ["loader.batch_size=8", "loader.num_workers=0", "train.max_steps=1"])
     again = train(small, tmp_path / "again")
     assert (again / "model" / "open_clip_config.json").is_file()
+
+
+@pytest.mark.parametrize(("first", "second"), [("siglip", "siglip"), ("siglip", "clip"), ("clip", "siglip")])
+def test_a_bias_is_taken_over_where_both_have_one(table, tmp_path, first, second):
+    trainer = trained(table, tmp_path / "run", first, micro_towers())
+    towers = resolve(Towers(pretrained=str(tmp_path / "run" / "model")))
+    method = build_method(micro_recipe(table, second).model_copy(update={"towers": towers}))
+    assert method.logit_scale.item() == trainer.method.logit_scale.item()
+    expected = {("siglip", "siglip"): trainer.method.logit_bias, ("clip", "siglip"): torch.tensor([-10.0])}
+    assert method.logit_bias == expected.get((first, second))
 
 
 def test_encoders_of_a_run_are_its_model_and_its_teacher(table, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 import open_clip
 import torch
 from open_clip.model import CustomTextCLIP
+from torch import nn
 
 from askew import config
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
@@ -119,10 +120,13 @@ def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower
         getattr(pair, towers.lock).requires_grad_(False)
     if towers.pretrained:
         pair.pretrained_scale = model.logit_scale.item()
+        bias = model.get_parameter("logit_bias").item()
+        pair.pretrained_bias = bias or None  # 0 is open_clip's for weights that came without one
     return pair
 
 
 def _load_pretrained(model: CustomTextCLIP, towers: config.Towers) -> None:
+    model.logit_bias = nn.Parameter(torch.zeros(()))  # for the weights of a model with a bias
     path = Path(towers.pretrained)
     if path.is_dir():
         path = path / "open_clip_model.safetensors"
@@ -157,7 +161,7 @@ def _why(error: Exception) -> str:
 
 
 def build_method(recipe: config.Recipe, pretrained: bool = True) -> Method:
-    """The method of a recipe with resolved towers, on the CPU; it goes on from the pretrained temperature.
+    """The method of a recipe with resolved towers, on the CPU; it goes on from the pretrained temperature and bias.
 
     Without `pretrained`, towers that name pretrained weights are left random: a checkpoint is to be loaded over them.
     """
@@ -167,6 +171,8 @@ def build_method(recipe: config.Recipe, pretrained: bool = True) -> Method:
     if pair.pretrained_scale is not None:
         with torch.no_grad():
             method.logit_scale.fill_(pair.pretrained_scale)
+            if method.logit_bias is not None and pair.pretrained_bias is not None:
+                method.logit_bias.fill_(pair.pretrained_bias)
     return method
 
 

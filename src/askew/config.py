@@ -16,6 +16,7 @@ from askew.errors import UserError, printable
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
+from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 
@@ -114,7 +115,9 @@ class Evaluation(Part):
     batch_size: int = Field(default=256, ge=1)
 
 
-Method = Annotated[CLIP.Config | SLIP.Config | DeCLIP.Config | UniCLIP.Config | MCD.Config, Field(discriminator="name")]
+Method = Annotated[
+    CLIP.Config | SLIP.Config | DeCLIP.Config | UniCLIP.Config | MCD.Config | SigLIP.Config, Field(discriminator="name")
+]
 
 
 class Recipe(Part):

@@ -30,9 +30,9 @@ def save_models(method: Method, towers: Towers, run: Path) -> list[Path]:
             "interpolation": towers.interpolation,
             "resize_mode": "shortest",
         }
-        contents = {"model_cfg": plain_config(method.towers.config), "preprocess_cfg": preprocess}
+        contents = {"model_cfg": plain_config(method.towers.config, method.logit_bias), "preprocess_cfg": preprocess}
         (temporary / "open_clip_config.json").write_text(json.dumps(contents, indent=2), encoding="utf-8")
-        state = plain_state(method.towers, image, method.logit_scale)
+        state = plain_state(method.towers, image, method.logit_scale, method.logit_bias)
         save_file(state, temporary / "open_clip_model.safetensors", metadata={"format": "pt"})
         for file in temporary.iterdir():
             sync(file)

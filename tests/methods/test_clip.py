@@ -79,13 +79,30 @@ def test_embeds_what_the_towers_say(method):
     assert torch.equal(embedded["text"], method.towers.text(batch["text"]).embed)
 
 
+def test_augmented_images_join_the_originals_or_take_their_place():
+    """Eq. (3) on originals, Eq. (4) on augmented images, or the mean of both; only those views are read."""
+    batch, values = micro_batch([0, 1, 2]), {}
+    for contrasted in (("image",), ("aug",), ("image", "aug")):
+        method = micro_method(CLIP.Config(contrasted=contrasted))
+        assert method.views == (*contrasted, "text")
+        found = {"group": batch["group"], **method.embed({key: batch[key] for key in method.views})}
+        assert found.keys() == {"group", "text", *contrasted}
+        values[contrasted] = method.objective(found, found, 0.0)[0].item()
+        for view in contrasted:
+            similarity = equations.eq1_similarity(found["text"].tolist(), found[view].tolist())
+            expected = equations.eq3_clip(similarity, tau=0.07)
+            assert values.get((view,), expected) == pytest.approx(expected, rel=1e-4)
+    assert values["image", "aug"] == pytest.approx((values["image",] + values["aug",]) / 2, rel=1e-5)
+    assert values["image",] != pytest.approx(values["aug",], rel=1e-3)
+
+
 def test_releases_the_student_with_its_scale(method):
     assert method.released() == {"model": method.towers.image}
     assert method.logit_scale.exp().item() == pytest.approx(1 / 0.2)
     assert not CLIP.Config().needs_mask_token
 
 
-@pytest.mark.parametrize("fields", [{"temperature": 0.0}, {"temprature": 0.1}])
+@pytest.mark.parametrize("fields", [{"temperature": 0.0}, {"temprature": 0.1}, {"contrasted": ()}])
 def test_config_refuses(fields):
     with pytest.raises(ValidationError):
         CLIP.Config(**fields)

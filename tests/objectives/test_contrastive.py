@@ -7,7 +7,7 @@ from jaxtyping import TypeCheckError
 from open_clip.loss import ClipLoss
 from torch.nn.functional import cross_entropy, normalize
 
-from askew.objectives.contrastive import info_nce, mp_nce
+from askew.objectives.contrastive import info_nce, mp_nce, pairwise_sigmoid
 from reference import equations
 
 ROW_GROUPS = np.array([7, 2, 5])
@@ -287,3 +287,46 @@ def test_refuses_shapes_that_would_broadcast():
         mp_nce(logits, match, match[:, :1], logits)
     with pytest.raises((AssertionError, TypeCheckError)):
         mp_nce(logits, match, match, logits[:1])
+
+
+# SigLIP's sigmoid
+
+
+def sigmoid_example(scale=1.0):
+    logits = torch.tensor(scale * np.random.default_rng(3).normal(size=(3, 6)), requires_grad=True)
+    return logits, torch.tensor(np.random.default_rng(4).random((3, 6)) < 0.3)
+
+
+def test_pairwise_sigmoid_by_hand():
+    """A match at log 3: -log(3/4) = 0.2877; a non-match at 0: log 2 = 0.6931. Their sum, of one row: 0.9808."""
+    found = pairwise_sigmoid(torch.tensor([[math.log(3), 0.0]]), torch.tensor([[True, False]]))
+    assert found.item() == pytest.approx(math.log(4 / 3) + math.log(2))
+
+
+def test_pairwise_sigmoid_equals_the_loop():
+    logits, match = sigmoid_example()
+    found = pairwise_sigmoid(logits, match)
+    found.backward()
+    assert found.dtype == torch.float32
+    values = logits.detach().numpy()
+    assert found.item() == pytest.approx(equations.pairwise_sigmoid(values, match.numpy()), rel=1e-5)
+    expected = equations.numeric_gradient(lambda x: equations.pairwise_sigmoid(x, match.numpy()), values)
+    np.testing.assert_allclose(logits.grad, expected, atol=1e-6)
+
+
+def test_pairwise_sigmoid_of_turned_logits_and_matches_is_the_same():
+    logits, match = sigmoid_example()
+    torch.testing.assert_close(pairwise_sigmoid(-logits, ~match), pairwise_sigmoid(logits, match))
+
+
+def test_pairwise_sigmoid_has_a_finite_gradient_at_huge_logits():
+    logits, match = sigmoid_example(1e4)
+    pairwise_sigmoid(logits, match).backward()
+    assert logits.grad.isfinite().all()
+    assert logits.grad.abs().max() > 0.1
+
+
+def test_pairwise_sigmoid_refuses_shapes_that_would_broadcast():
+    logits, match = sigmoid_example()
+    with pytest.raises((AssertionError, TypeCheckError)):
+        pairwise_sigmoid(logits, match[:1])

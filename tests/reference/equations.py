@@ -404,3 +404,15 @@ def soft_alignments(unit: dict[str, Array], frozen: dict[str, Array], scale: flo
         teacher = scale * eq1_similarity(frozen["text"], frozen[f"teacher_{view}"])
         losses += [soft_alignment(student, teacher), soft_alignment(student.T, teacher.T)]
     return sum(losses) / 4
+
+
+# SigLIP
+
+
+def pairwise_sigmoid(logits: Array, match: Array) -> float:
+    total = 0.0
+    for i in range(logits.shape[0]):
+        for j in range(logits.shape[1]):
+            z = 1 if match[i, j] else -1
+            total += math.log(1 + math.exp(-z * logits[i, j]))
+    return total / logits.shape[0]

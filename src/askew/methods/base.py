@@ -74,6 +74,11 @@ class Method(nn.Module, ABC):
     def logit_scale(self) -> Tensor:
         """(1,): the logarithm of the image-text scale, carried by a released model."""
 
+    @property
+    def logit_bias(self) -> Tensor | None:
+        """(1,): the bias of image-text logits, carried by a released model; None where there is none."""
+        return None
+
     def released(self) -> dict[str, ImageTower]:
         """Image towers to save, by directory name: the student's under "model"; a teacher's under "teacher"."""
         return {"model": self.towers.image}

@@ -1,8 +1,12 @@
-"""CLIP (Radford et al., ICML 2021) as SLIP's code trains it: the yardstick."""
+"""CLIP (Radford et al., ICML 2021) as SLIP's code trains it: the yardstick.
+
+Its loss may also be given augmented images, which know nothing of the text: Eq. (4), the naive use of augmentation.
+"""
 
 import math
 from typing import Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -20,6 +24,8 @@ class CLIP(Method):
 
         name: Literal["clip"] = "clip"
         temperature: float = Field(default=0.07, gt=0)  # tau at the start; SLIP: logit scale log(1 / 0.07)
+        # Which images are contrasted with the texts: originals, Eq. (3); augmented, Eq. (4); or the mean of both losses
+        contrasted: tuple[Literal["image", "aug"], ...] = Field(default=("image",), min_length=1)
 
         def build(self, towers: TwoTower) -> "CLIP":
             """CLIP on these towers."""
@@ -28,23 +34,25 @@ class CLIP(Method):
     def __init__(self, config: Config, towers: TwoTower):
         super().__init__()
         self.config = config
-        self.views = ("image", "text")
+        self.views = (*config.contrasted, "text")
         self.towers = towers
         self.temperature = Temperature(config.temperature)
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """image (B, D), text (B, D), unit length."""
-        return {
-            "image": self.towers.image(batch["image"]).embed,
-            "text": self.towers.text(batch["text"]).embed,
-        }
+        """image and, where it is contrasted, aug (B, D), text (B, D), unit length."""
+        views = self.config.contrasted
+        images = self.towers.image(torch.cat([batch[view] for view in views])).embed.chunk(len(views))
+        return {**dict(zip(views, images, strict=True)), "text": self.towers.text(batch["text"]).embed}
 
     def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
-        """Eq. (3): the mean of Eq. (2) over both directions."""
+        """Eq. (3): the mean of Eq. (2) over both directions; with augmented images the mean of Eqs. (3) and (4)."""
         match = same_group(mine, everyone)
-        text_to_image = info_nce(self.temperature(mine["text"], everyone["image"]), match)
-        image_to_text = info_nce(self.temperature(mine["image"], everyone["text"]), match)
-        loss = (text_to_image + image_to_text) / 2  # Eq. (3)
+        losses = []
+        for view in self.config.contrasted:
+            text_to_image = info_nce(self.temperature(mine["text"], everyone[view]), match)
+            image_to_text = info_nce(self.temperature(mine[view], everyone["text"]), match)
+            losses.append((text_to_image + image_to_text) / 2)  # Eq. (3)
+        loss = torch.stack(losses).mean()
         return loss, {"contrast": loss}
 
     def chance(self, num_samples: int) -> dict[str, float]:

@@ -52,6 +52,23 @@ class Temperature(nn.Module):
         self.log_scale.clamp_(0.0, MAX_LOG_SCALE)
 
 
+class BiasedTemperature(Temperature):
+    """SigLIP's logits: cosine similarities times exp(log_scale), plus a learned bias.
+
+    Args:
+        temperature: start value of tau, > 0 (SigLIP: 0.1, t' = log 10).
+        bias: start value (SigLIP: -10, so that the many negatives do not swamp the first steps).
+    """
+
+    def __init__(self, temperature: float = 0.1, bias: float = -10.0):
+        super().__init__(temperature)
+        self.bias = nn.Parameter(torch.tensor([bias]))
+
+    def forward(self, rows: Float[Tensor, "A D"], columns: Float[Tensor, "C D"]) -> Float[Tensor, "A C"]:
+        """Logits of unit-length rows and columns, float32."""
+        return super().forward(rows, columns) + self.bias
+
+
 class DomainSimilarity(nn.Module):
     """UniCLIP's domain-dependent similarity: (cosine - offset_d) / tau_d with d the pair of domains.
 

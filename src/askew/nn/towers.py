@@ -177,6 +177,7 @@ class TwoTower(nn.Module):
         super().__init__()
         self.config = copy.deepcopy(config)
         self.pretrained_scale: float | None = None  # the logarithm of the logit scale that came with the weights
+        self.pretrained_bias: float | None = None  # the bias of the logits, where the weights came with one
         self.image = ImageTower(model.visual)
         self.text = TextTower(model.text)
         patches = [p for n, p in self.image.named_parameters() if n.endswith(("positional_embedding", "pos_embed"))]
@@ -202,13 +203,16 @@ def build_model(config: dict[str, Any]) -> CustomTextCLIP:
         raise ValueError(f"open_clip cannot build these towers: {error}") from error
 
 
-def plain_state(towers: TwoTower, image: ImageTower, logit_scale: Tensor) -> dict[str, Tensor]:
+def plain_state(
+    towers: TwoTower, image: ImageTower, logit_scale: Tensor, logit_bias: Tensor | None = None
+) -> dict[str, Tensor]:
     """The state of open_clip's plain CLIP layout: keys renamed, the mask row dropped, float32, contiguous, on the CPU.
 
     Args:
         towers: where the text tower and the configuration come from.
         image: the image tower to release (the student's, or the momentum teacher's).
         logit_scale: (1,), the logarithm of the image-text scale.
+        logit_bias: (1,), the bias of image-text logits, where the method has one.
     """
     state = {f"visual.{k}": v for k, v in image.trunk.state_dict().items()}
     if isinstance(image.projection, Projection):
@@ -219,12 +223,17 @@ def plain_state(towers: TwoTower, image: ImageTower, logit_scale: Tensor) -> dic
     state["token_embedding.weight"] = state["token_embedding.weight"][:VOCABULARY]
     state["text_projection"] = towers.text.projection.weight
     state["logit_scale"] = logit_scale.reshape(())
+    if logit_bias is not None:
+        state["logit_bias"] = logit_bias.reshape(())
     return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
 
 
-def plain_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The open_clip configuration of a released model: pools by argmax, which is the end token without the mask."""
-    config = copy.deepcopy(config)
+def plain_config(config: dict[str, Any], logit_bias: Tensor | None = None) -> dict[str, Any]:
+    """The open_clip configuration of a released model: pools by argmax, which is the end token without the mask.
+
+    With a `logit_bias` the model has one; open_clip adds it to logits, and no embedding or cosine changes.
+    """
+    config = copy.deepcopy(config) | ({} if logit_bias is None else {"init_logit_bias": logit_bias.item()})
     config.pop("custom_text", None)
     config["text_cfg"] |= {"pool_type": "argmax"}
     config["text_cfg"].pop("eos_id", None)

@@ -4,7 +4,7 @@ They know no positions, ranks, devices, configs or weights of terms.
 Which equation is where, and which test holds it: docs/equations.md.
 """
 
-from askew.objectives.contrastive import info_nce, mp_nce
+from askew.objectives.contrastive import info_nce, mp_nce, pairwise_sigmoid
 from askew.objectives.fading import augmented_terms, two_sets, unfaded, whole_contrast
 from askew.objectives.log_ratio import (
     absolute,
@@ -43,6 +43,7 @@ __all__ = [
     "own_against_other",
     "own_against_own",
     "paired_log_distance",
+    "pairwise_sigmoid",
     "positive_pairs",
     "soft_alignment",
     "squared",

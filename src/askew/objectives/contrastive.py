@@ -3,7 +3,7 @@
 import torch
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid, softplus
 
 from askew.objectives.reduce import mean_per_anchor
 
@@ -52,6 +52,25 @@ def mp_nce(
     (log(3/2) + log(2) / 2) / 2 = 0.3760.
     """
     return _one_positive_at_a_time(logits, positive, negative, weight)
+
+
+def pairwise_sigmoid(logits: Float[Tensor, "A C"], match: Bool[Tensor, "A C"]) -> Float32[Tensor, ""]:
+    """SigLIP's loss (Zhai et al., ICCV 2023): every pair judged alone, with no softmax over the others.
+
+        for i in rows:
+            row[i] = sum(-log sigmoid(s[i, j] if match[i, j] else -s[i, j]) for j in columns)
+        return mean(row)
+
+    Logits are scaled similarities plus a bias, of any finite size, in no need of unit inputs. Nats, 0 or more, a sum
+    over a row's columns: unlike a softmax's it grows with their number. Mean over rows. At least one row. Raises
+    AssertionError if the shapes differ.
+
+    By hand: logits [[log 3, 0]], the first column a match, give -log(3/4) - log(1/2) = 0.9808.
+    """
+    assert logits.shape == match.shape, "logits and match must have one shape"
+    assert logits.shape[0] > 0, "no rows"
+    logits = logits.float()
+    return -logsigmoid(torch.where(match, logits, -logits)).sum(dim=1).mean()
 
 
 def _one_positive_at_a_time(logits: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None) -> Tensor:

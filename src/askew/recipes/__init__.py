@@ -9,20 +9,35 @@ from pathlib import Path
 
 from askew.config import Recipe, from_yaml, to_yaml
 from askew.errors import UserError, printable
-from askew.recipes.cc3m import clip_cc3m_vitb16, declip_cc3m_vitb16, mcd_cc3m_vitb16, slip_cc3m_vitb16
+from askew.recipes import ablations
+from askew.recipes.cc3m import (
+    clip_cc3m_vitb16,
+    declip_cc3m_vitb16,
+    mcd_cc3m_vitb16,
+    slip_cc3m_vitb16,
+    uniclip_cc3m_vitb16,
+)
 from askew.recipes.finetune import finetune
 from askew.recipes.paper import sources, with_slips_towers
 from askew.recipes.tiny import tiny, tiny_clip
-from askew.recipes.yfcc15m import clip_yfcc15m_vitb32, declip_yfcc15m_vitb32, mcd_yfcc15m_vitb32, slip_yfcc15m_vitb32
+from askew.recipes.yfcc15m import (
+    clip_yfcc15m_vitb32,
+    declip_yfcc15m_vitb32,
+    mcd_yfcc15m_vitb32,
+    slip_yfcc15m_vitb32,
+    uniclip_yfcc15m_vitb32,
+)
 
 PAPER: dict[str, Callable[[], Recipe]] = {
     "clip-cc3m-vitb16": clip_cc3m_vitb16,
     "slip-cc3m-vitb16": slip_cc3m_vitb16,
     "declip-cc3m-vitb16": declip_cc3m_vitb16,
+    "uniclip-cc3m-vitb16": uniclip_cc3m_vitb16,
     "mcd-cc3m-vitb16": mcd_cc3m_vitb16,
     "clip-yfcc15m-vitb32": clip_yfcc15m_vitb32,
     "slip-yfcc15m-vitb32": slip_yfcc15m_vitb32,
     "declip-yfcc15m-vitb32": declip_yfcc15m_vitb32,
+    "uniclip-yfcc15m-vitb32": uniclip_yfcc15m_vitb32,
     "mcd-yfcc15m-vitb32": mcd_yfcc15m_vitb32,
 }
 
@@ -39,7 +54,23 @@ def _timm(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
 
 
 PAPER |= {f"{name}-timm": _timm(make) for name, make in PAPER.items()}
-RECIPES: dict[str, Callable[[], Recipe]] = {"tiny": tiny, "tiny-clip": tiny_clip, "finetune": finetune, **PAPER}
+RECIPES: dict[str, Callable[[], Recipe]] = {
+    "tiny": tiny,
+    "tiny-clip": tiny_clip,
+    "tiny-slip": ablations.tiny_slip,
+    "tiny-declip": ablations.tiny_declip,
+    "tiny-uniclip": ablations.tiny_uniclip,
+    "tiny-siglip": ablations.tiny_siglip,
+    "tiny-clip-aug": ablations.tiny_clip_aug,
+    "tiny-ablation-a": ablations.tiny_ablation_a,
+    "tiny-ablation-b": ablations.tiny_ablation_b,
+    "tiny-ablation-c": ablations.tiny_ablation_c,
+    "tiny-ablation-d": ablations.tiny_ablation_d,
+    "tiny-ablation-e": ablations.tiny_ablation_e,
+    "tiny-ablation-kl": ablations.tiny_ablation_kl,
+    "finetune": finetune,
+    **PAPER,
+}
 
 
 def find(text: str) -> Recipe:

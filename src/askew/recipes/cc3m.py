@@ -5,6 +5,7 @@ from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
+from askew.methods.uniclip import UniCLIP
 from askew.recipes.paper import of_paper
 
 
@@ -26,6 +27,11 @@ def slip_cc3m_vitb16() -> Recipe:
 def declip_cc3m_vitb16() -> Recipe:
     """DeCLIP on CC3M as the paper trains it: ViT-B/16, 40 epochs."""
     return on_cc3m(DeCLIP.Config())
+
+
+def uniclip_cc3m_vitb16() -> Recipe:
+    """UniCLIP on CC3M as the paper trains it: ViT-B/16, 40 epochs."""
+    return on_cc3m(UniCLIP.Config())
 
 
 def mcd_cc3m_vitb16() -> Recipe:

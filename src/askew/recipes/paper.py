@@ -78,6 +78,8 @@ SHARED = {
     "data": "yours: --data SOURCE",
     "loader.num_workers": "ours; speed alone",
     "loader.cache_mb": "ours; speed alone",
+    "loader.stall_minutes": "ours",
+    "loader.scaled_decode": "ours; speed alone (docs/deviations.md)",
     "loader.tags": "MCD and SLIP mix no tags into captions",
     "loader.image_scale": "SLIP's code, the view for CLIP",
     "loader.aug_scale": "SLIP's code, the views for SimCLR",
@@ -95,6 +97,7 @@ SHARED = {
     "train.betas": "SLIP's code",
     "train.eps": "SLIP's code",
     "train.clip_gradient": "SLIP's code: none",
+    "train.minutes": "ours: no limit",
     "train.precision": "SLIP's code has automatic mixed precision, in fp16",
     "train.compile": "ours; speed alone",
     "train.device": "yours",
@@ -124,7 +127,7 @@ OF_DATA = {
 }
 
 OF_METHOD = {
-    "clip": {},
+    "clip": {"method.contrasted": "CLIP's paper and SLIP's code: originals alone"},
     "slip": {
         "method.simclr_temperature": "SLIP's code, --ssl-temp",
         "method.simclr_weight": "SLIP's code, --ssl-scale",
@@ -146,8 +149,21 @@ OF_METHOD = {
     "mcd": {
         "method.temperatures": "ours: MCD builds on UniCLIP's similarity by domain, values not found",
         "method.momentum": "not printed in MCD Sec. 4.4; DINO's and A-CLIP's code",
-        "method.noisy": "ours: two readings of MCD Eq. (9), docs/deviations.md",
         "method.mlm_weight": "not printed in MCD Eq. (13); DeCLIP's weight",
+        "method.terms": "MCD Eq. (10): all three",
+        "method.similarity": "ours: by domains, as UniCLIP, of which row (a) of Table 5 is a part",
+        "method.rho": "the loss that MCD cites (Kim et al. 2019) is squared; docs/deviations.md",
+        "method.negative": "ours: a reading of MCD Eq. (8), docs/deviations.md",
+        "method.noisy": "ours: a reading of MCD Eq. (9), docs/deviations.md",
+        "method.text_gradient": "ours: MCD trains the text encoder by all of Eq. (13)",
+        "method.fading": "ours: a reading of MCD Sec. 4.4, docs/deviations.md",
+        "method.alpha_start": "ours: MCD Sec. 4.4 prints no start; docs/deviations.md",
+    },
+    "uniclip": {
+        "method.temperatures": "ours: start values of UniCLIP's similarity by domain were not found",
+        "method.pair_weights": "ours: UniCLIP's w_D were not found; docs/deviations.md",
+        "method.augmentation_encoding": "UniCLIP's paper, its abstract",
+        "method.mlm_weight": "ours: off, as UniCLIP's abstract names no such term",
     },
 }
 

@@ -5,6 +5,7 @@ from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.slip import SLIP
+from askew.methods.uniclip import UniCLIP
 from askew.recipes.paper import of_paper
 
 
@@ -26,6 +27,11 @@ def slip_yfcc15m_vitb32() -> Recipe:
 def declip_yfcc15m_vitb32() -> Recipe:
     """DeCLIP on YFCC15M as the paper trains it: ViT-B/32, 32 epochs."""
     return on_yfcc15m(DeCLIP.Config())
+
+
+def uniclip_yfcc15m_vitb32() -> Recipe:
+    """UniCLIP on YFCC15M as the paper trains it: ViT-B/32, 32 epochs."""
+    return on_yfcc15m(UniCLIP.Config())
 
 
 def mcd_yfcc15m_vitb32() -> Recipe:
