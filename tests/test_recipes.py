@@ -13,7 +13,7 @@ from askew.errors import UserError
 from askew.recipes import PAPER, RECIPES, find, shown
 from askew.recipes.paper import sources
 
-ORIGINS = r"\b(MCD|SLIP|DeCLIP|open_clip|ours|yours|the method's paper|method, data, image tower)\b"
+ORIGINS = r"\b(MCD|CLIP|SLIP|DeCLIP|UniCLIP|open_clip|ours|yours|the method's paper|method, data, image tower)\b"
 CONFIRMED = {  # MCD Sec. 5.1
     "cc3m-vitb16": {"epochs": 40, "learning_rate": 5e-4, "weight_decay": 0.5},
     "yfcc15m-vitb32": {"epochs": 32, "learning_rate": 1e-3, "weight_decay": 0.2},
