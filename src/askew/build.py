@@ -205,5 +205,6 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...]) -> Views:
         masked=MaskedTokens(loader.mask_probability),
         normalise=Normalise(recipe.towers.mean, recipe.towers.std),
         tags=loader.tags,
+        tags_alone=loader.tags_alone,
         scaled_decode=loader.scaled_decode,
     )

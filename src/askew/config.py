@@ -72,6 +72,7 @@ class Loader(Part):
     stall_minutes: float = Field(default=30, gt=0)  # without a batch, after which a run fails; a warning every minute
     scaled_decode: bool = True  # JPEGs are decoded no larger than the crops need; such images are not cached
     tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
+    tags_alone: Unit = 0.0  # probability that such tags stand in the caption's place
     image_scale: Range = (0.5, 1.0)  # crop area of the original view; SLIP
     aug_scale: Range = (0.08, 1.0)  # crop area of the augmented view; SLIP
     jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue; SLIP

@@ -366,6 +366,14 @@ def test_tags_follow_the_caption_with_the_right_odds():
     assert all(len(set(words)) == len(words) for words in captions)
     assert {len(views(tags=1.0)._caption(("kite",), tags[:2], rng(i)).split(", ")) for i in range(50)} == {2, 3}
     assert {views(tags=1.0)._caption(("kite",), (), rng(i)) for i in range(9)} == {"kite"}
+    alone = replace(views(tags=1.0), tags_alone=0.25)
+    texts = [alone._caption(("kite",), tags, rng(i)).split(", ") for i in range(2000)]
+    assert np.mean(["kite" not in text for text in texts]) == pytest.approx(0.25, abs=0.03)
+    for text, beside in zip(
+        texts, (views(tags=1.0)._caption(("kite",), tags, rng(i)) for i in range(50)), strict=False
+    ):
+        assert beside.split(", ") in (text, ["kite", *text])  # the same tags, whether or not the caption is there
+    assert alone._caption(("kite",), (), rng(0)) == "kite"
     assert {views(tags=0.0)._caption(("kite", "paper kite"), tags, rng(i)) for i in range(50)} == {"kite", "paper kite"}
 
 

@@ -190,6 +190,7 @@ class Views:
     masked: MaskedTokens
     normalise: Normalise
     tags: float  # probability that one to four random tags follow the caption
+    tags_alone: float = 0.0  # probability that they then stand in its place
     edits: WordEdits = field(default_factory=WordEdits)
     scaled_decode: bool = True  # JPEGs are decoded no larger than the wanted crops need
 
@@ -231,8 +232,8 @@ class Views:
         mix, count = rng.random() < self.tags, int(rng.integers(1, 5))
         if not (mix and tags):
             return caption
-        chosen = rng.permutation(len(tags))[:count]
-        return ", ".join([caption, *(tags[i] for i in chosen)])
+        chosen = [tags[i] for i in rng.permutation(len(tags))[:count]]
+        return ", ".join(chosen if rng.random() < self.tags_alone else [caption, *chosen])
 
 
 def stream(seed: list[int], name: str) -> Random:

@@ -81,6 +81,7 @@ SHARED = {
     "loader.stall_minutes": "ours",
     "loader.scaled_decode": "ours; speed alone (docs/deviations.md)",
     "loader.tags": "MCD and SLIP mix no tags into captions",
+    "loader.tags_alone": "MCD and SLIP mix no tags into captions",
     "loader.image_scale": "SLIP's code, the view for CLIP",
     "loader.aug_scale": "SLIP's code, the views for SimCLR",
     "loader.jitter": "SLIP's code",
