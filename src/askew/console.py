@@ -14,7 +14,7 @@ from rich.table import Table
 
 from askew.errors import printable
 
-SHOWN_TERMS = ("contrast", "positive", "negative", "noisy", "mlm")
+SHOWN_TERMS = ("contrast", "simclr", "nns", "simsiam", "positive", "negative", "noisy", "soft_alignment", "mlm")
 
 
 class Console:
