@@ -197,7 +197,8 @@ class Views:
     def scales(self, picture: Picture) -> bool:
         """Whether some crops let this image be decoded at a smaller size: it must not be kept whole then."""
         sizes = [view.size for view in self.images if view.key in self.wanted]
-        return self.scaled_decode and picture.scalable and min(picture.width, picture.height) >= 2 * max(sizes)
+        least = 2 * max(sizes, default=math.inf)
+        return self.scaled_decode and picture.scalable and min(picture.width, picture.height) >= least
 
     def sample(self, picture: Picture, captions: tuple[str, ...], tags: tuple[str, ...], seed: list[int]) -> dict:
         """The sample stage of every wanted view. Each draws from its own stream of `seed`: none depends on another."""
