@@ -104,7 +104,7 @@ def main() -> None:
     slope = float(np.polyfit(seen[warm:], memory[warm:], 1)[0]) * 10_000
     print(f"{source.describe}; {arguments.workers} workers, {rate:.0f} samples/s")
     print(
-        f"memory of the process tree: {memory[warm]:.0f} MB after {seen[warm]:,} samples, {memory[-1]:.0f} MB at the end"
+        f"memory of the process tree: {memory[warm]:.0f} MB after {seen[warm]:,} samples, {memory[-1]:.0f} at the end"
     )
     print(f"growth after warm-up: {slope:+.2f} MB per 10,000 samples")
     if arguments.plot:
