@@ -159,17 +159,17 @@ class Loader:
             if attempt:
                 seed = [SUBSTITUTE, self.seed, epoch, position, attempt]
                 index = int(np.random.default_rng(seed).integers(len(self.source)))
-            name = f"sample {index}"
+            name = ""
             if self._watch is not None:
                 self._watch.reads(index)
             try:
                 sample: Sample = self.source[index]
-                name = sample.name or name
+                name = sample.name
                 if not any(c.strip() for c in sample.captions):
                     raise Unusable("no caption", "no caption")
                 image = self._decode(sample)
             except OSError as error:
-                name = str(error.filename or name)
+                name = str(error.filename or name or self.source.name(index))
                 broken.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
                 continue
             made = self.views.sample(image, sample.captions, sample.tags, [self.seed, epoch, position, sample.id])
