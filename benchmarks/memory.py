@@ -3,8 +3,9 @@
     python benchmarks/memory.py [--samples 200000] [--workers 2] [--kind tar|parquet] [--plot FILE.png]
 
 The embedded drawings are repeated in a tar (or Parquet) source of so many samples, each under a name of its own. Pss of
-the process tree (/proc/PID/smaps_rollup) is sampled all along; growth is the slope of a line through the samples after
-the first fifth, per 10,000 samples. Linux only.
+the process tree (/proc/PID/smaps_rollup) is sampled all along, with and without the pages of files: torch's libraries
+are shared with every other Python process of the machine, and our share changes when one of these ends. Growth is the
+slope of a line through what is not of files, after the first fifth, per 10,000 samples. Linux only.
 """
 
 import argparse
@@ -67,16 +68,17 @@ def tree() -> list[int]:
     return found
 
 
-def pss_mb() -> float:
-    """Proportional memory of the tree: shared pages are counted once."""
-    total = 0
+def pss_mb() -> tuple[float, float]:
+    """Proportional memory of the tree, shared pages counted once; and the same without pages of files."""
+    total = files = 0
     for pid in tree():
         try:
             lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
         except OSError:
             continue  # it has just ended
-        total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total / 1024
+        found = {line.split()[0]: line.split()[1] for line in lines[1:]}
+        total, files = total + int(found["Pss:"]), files + int(found["Pss_File:"])
+    return total / 1024, (total - files) / 1024
 
 
 def main() -> None:
@@ -96,16 +98,18 @@ def main() -> None:
         seen, memory, started = [], [], time.monotonic()
         for number, batch in enumerate(loader.batches(0, loader.steps_per_epoch), 1):
             assert not batch["broken"], batch["broken"]
-            if number % max(1, loader.steps_per_epoch // 100) == 0:
+            if number % max(1, loader.steps_per_epoch // 50) == 0:
                 seen.append(number * BATCH)
                 memory.append(pss_mb())
         rate = seen[-1] / (time.monotonic() - started)
     warm = len(seen) // 5
-    slope = float(np.polyfit(seen[warm:], memory[warm:], 1)[0]) * 10_000
+    total, own = np.array(memory).T
+    slope = float(np.polyfit(seen[warm:], own[warm:], 1)[0]) * 10_000
     print(f"{source.describe}; {arguments.workers} workers, {rate:.0f} samples/s")
-    print(
-        f"memory of the process tree: {memory[warm]:.0f} MB after {seen[warm]:,} samples, {memory[-1]:.0f} MB at the end"
-    )
+    for name, values in (("all", total), ("without files", own)):
+        print(
+            f"Pss of the tree, {name}: {values[warm]:.1f} MB after {seen[warm]:,} samples, {values[-1]:.1f} at the end"
+        )
     print(f"growth after warm-up: {slope:+.2f} MB per 10,000 samples")
     if arguments.plot:
         import matplotlib
@@ -114,7 +118,9 @@ def main() -> None:
         from matplotlib import pyplot
 
         figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-        axes.plot(seen, memory)
+        axes.plot(seen, total, label="all")
+        axes.plot(seen, own, label="without pages of files")
+        axes.legend()
         axes.set(xlabel="samples", ylabel="Pss of the process tree, MB", ylim=(0, None))
         axes.set_title(f"{arguments.kind}, {arguments.workers} workers: {slope:+.2f} MB per 10,000 samples", loc="left")
         figure.savefig(arguments.plot)

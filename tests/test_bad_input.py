@@ -106,7 +106,7 @@ def unknown_kind(here):
     return training("pairs.xlsx")
 
 
-@fault(DATA, "a folder without data", "folder without *.parquet or *.tar files")
+@fault(DATA, "a folder without data", "data is an empty folder")
 def empty_folder(here):
     (here / "data").mkdir()
     return training("data")
@@ -140,6 +140,50 @@ def other_encoding(here):
 def no_parquet(here):
     (here / "pairs.parquet").write_bytes(b"not Parquet")
     return training("pairs.parquet")
+
+
+@fault(
+    DATA,
+    "paths that all lead out of the table's folder",
+    "every image path leads out of data/lists",
+    "data.allow_outside=true",
+)
+def outside(here):
+    table = pairs(here)
+    (here / "data" / "lists").mkdir()
+    text = (here / table).read_text(encoding="utf-8").replace("\n0", "\n../0")
+    (here / "data" / "lists" / "pairs.csv").write_text(text, encoding="utf-8")
+    return training("data/lists/pairs.csv")
+
+
+@fault(DATA, "a compressed tar", "pairs.tar.gz is compressed", "unpack it")
+def compressed_tar(here):
+    (here / "pairs.tar.gz").write_bytes(b"")
+    return training("pairs.tar.gz")
+
+
+@fault(DATA, "tar shards of which some are missing", "3 of the 4 files of {0..3}.tar do not exist: 1.tar, 2.tar, 3.tar")
+def missing_shards(here):
+    (here / "0.tar").write_bytes(b"")
+    return training("{0..3}.tar")
+
+
+@fault(DATA, "a tar without pairs", "no samples; members are named KEY.jpg")
+def tar_without_pairs(here):
+    (here / "pairs.tar").write_bytes(bytes(10240))
+    return training("pairs.tar")
+
+
+@fault(DATA, "images without texts", "1 images, no texts; put NAME.txt beside NAME.jpg")
+def images_without_texts(here):
+    (here / "data").mkdir()
+    (here / "data" / "a.png").write_bytes(png(4, 4))
+    return training("data")
+
+
+@fault(DATA, "a weight that is no whole number", "a weight is a whole number", "A*1 + B*2")
+def odd_weight(here):
+    return training("a.csv*0.5 + b.csv")
 
 
 @fault(DATA, "no image can be found", "were all unusable", code=3)

@@ -158,18 +158,18 @@ class Loader:
             if attempt:
                 seed = [SUBSTITUTE, self.seed, epoch, position, attempt]
                 index = int(np.random.default_rng(seed).integers(len(self.source)))
-            name = f"sample {index}"
+            name = ""
             if self._watch is not None:
                 self._watch.reads(index)
             try:
                 sample: Sample = self.source[index]
-                name = sample.name or name
+                name = sample.name
                 if not any(c.strip() for c in sample.captions):
                     raise Unusable("no caption", "no caption")
                 seed = [self.seed, epoch, position, sample.id]
                 made = self.views.sample(self._open(sample), sample.captions, sample.tags, seed)
             except OSError as error:
-                name = str(error.filename or name)
+                name = str(error.filename or name or self.source.name(index))
                 broken.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
                 continue
             return {"id": torch.tensor(sample.id), "group": torch.tensor(sample.group), **made}

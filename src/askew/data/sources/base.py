@@ -126,9 +126,9 @@ def read_file(path: Path) -> bytes:
         facts = os.fstat(handle)
         if not stat.S_ISREG(facts.st_mode):
             what = "a folder" if stat.S_ISDIR(facts.st_mode) else "a pipe or a device"
-            raise Unusable(f"{path} is {what}", "not a regular file")
+            raise Unusable(f"it is {what}", "not a regular file")
         if facts.st_size > MAX_BYTES:
-            raise Unusable(f"{path}: {facts.st_size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
+            raise Unusable(f"{facts.st_size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
         with open(handle, "rb", closefd=False) as file:
             return file.read()
     finally:
