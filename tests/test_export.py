@@ -79,7 +79,7 @@ def open_clip_alone(folder, pixels, tmp_path):
 
 @pytest.mark.parametrize(
     ("method", "towers"),
-    [("mcd", "vit"), ("mcd", "timm"), ("clip", "vit"), ("mcd", "bidirectional"), ("slip", "vit"), ("slip", "timm")],
+    [("mcd", "vit"), ("mcd", "timm"), ("clip", "vit"), ("mcd", "bidirectional"), ("slip", "vit"), ("declip", "timm")],
 )
 def test_open_clip_alone_gives_the_same_embeddings_bit_for_bit(table, tmp_path, method, towers):
     trainer = trained(table, tmp_path / "run", method, TOWERS[towers])

@@ -6,7 +6,7 @@ recipe's name is, so every run can be run again from its own `recipe.yaml`.
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -211,7 +211,7 @@ def unknown_key(key: str, recipe: Recipe | dict) -> str:
     else:
         method = recipe.get("method")
         name = method.get("name") if isinstance(method, dict) else None
-        configs = {c.model_fields["name"].default: c for c in (CLIP.Config, SLIP.Config, DeCLIP.Config, MCD.Config)}
+        configs = {c.model_fields["name"].default: c for c in get_args(get_args(Method)[0])}
         known = leaves(Recipe(name="", method=configs.get(name, CLIP.Config)()).model_dump(mode="json"))
     short = {k.rsplit(".", 1)[-1]: k for k in known}
     sections = sorted({k.rsplit(".", 1)[0] for k in known if "." in k})

@@ -235,7 +235,7 @@ def open_source(text: str, image_column: str = "", caption_column: str = "") -> 
         UserError: nothing there, or nothing that is recognised, with what is.
     """
     if not text:
-        raise UserError(f"data: the recipe names none; give yours by --data SOURCE: {RECOGNISED}")
+        raise UserError(f"data: the recipe names none: add --data SOURCE; {RECOGNISED}")
     if text == EMBEDDED:
         return EmbeddedSource()
     path = Path(text).expanduser()
