@@ -100,6 +100,11 @@ def no_table(here):
     return training("nowhere.csv")
 
 
+@fault(DATA, "a recipe of the paper without data", "the recipe names none: add --data SOURCE; give a .csv")
+def no_source(here):
+    return ["train", "clip-cc3m-vitb16", "--out", "run"]
+
+
 @fault(DATA, "a file of no known kind", "pairs.xlsx is of no known kind", ".csv")
 def unknown_kind(here):
     (here / "pairs.xlsx").write_bytes(b"PK")

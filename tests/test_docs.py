@@ -90,6 +90,23 @@ def test_no_two_objectives_claim_one_equation(number, reading, functions, tests,
     assert len(claims) == (1 if in_objectives else 0), claims
 
 
+def rivals():
+    """Rows of the table of SLIP's and DeCLIP's losses: (content, functions, tests)."""
+    text = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8").split("## SLIP and DeCLIP")[1]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "`" in line]
+    return [
+        (row[1], re.findall(r"`([^`]+)`", row[2]), re.findall(r"`([^`]+::[^`]+)`", " ".join(row[3:]))) for row in cells
+    ]
+
+
+@pytest.mark.parametrize(("content", "functions", "tests"), rivals(), ids=[row[0] for row in rivals()])
+def test_the_losses_of_other_papers_are_where_the_table_says(content, functions, tests):
+    assert all(inspect.getdoc(resolve(function)) for function in functions)
+    assert functions
+    assert tests
+    test_tests_exist(0, None, functions, tests, None)
+
+
 def test_naming_of_equations_is_understood():
     assert names("Sums the terms, Eq. (10).", 10, None)
     assert names("Eqs. (2)-(4)", 3, None)

@@ -87,7 +87,7 @@ def open_clip_alone(folder, pixels, tmp_path):
         ("mcd", "bidirectional"),
         ("uniclip", "timm"),
         ("slip", "vit"),
-        ("slip", "timm"),
+        ("declip", "timm"),
         ("siglip", "vit"),
     ],
 )

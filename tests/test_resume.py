@@ -78,6 +78,16 @@ def test_resumed_run_ends_bit_equal(whole, tmp_path, step):
             assert (tmp_path / "run" / folder / weights).read_bytes() == (reference / folder / weights).read_bytes()
 
 
+@pytest.mark.parametrize("method", ["slip", "declip"])
+def test_heads_and_the_queue_of_neighbours_go_on_bit_equal(table, tmp_path, method):
+    recipe = micro_recipe(table, method)
+    expected = state_of(train(recipe, tmp_path / "whole"))
+    stop_at(recipe, tmp_path / "run", 4)
+    train(recipe, tmp_path / "run", resume=True)
+    assert_same_state(state_of(tmp_path / "run"), expected)
+    assert ("method/queue.bank" in expected) == (method == "declip")
+
+
 def test_stopped_twice_with_other_numbers_of_workers(whole, tmp_path):
     recipe, reference = whole
     stop_at(recipe, tmp_path / "run", 2)

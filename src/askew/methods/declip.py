@@ -81,18 +81,18 @@ class DeCLIP(Method):
         return embedded
 
     def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
-        """0.4 multi-view contrast (Sec. 3.3) + 0.2 NNS (3.4) + 0.2 SimSiam + 0.2 masked language (3.2), as the code."""
+        """0.4 multi-view contrast + 0.2 nearest neighbours + 0.2 SimSiam + 0.2 masked language, the code's sum."""
         match = same_group(mine, everyone)
 
-        # Multi-view supervision: every image with every text, both directions
+        # Multi-view supervision, MVS: every image with every text, both directions
         pairs = [(image, text) for image in IMAGES for text in TEXTS]
         pairs += [(text, image) for image, text in pairs]
         contrast = self._mean_info_nce(mine, everyone, pairs, match)
 
-        # Nearest-neighbour supervision: an image finds what its text is nearest to; this direction only
+        # Nearest-neighbour supervision, NNS: an image finds what its text is nearest to; this direction only
         nns = self._mean_info_nce(mine, everyone, [(image, near) for image in IMAGES for near in NEIGHBOURS], match)
 
-        # Self-supervision of the image: SimSiam, over everyone's samples because of BatchNorm's statistics
+        # Self-supervision, ISS of the image: SimSiam, over everyone's samples because of BatchNorm's statistics
         projected = [everyone[f"{name}_projected"] for name in IMAGES]
         one, other = (self.projector(view, view)[0] for view in projected)
         towards_other = negative_cosine(self.predictor(one, one)[0], other)
@@ -102,7 +102,7 @@ class DeCLIP(Method):
         config, terms = self.config, {"contrast": contrast, "nns": nns, "simsiam": simsiam}
         loss = config.contrast_weight * contrast + config.nns_weight * nns + config.simsiam_weight * simsiam
         if config.mlm_weight > 0:
-            terms["mlm"] = masked_language(everyone["mlm_sum"], everyone["mlm_count"])
+            terms["mlm"] = masked_language(everyone["mlm_sum"], everyone["mlm_count"])  # TSS, of the text
             loss = loss + config.mlm_weight * terms["mlm"]
         return loss, terms
 

@@ -49,7 +49,7 @@ class SLIP(Method):
         return {"image": image.embed, "text": text.embed, "aug": aug.pooled, "aug2": aug2.pooled}
 
     def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
-        """The CLIP loss, Sec. 3.1, + 1.0 x SimCLR's, Sec. 3.2 (Algorithm 1 of the paper)."""
+        """The CLIP loss + 1.0 x SimCLR's on the augmented views (Sec. 3; Algorithm 1)."""
         match = same_group(mine, everyone)
 
         # CLIP: the original view and its text, both directions

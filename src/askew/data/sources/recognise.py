@@ -35,7 +35,7 @@ def open_source(source: str | Sequence[str], options: Options | None = None) -> 
         UserError: nothing there, or nothing that is recognised, with what is.
     """
     if not source:
-        raise UserError(f"data: the recipe names none; give yours by --data SOURCE: {RECOGNISED}")
+        raise UserError(f"data: the recipe names none: add --data SOURCE; {RECOGNISED}")
     options = options or Options()
     parts = parts_of(source)
     opened = [_open(text, options) for text, _ in parts]
