@@ -84,6 +84,7 @@ class Train(Part):
     eps: float = Field(default=1e-8, gt=0)  # SLIP
     clip_gradient: float = Field(default=0.0, ge=0)  # greatest gradient norm; 0 = no clipping (SLIP)
     precision: Literal["bf16", "fp32"] = "bf16"  # autocast around the towers; losses are always float32
+    block_rows: int = Field(default=0, ge=0)  # samples a rank whose pairs are in memory at once; 0 = all
     compile: bool = False  # towers by torch.compile; needs a C++ compiler, and pays in long runs only
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = Field(default=0, ge=0)
