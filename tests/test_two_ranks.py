@@ -57,6 +57,7 @@ def run_of(table):
             warmup_epochs=0,
             eps=1e-4,
             clip_gradient=1.0,
+            block_rows=3,  # of four samples a rank: the last block is shorter
             precision="fp32",
             device="cpu",
             log_every=1,

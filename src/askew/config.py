@@ -99,6 +99,7 @@ class Train(Part):
     clip_gradient: float = Field(default=0.0, ge=0)  # greatest gradient norm; 0 = no clipping (SLIP)
     minutes: float = Field(default=0.0, ge=0)  # of training: fewer epochs where a machine needs longer; 0 = no limit
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # autocast of the towers; auto: bf16 where it is quick
+    block_rows: int = Field(default=0, ge=0)  # samples a rank whose pairs are in memory at once; 0 = all
     compile: bool = False  # towers by torch.compile; needs a C++ compiler, and pays in long runs only
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = Field(default=0, ge=0)

@@ -24,6 +24,7 @@ from askew.devices import choose_device, choose_precision, keep_freed_memory, pe
 from askew.errors import Interrupted, RunFailed, UserError, writing
 from askew.methods.base import Batch, Method
 from askew.nn.convolutions import quick_convolutions
+from askew.objectives.reduce import by_rows
 from askew.optimiser import learning_rate_at, parameter_groups
 from askew.pace import Pace
 
@@ -37,10 +38,11 @@ class Step(nn.Module):
     Calling parts of a wrapped module from outside would skip its reducer silently.
     """
 
-    def __init__(self, method: Method, precision: str):
+    def __init__(self, method: Method, precision: str, block_rows: int = 0):
         super().__init__()
         self.method = method
         self.precision = precision
+        self.block_rows = block_rows
 
     def forward(self, batch: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
         """Loss, its terms, and everyone's embeddings (detached, for `after_step`)."""
@@ -52,8 +54,20 @@ class Step(nn.Module):
             embedded = self.method.embed(batch)
         mine = {"group": batch["group"], **targets, **embedded}
         everyone = distributed.gather(mine)
-        loss, terms = self.method.objective(mine, everyone, progress)
+        loss, terms = self._objective(mine, everyone, progress)
         return loss, terms, {key: value.detach() for key, value in everyone.items()}
+
+    def _objective(self, mine: Batch, everyone: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
+        """The method's, whole or in blocks of samples."""
+        if self.block_rows == 0:
+            return self.method.objective(mine, everyone, progress)
+
+        def named(rows: Batch) -> dict[str, Tensor]:
+            loss, terms = self.method.objective(rows, everyone, progress)
+            return {"": loss, **terms}
+
+        values = by_rows(named, mine, self.block_rows)
+        return values.pop(""), values
 
 
 @dataclass
@@ -119,7 +133,7 @@ class Trainer:
             eps=config.eps,
             fused=self.device.type in ("cpu", "cuda"),
         )
-        self.step = parallel.wrap(Step(self.method, config.precision), self.device, config.compile)
+        self.step = parallel.wrap(Step(self.method, config.precision, config.block_rows), self.device, config.compile)
         self.done = 0  # optimiser steps taken
         self.seconds = 0.0  # of training, over all sessions of the run
         self.broken = Broken()

@@ -234,6 +234,19 @@ def test_equal_ranks_average_to_the_whole(method, groups):
         torch.testing.assert_close(torch.stack([rank[1][name] for rank in ranks]).mean(), value)
 
 
+def test_in_blocks_of_samples_the_step_is_the_same(method):
+    """Blocks of 4 and 2 of 6, computed twice: values and gradients of the whole."""
+    batch = micro_batch(GROUPS, unmasked=[0, 1, 4])
+    loss, terms, gradients = run(method, batch)
+    method.zero_grad(set_to_none=True)
+    found, found_terms, _ = Step(method, "fp32", block_rows=4)(batch, PROGRESS)
+    found.backward()
+    assert found.item() == pytest.approx(loss.item(), rel=1e-6)
+    assert {k: v.item() for k, v in found_terms.items()} == pytest.approx({k: v.item() for k, v in terms.items()}, 1e-5)
+    found_gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+    assert difference(found_gradients, gradients) < 1e-6
+
+
 def test_new_tensors_are_made_where_the_embeddings_are(method):
     """A tensor made without a device would land on the default one, here one that holds no values."""
     everyone = embeddings(method, micro_batch(GROUPS))

@@ -3,7 +3,20 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from askew.objectives.reduce import mean_per_anchor
+from askew.objectives.contrastive import info_nce, mp_nce, pairwise_sigmoid
+from askew.objectives.fading import augmented_terms
+from askew.objectives.log_ratio import (
+    aug_own_against_other,
+    log_distance,
+    negative_pairs,
+    own_against_aug_other,
+    own_against_other,
+    own_against_own,
+    positive_pairs,
+    teacher_ranks,
+)
+from askew.objectives.reduce import by_rows, mean_per_anchor
+from askew.objectives.soft_alignment import soft_alignment
 from reference import equations
 
 
@@ -76,3 +89,90 @@ def test_refuses_shapes_that_would_broadcast():
 def test_refuses_no_rows():
     with pytest.raises(AssertionError, match="no rows"):
         mean_per_anchor(torch.ones(0, 6), torch.ones(0, 6, dtype=torch.bool))
+
+
+# In blocks of rows
+
+MATCH = torch.tensor(np.random.default_rng(5).random((5, 7)) < 0.3)
+IS_AUG = torch.arange(7) > 4
+OBJECTIVES = {  # of logits or deltas of rows, of each row's own, of its matches
+    "mean_per_anchor": lambda s, own, match: mean_per_anchor(s.square(), match),
+    "info_nce": lambda s, own, match: info_nce(s, match),
+    "mp_nce": lambda s, own, match: mp_nce(s, match, ~match, s.detach().abs()),
+    "pairwise_sigmoid": lambda s, own, match: pairwise_sigmoid(s, match),
+    "augmented_terms": lambda s, own, match: augmented_terms(s, match, own > 0, IS_AUG, 0.3),
+    "positive_pairs": lambda s, own, match: positive_pairs(s, s.flip(1), match),
+    "negative_pairs": lambda s, own, match: negative_pairs(s, s.flip(1), match),
+    "aug_own_against_other": lambda s, own, match: aug_own_against_other(s, torch.arange(7.0), match),
+    "own_against_aug_other": lambda s, own, match: own_against_aug_other(s, own, match),
+    "own_against_other": lambda s, own, match: own_against_other(s, own, IS_AUG.float(), match),
+    "own_against_own": lambda s, own, match: own_against_own(own, IS_AUG.float(), match),
+    "teacher_ranks": lambda s, own, match: teacher_ranks(
+        own, IS_AUG.float(), own.detach(), IS_AUG.float() - 0.5, match
+    ),
+    "soft_alignment": lambda s, own, match: soft_alignment(s, torch.arange(7.0).expand_as(s)),
+}
+
+
+@pytest.mark.parametrize("block", [1, 2, 5, 9])
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_blocks_of_rows_give_value_and_gradients_of_the_whole(objective, block):
+    """Of the rows, and of the columns that every block shares; blocks of 2 leave a last one of 1."""
+    rng, results = np.random.default_rng(0), []
+    text, image, own = rng.normal(size=(5, 4)), rng.normal(size=(7, 4)), rng.normal(size=5)
+    for blocks in (0, block):
+        leaves = [torch.tensor(value, dtype=torch.float32, requires_grad=True) for value in (text, image, own)]
+
+        def named(rows, leaves=leaves):
+            delta = log_distance(torch.nn.functional.normalize(rows["text"]), torch.nn.functional.normalize(leaves[1]))
+            return {"value": objective(delta, rows["own"], rows["match"])}
+
+        rows = {"text": leaves[0], "own": leaves[2], "match": MATCH}
+        value = (by_rows(named, rows, blocks) if blocks else named(rows))["value"]
+        results.append((value, torch.autograd.grad(value, leaves, materialize_grads=True)))
+    (whole, gradients), (found, found_gradients) = results
+    torch.testing.assert_close(found, whole)
+    for one, other in zip(found_gradients, gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_by_rows_by_hand():
+    """1.5 * 2/3 + 6 * 1/3 = 3; every block is evaluated once forward and once more for the gradient."""
+    rows, calls = {"x": torch.tensor([1.0, 2.0, 6.0], requires_grad=True)}, []
+
+    def objective(part):
+        calls.append(part["x"].tolist())
+        return {"mean": part["x"].square().sqrt().mean()}
+
+    value = by_rows(objective, rows, 2)["mean"]
+    assert value.item() == 3.0
+    assert calls == [[1.0, 2.0], [6.0]]
+    value.backward()
+    assert sorted(calls[2:]) == [[1.0, 2.0], [6.0]]
+    torch.testing.assert_close(rows["x"].grad, torch.full((3,), 1 / 3))
+
+
+def test_by_rows_keeps_nothing_of_a_block_for_the_backward_pass():
+    """What autograd saves: at most the inputs and the scalars, where the whole saves matrices of pairs."""
+    text, image = torch.randn(64, 4, requires_grad=True), torch.randn(96, 4)
+    match, sizes = torch.rand(64, 96) < 0.1, []
+
+    def objective(rows):
+        return {"loss": info_nce(rows["text"] @ image.T, rows["match"])}
+
+    def saved(tensor):
+        sizes.append(tensor.numel())
+        return tensor
+
+    rows = {"text": text, "match": match}
+    for compute, most in ((lambda: objective(rows), 64 * 96), (lambda: by_rows(objective, rows, 8), 64)):
+        sizes.clear()
+        with torch.autograd.graph.saved_tensors_hooks(saved, lambda tensor: tensor):
+            compute()
+        assert (max(sizes, default=0) >= 64 * 96) == (most == 64 * 96)
+
+
+def test_by_rows_refuses():
+    for rows, block in (({"x": torch.ones(3)}, 0), ({"x": torch.ones(3), "y": torch.ones(2)}, 1)):
+        with pytest.raises(AssertionError):
+            by_rows(lambda part: {"x": part["x"].mean()}, rows, block)

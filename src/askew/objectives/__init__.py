@@ -21,7 +21,7 @@ from askew.objectives.log_ratio import (
     teacher_ranks,
 )
 from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
-from askew.objectives.reduce import mean_per_anchor
+from askew.objectives.reduce import by_rows, mean_per_anchor
 from askew.objectives.self_supervised import negative_cosine, nt_xent
 from askew.objectives.soft_alignment import soft_alignment
 
@@ -29,6 +29,7 @@ __all__ = [
     "absolute",
     "aug_own_against_other",
     "augmented_terms",
+    "by_rows",
     "cross_entropy_per_sample",
     "huber",
     "info_nce",

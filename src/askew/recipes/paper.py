@@ -100,6 +100,7 @@ SHARED = {
     "train.clip_gradient": "SLIP's code: none",
     "train.minutes": "ours: no limit",
     "train.precision": "SLIP's code has automatic mixed precision, in fp16",
+    "train.block_rows": "ours; memory alone",
     "train.compile": "ours; speed alone",
     "train.device": "yours",
     "train.seed": "SLIP's code",

@@ -1,0 +1,85 @@
+"""Each method's step beside CLIP's: time, floating-point operations, peak memory; same towers, batch and machine.
+
+    python benchmarks/methods.py [--rounds 3] [--steps 8] [--set KEY=VALUE ...] [NAME ...]
+
+A NAME is a recipe; `tiny-clip` is always measured. Each measurement is a process of its own; in a round every method
+runs once, so a slow minute of the machine meets them all, and a ratio is the median over rounds of time over CLIP's
+time of the same round. Operations are counted by PyTorch over forward and backward, the teacher's among them; products
+of the optimiser and of augmentation are not. The goal is a ratio of times of at most 1.15 times that of operations. The
+machine must be otherwise idle.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+
+NAMES = ["tiny-uniclip", "tiny", "tiny-siglip", "tiny-clip-aug", "tiny-ablation-kl"]
+
+
+def child(name: str, settings: list[str], steps: int) -> None:
+    """Print median seconds of a step, operations of a step, peak MB, as JSON."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from askew import config, recipes
+    from askew.build import resolve
+    from askew.devices import peak_memory_mb
+    from askew.train import Trainer
+
+    made = config.override(recipes.find(name), ["loader.num_workers=0", *settings])
+    trainer = Trainer(made.model_copy(update={"towers": resolve(made.towers)}), None)
+    batches = [trainer.loader.batch(step) for step in range(steps + 2)]
+    seconds = []
+    for batch in batches:
+        batch.pop("broken", None)
+        start = time.perf_counter()
+        trainer._one_step(batch)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - start)
+        trainer.done += 1
+    memory = peak_memory_mb(trainer.device)  # before counting, which keeps more
+    batch = trainer.loader.views.finish({key: value.to(trainer.device) for key, value in batches[-1].items()})
+    counter = FlopCounterMode(display=False)
+    with counter:
+        loss, _, _ = trainer.step(batch, 0.5)
+        loss.backward()
+    print(json.dumps([statistics.median(seconds[2:]), counter.get_total_flops(), memory]))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments.names[0], arguments.set, arguments.steps)
+        return
+    names = ["tiny-clip", *(name for name in arguments.names if name != "tiny-clip")]
+    found: dict[str, list[list[float]]] = {name: [] for name in names}
+    for _ in range(arguments.rounds):
+        for name in names:
+            command = [sys.executable, __file__, name, "--child", "--steps", str(arguments.steps)]
+            command += [part for setting in arguments.set for part in ("--set", setting)]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+    print(f"{'recipe':<18}{'ms':>8}{'time':>8}{'GFLOP':>8}{'ops':>8}{'time/ops':>10}{'MB':>8}")
+    for name, rounds in found.items():
+        seconds, operations, memory = map(statistics.median, zip(*rounds, strict=True))
+        time_ratio = statistics.median(mine[0] / clip[0] for mine, clip in zip(rounds, found["tiny-clip"], strict=True))
+        ratio = operations / found["tiny-clip"][0][1]
+        print(
+            f"{name:<18}{1e3 * seconds:>8.0f}{time_ratio:>8.2f}{operations / 1e9:>8.1f}{ratio:>8.2f}"
+            f"{time_ratio / ratio:>10.2f}{memory:>8.0f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
