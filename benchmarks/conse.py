@@ -6,8 +6,8 @@
 
 An image is the sum of the sentence embeddings of its ten likeliest ImageNet classes, weighted by EfficientNet-Lite0's
 probabilities; a text is its sentence embedding by MiniLM-L6. Nothing was trained on pairs, and nothing by askew: what
-the suites say of it shows that they measure a model and not themselves. Prints the suite `tiny`, scenery (with its 95 % interval)
-among it; with --set also the zero-shot accuracy on a data set of the catalogue.
+the suites say of it shows that they measure a model and not themselves. Prints the suite `tiny`, scenery among it, or
+with --set the zero-shot accuracy on a data set of the catalogue.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def zero_shot(encoders: ConSE, data: Classification) -> str:
 
 
 def main() -> None:
-    """Print every number of the suite, shares in per cent."""
+    """Print every number of the suite in per cent, or the shares of one set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--top", type=int, default=10)
     parser.add_argument("--batch", type=int, default=64)
@@ -102,6 +102,7 @@ def main() -> None:
         data = open_set(arguments.set, arguments.data_root)
         assert isinstance(data, Classification), "a classification set"
         print(zero_shot(encoders, data))
+        return
     start = time.perf_counter()
     for task, measures in tiny(encoders).items():  # type: ignore[arg-type]  # two encoders are all that it uses
         shares = ", ".join(
