@@ -39,6 +39,9 @@ published ones and both are stored.
 
 This page is written by `scripts/datasets_page.py` from `askew/evaluation/catalog.py`; a test keeps them equal.
 
+`ASKEW_DATA_ROOT=DIR python -m pytest tests/evaluation/test_readers.py` asserts the published counts of every set that
+is in DIR; without the variable the readers are tested on small replicas in the same layouts.
+
 ## Where they lie
 
 | name | set | folder under `--data-root` | what it holds |
