@@ -7,7 +7,7 @@ from askew.config import leaves
 from askew.recipes import RECIPES, find
 from askew.recipes.ablations import MLM_WEIGHT
 from askew.recipes.tiny import tiny
-from askew.train import Step
+from askew.step import Step
 from helpers import micro_batch, micro_method
 
 ROWS = {letter: find(f"tiny-ablation-{letter}").method for letter in "abcde"}

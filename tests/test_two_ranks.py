@@ -15,7 +15,8 @@ from torch import multiprocessing
 from askew import distributed, parallel
 from askew.config import Data, Loader, Recipe, Train
 from askew.methods.mcd import MCD
-from askew.train import Reporter, Step, Trainer
+from askew.step import Step
+from askew.train import Reporter, Trainer
 from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, micro_towers, rows, write_pairs
 
 CASES = {  # the groups of four and four samples, and the samples without a masked token

@@ -11,7 +11,7 @@ import torch
 from askew.evaluation.metrics import recall_at_k
 from askew.nn.heads import GlobalBatchNorm
 from askew.nn.momentum import Momentum
-from askew.train import Step
+from askew.step import Step
 from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, rows
 
 DISTINCT, GROUPS = [0, 1, 2, 3, 4, 5], [7, 7, 2, 5, 5, 5]
