@@ -13,7 +13,7 @@ train: $(STAMP)
 	$(BIN)/askew train tiny $(SETS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests scripts benchmarks

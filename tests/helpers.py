@@ -11,11 +11,14 @@ from PIL import Image
 from askew import config
 from askew.build import build_towers
 from askew.data.augment import NUM_PARAMETERS
+from askew.data.eda import WordEdits
 from askew.data.views import MaskedTokens, Tokens
 from askew.methods.base import Batch, Method, MethodConfig
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
+from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 from askew.nn.heads import AugmentationHead
 from askew.nn.momentum import Momentum
@@ -46,9 +49,24 @@ METHODS = [
         fading="unfaded",
     ),
     UniCLIP.Config(),
+    SLIP.Config(),
+    DeCLIP.Config(queue_size=50),
+    DeCLIP.Config(queue_size=50, contrast_text="clean"),
+    DeCLIP.Config(queue_size=50, mlm_weight=0),
     SigLIP.Config(),
 ]
-METHOD_NAMES = ["clip", "mcd", "mcd-readings", "mcd-other-readings", "uniclip", "siglip"]
+METHOD_NAMES = [
+    "clip",
+    "mcd",
+    "mcd-readings",
+    "mcd-other-readings",
+    "uniclip",
+    "slip",
+    "declip",
+    "declip-clean",
+    "declip-no-mlm",
+    "siglip",
+]
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
 
@@ -81,9 +99,11 @@ def micro_batch(groups: Sequence[int], seed: int = 0, unmasked: Sequence[int] = 
     """
     rng, num = np.random.default_rng(seed), len(groups)
     tokens, masked = Tokens(context_length=16), MaskedTokens(probability=0.4)
-    texts, views = [], []
+    texts, views, edited = [], [], []
     for row in range(num):
-        text = tokens.sample(" ".join([f"{row}", *rng.choice(WORDS, size=rng.integers(0, 6))]))
+        caption = " ".join([f"{row}", *rng.choice(WORDS, size=rng.integers(0, 6))])
+        text = tokens.sample(caption)
+        edited.append(tokens.sample(WordEdits(0.5)(caption, np.random.default_rng([seed, row]))))
         view = masked.sample(text, rng)
         while row not in unmasked and (view["mlm_labels"] == NOT_MASKED).all():
             view = masked.sample(text, rng)
@@ -91,16 +111,18 @@ def micro_batch(groups: Sequence[int], seed: int = 0, unmasked: Sequence[int] = 
             view = {"masked_text": text, "mlm_labels": torch.full_like(text, NOT_MASKED)}
         texts.append(text)
         views.append(view)
-    image, aug = (torch.tensor(rng.normal(size=(num, 3, 32, 32)), dtype=torch.float32) for _ in range(2))
+    image, aug, aug2 = (torch.tensor(rng.normal(size=(num, 3, 32, 32)), dtype=torch.float32) for _ in range(3))
     params = torch.tensor(rng.uniform(size=(2, num, NUM_PARAMETERS)), dtype=torch.float32)
     return {
         "id": torch.arange(num),
         "group": torch.tensor(groups),
         "image": image,
         "aug": aug,
+        "aug2": aug2,
         "image_params": params[0],
         "aug_params": params[1],
         "text": torch.stack(texts),
+        "text_aug": torch.stack(edited),
         **{key: torch.stack([view[key] for view in views]) for key in ("masked_text", "mlm_labels")},
     }
 

@@ -11,8 +11,10 @@ from askew import config, run
 from askew.config import Recipe
 from askew.console import Console
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
+from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 from helpers import micro_towers, write_pairs
 
@@ -20,6 +22,8 @@ STEPS = 9  # three epochs of three batches of 8 from 25 pairs: an epoch drops a 
 METHODS = {
     "clip": CLIP.Config(),
     "mcd": MCD.Config(momentum=0.8),
+    "slip": SLIP.Config(),
+    "declip": DeCLIP.Config(queue_size=50),
     "uniclip": UniCLIP.Config(),
     "siglip": SigLIP.Config(),
 }

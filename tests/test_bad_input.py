@@ -106,7 +106,7 @@ def unknown_kind(here):
     return training("pairs.xlsx")
 
 
-@fault(DATA, "a folder without data", "folder without *.parquet files")
+@fault(DATA, "a folder without data", "folder without *.parquet or *.tar files")
 def empty_folder(here):
     (here / "data").mkdir()
     return training("data")
@@ -168,7 +168,7 @@ def image_gone(here):
     return spoil(here, None)
 
 
-@fault(SAMPLE, "an image that cannot be read (here: a folder of its name)", "(unreadable image): data/0003.png", code=0)
+@fault(SAMPLE, "an image that is a folder, a pipe or a device", "(not a regular file): 0003.png", code=0)
 def image_unreadable(here):
     arguments = spoil(here, None)
     (here / "data" / "0003.png").mkdir()

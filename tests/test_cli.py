@@ -9,8 +9,7 @@ import pytest
 import torch
 import yaml
 
-from askew import __version__
-from askew.recipes import RECIPES
+from askew import __version__, config, recipes
 from runs import askew, metrics_of, micro_settings, table_of_25
 
 
@@ -132,13 +131,20 @@ def test_a_run_that_fails_exits_with_three_and_keeps_the_batch(table, tmp_path):
 
 def test_recipes_are_listed_and_printed_as_yaml_that_is_taken_back(table, tmp_path):
     listed = askew("recipes").stdout
-    assert [line.split()[0] for line in listed.splitlines()] == list(RECIPES)
-    for name in ("tiny", "tiny-clip", "finetune"):
-        printed = askew("recipes", name).stdout
-        file = tmp_path / f"{name}.yaml"
-        file.write_text(printed, encoding="utf-8")
-        assert askew("recipes", file).stdout == printed
-        assert yaml.safe_load(printed)["name"] == name
+    assert [line.split()[0] for line in listed.splitlines()] == list(recipes.RECIPES)
+    printed = askew("recipes", "tiny").stdout
+    file = tmp_path / "tiny.yaml"
+    file.write_text(printed, encoding="utf-8")
+    assert askew("recipes", file).stdout == printed
+    assert yaml.safe_load(printed)["name"] == "tiny"
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_is_yaml_that_is_taken_back(name, tmp_path):
+    recipe = recipes.find(name)
+    assert recipe.name == name
+    (tmp_path / "recipe.yaml").write_text(config.to_yaml(recipe), encoding="utf-8")
+    assert recipes.find(str(tmp_path / "recipe.yaml")) == recipe
 
 
 def test_version_and_help():

@@ -86,6 +86,8 @@ def open_clip_alone(folder, pixels, tmp_path):
         ("clip", "vit"),
         ("mcd", "bidirectional"),
         ("uniclip", "timm"),
+        ("slip", "vit"),
+        ("slip", "timm"),
         ("siglip", "vit"),
     ],
 )

@@ -83,7 +83,7 @@ def test_only_three_files_know_torch_distributed():
 def test_nothing_imports_the_command_line_or_the_console_from_below():
     users = {f.name for f in FILES if "askew.cli" in ours(f)}
     assert users == {"__main__.py"}
-    assert {f.name for f in FILES if "askew.console" in ours(f)} == {"cli.py", "run.py"}
+    assert {f.name for f in FILES if "askew.console" in ours(f)} == {"assess.py", "cli.py", "run.py", "study.py"}
 
 
 def test_a_method_is_a_file_under_150_lines():
@@ -132,6 +132,14 @@ def test_the_package_has_none_of(what):
             if re.search(FORBIDDEN[what], line) and not line.strip().startswith("def "):
                 found.append(f"{file.name}:{number}: {line.strip()}")
     assert found == []
+
+
+def test_no_module_that_unpickles_is_imported():
+    """`pickletools`, which takes a pickle apart without running it, is how CIFAR is read (evaluation/pickled.py)."""
+    unpicklers = ("pickle", "dill", "cloudpickle", "shelve", "marshal", "joblib", "jsonpickle")
+    assert {(f.name, n) for f in FILES for n in imports(f) if below(n, *unpicklers)} == set()
+    assert [f.name for f in FILES if "allow_pickle" in f.read_text(encoding="utf-8")] == []
+    assert [f.name for f in FILES if "pickletools" in imports(f)] == ["pickled.py"]
 
 
 def test_randomness_is_an_argument_of_the_mathematics():

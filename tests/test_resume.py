@@ -156,16 +156,23 @@ def test_other_data_are_refused(whole, tmp_path):
         trainer.resume(found)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_exits_with_its_code(table, tmp_path, number, code):
+@pytest.mark.parametrize(
+    ("number", "code", "workers", "whole_group"),
+    [(signal.SIGINT, 130, 0, False), (signal.SIGINT, 130, 1, True), (signal.SIGTERM, 143, 1, True)],
+    ids=["Ctrl-C alone", "Ctrl-C at a terminal", "a scheduler"],
+)
+def test_a_signal_saves_and_exits_with_its_code(table, tmp_path, number, code, workers, whole_group):
+    """Terminals and schedulers signal the whole process group, the loader's workers with it."""
     options = [*micro_settings(), "--set", "train.epochs=200", "--data", table, "--out", tmp_path / "run"]
+    options += ["--set", f"loader.num_workers={workers}"]
     command = [sys.executable, "-m", "askew", "train", "tiny", *map(str, options)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 90
     while not metrics.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(number)
+    os.killpg(process.pid, number) if whole_group else process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == code, error
     assert "Traceback" not in error

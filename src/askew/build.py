@@ -199,9 +199,11 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...]) -> Views:
         images=(
             ImageView("image", size, loader.image_scale),
             ImageView("aug", size, loader.aug_scale, **strong),
+            ImageView("aug2", size, loader.aug_scale, **strong),
         ),
         tokens=Tokens(recipe.towers.text_cfg.get("context_length", 77)),
         masked=MaskedTokens(loader.mask_probability),
         normalise=Normalise(recipe.towers.mean, recipe.towers.std),
         tags=loader.tags,
+        scaled_decode=loader.scaled_decode,
     )

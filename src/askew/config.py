@@ -11,10 +11,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from askew.data.sources.base import Options
 from askew.errors import UserError, printable
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
+from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -47,9 +50,17 @@ class Towers(Part):
 class Data(Part):
     """Where the pairs come from."""
 
-    source: str = "embedded"
+    source: str | list[str] = "embedded"  # several are mixed, as in "a.csv*2 + b.parquet"; see docs/sources.md
     image_column: str = ""  # "" finds it by name
-    caption_column: str = ""
+    caption_column: str = ""  # also of tar shards: txt, caption, json, or a field of the .json
+    image_root: str = ""  # folder of the images that a table lists; "" = that of the table, or found near it
+    split: str = "train"  # of files that hold several
+    allow_outside: bool = False  # whether listed paths may be absolute, or climb out of their folder by ..
+
+    @property
+    def options(self) -> Options:
+        """How the source is read."""
+        return Options(**self.model_dump(exclude={"source"}))
 
 
 class Loader(Part):
@@ -58,6 +69,8 @@ class Loader(Part):
     batch_size: int = Field(default=4096, ge=1)  # over all ranks; Sec. 5.1
     num_workers: int = Field(default=4, ge=0)  # processes a rank that make the sample stage
     cache_mb: int = Field(default=0, ge=0)  # decoded images that every worker keeps; for small data read many times
+    stall_minutes: float = Field(default=30, gt=0)  # without a batch, after which a run fails; a warning every minute
+    scaled_decode: bool = True  # JPEGs are decoded no larger than the crops need; such images are not cached
     tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
     image_scale: Range = (0.5, 1.0)  # crop area of the original view; SLIP
     aug_scale: Range = (0.08, 1.0)  # crop area of the augmented view; SLIP
@@ -83,7 +96,8 @@ class Train(Part):
     betas: tuple[Unit, Unit] = (0.9, 0.98)  # SLIP
     eps: float = Field(default=1e-8, gt=0)  # SLIP
     clip_gradient: float = Field(default=0.0, ge=0)  # greatest gradient norm; 0 = no clipping (SLIP)
-    precision: Literal["bf16", "fp32"] = "bf16"  # autocast around the towers; losses are always float32
+    minutes: float = Field(default=0.0, ge=0)  # of training: fewer epochs where a machine needs longer; 0 = no limit
+    precision: Literal["auto", "bf16", "fp32"] = "auto"  # autocast of the towers; auto: bf16 where it is quick
     block_rows: int = Field(default=0, ge=0)  # samples a rank whose pairs are in memory at once; 0 = all
     compile: bool = False  # towers by torch.compile; needs a C++ compiler, and pays in long runs only
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -102,7 +116,9 @@ class Evaluation(Part):
     batch_size: int = Field(default=256, ge=1)
 
 
-Method = Annotated[CLIP.Config | MCD.Config | UniCLIP.Config | SigLIP.Config, Field(discriminator="name")]
+Method = Annotated[
+    CLIP.Config | SLIP.Config | DeCLIP.Config | UniCLIP.Config | MCD.Config | SigLIP.Config, Field(discriminator="name")
+]
 
 
 class Recipe(Part):
@@ -120,6 +136,7 @@ class Recipe(Part):
 RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "loader.num_workers",
     "loader.cache_mb",
+    "loader.stall_minutes",
     "train.log_every",
     "train.checkpoint_steps",
     "train.checkpoint_minutes",

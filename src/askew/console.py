@@ -1,6 +1,9 @@
 """What a person sees: progress, tables, messages. Plain lines where the output is not a terminal."""
 
+import json
 import math
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ class Console:
         self._bar: Progress | None = None
         self._task: Any = None
         self._total = 0
+        self._said = time.monotonic()
 
     def say(self, text: str) -> None:
         """One line of information."""
@@ -81,6 +85,34 @@ class Console:
         self.close()
         self.say(f'model    {folder / "model"}: open_clip.create_model_and_transforms("local-dir:{folder / "model"}")')
 
+    def checked(self, found: dict[str, Any], as_json: bool) -> None:
+        """What `askew data check` found, on standard output."""
+        if as_json:
+            self.out.print(json.dumps(found, ensure_ascii=True), markup=False, soft_wrap=True)
+            return
+        lines = [f"source   {found['source']}", f"samples  {found['samples']:,}, looked at {found['looked_at']:,}"]
+        lines += [f"note     {note}" for note in found["notes"]]
+        for cause, seen in found["unusable"].items():
+            lines.append(f"unusable {cause}: {seen['count']:,}; {'; '.join(seen['examples'])}")
+        if found["usable"]:
+            captions, images, rates = found["captions"], found["images"], found["reading"]
+            spread = {name: " ".join(map("{:,}".format, values.values())) for name, values in (
+                ("words", captions["words"]), ("width", images["width"]), ("height", images["height"]),
+                ("bytes", images["bytes"]))}  # fmt: skip
+            lines += [
+                f"captions {captions['per_image']:g} an image, {captions['repeated_share']:.1%} repeat another; "
+                f"words (least, median, 95 %, most) {spread['words']}",
+                f"images   {images['repeated_share']:.1%} repeat another; width {spread['width']}, height "
+                f"{spread['height']}, bytes {spread['bytes']}",
+                f"one core reads {rates['read_samples_per_second']:,.0f} samples/s ({rates['read_mb_per_second']:,.0f} "
+                f"MB/s), decodes {rates['decode_samples_per_second']:,.0f} samples/s",
+            ]
+        fed = ", ".join(f"{workers}: {rate:,.0f}" for workers, rate in found["feeding"].items())
+        lines += [f"feeding  samples/s by number of workers: {fed}"] if fed else []
+        lines += [f"verdict  {sentence}" for sentence in found["verdict"]]
+        for line in lines:
+            self.out.print(escape(printable(line, 2000)), soft_wrap=True)
+
     def close(self) -> None:
         """Take the progress bar down."""
         if self._bar is not None:
@@ -124,11 +156,29 @@ class Console:
                 first = next(iter(shown))
                 row.append(f"{100 * before[task][first]:.1f}" if task in before else "")
             table.add_row(*row)
-        # A pipe has no width: the table is then printed whole, never cut to 80 columns
-        width = None if self.out.is_terminal else 120
-        (self.out if width is None else RichConsole(width=width, highlight=False)).print(table)
+        self.tables([table], 120)
         if target is not None:
             self.say(f"results  {target}")
+
+    def tables(self, tables: Sequence[Table], width: int = 180) -> None:
+        """Tables on standard output. A pipe has no width: a table is then printed whole, never cut to 80 columns."""
+        self.close()
+        out = self.out if self.out.is_terminal else RichConsole(width=width, highlight=False)
+        for table in tables:
+            out.print(table)
+
+    def pass_over(self, name: str, done: int, total: int, rate: float) -> None:
+        """How far a pass over images is: a bar on a terminal, else a line every ten seconds and at the end."""
+        text = f"{name}: {done:,} of {total:,} images" + (f", {rate:.0f} images/s" if rate else "")
+        if self.err.is_terminal and not self.quiet:
+            if self._bar is None:
+                self._bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self.err, transient=True)
+                self._task = self._bar.add_task(escape(text), total=total)
+                self._bar.start()
+            self._bar.update(self._task, completed=done, total=total, description=escape(text))
+        elif done >= total or time.monotonic() - self._said > 10:
+            self._said = time.monotonic()
+            self.say(text)
 
 
 def clock(seconds: float) -> str:

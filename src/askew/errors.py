@@ -23,6 +23,14 @@ class Interrupted(Exception):
         self.signal_number = signal_number
 
 
+class Unusable(OSError):
+    """A sample that cannot be used; it is replaced, and counted under `cause`: the kind of fault in a few words."""
+
+    def __init__(self, message: str, cause: str):
+        super().__init__(message)
+        self.cause = cause
+
+
 @contextmanager
 def writing(what: str, where: Path) -> Iterator[None]:
     """Turn a disk that is full, read-only or gone into one line that says what could not be written.

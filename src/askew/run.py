@@ -3,24 +3,21 @@
 import json
 import os
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from askew import __version__, checkpoint, distributed
-from askew.build import resolve
-from askew.config import RESUMABLE, Recipe, from_yaml, leaves, to_yaml
+from askew import checkpoint, distributed
+from askew.assess import RECIPE, RESULTS, RESULTS_BEFORE, evaluate_tiny
+from askew.build import build_views, resolve
+from askew.config import RESUMABLE, Recipe, Towers, from_yaml, leaves, override, to_yaml
 from askew.console import Console
-from askew.data.sources import EMBEDDED
-from askew.devices import choose_device
+from askew.data.check import check
+from askew.data.sources import EMBEDDED, open_source
 from askew.errors import UserError, writing
-from askew.evaluation.model import load_encoders
-from askew.evaluation.tiny import data_protocol, tiny
 from askew.export import save_models
+from askew.methods.mcd import MCD
 from askew.train import DISCARDED, METRICS, Reporter, Trainer
-
-RECIPE, RESULTS, RESULTS_BEFORE = "recipe.yaml", "results.jsonl", "results.before.jsonl"
 
 
 def new_folder(recipe: Recipe, parent: Path) -> Path:
@@ -65,9 +62,11 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
     trainer = Trainer(recipe, None, reporter, pretrained=found is None)  # fails early, before a folder is made
     main = distributed.rank() == 0
     if not resume:
-        folder = _shared(lambda: _claim(recipe, folder))
+        trainer.fit_into_minutes()
+        started = trainer.recipe
+        folder = _shared(lambda: _claim(started, folder))
     assert folder is not None
-    trainer.folder = folder
+    trainer.folder, recipe = folder, trainer.recipe
     if main and not resume:
         with writing("the recipe", folder):
             replace(folder / RECIPE, to_yaml(recipe))
@@ -76,8 +75,7 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
             trainer.resume(found)
         if main:
             _discard_after(folder, trainer.done)
-        last = folder / (RESULTS if _tested_on_its_data(recipe) else "model")
-        if trainer.done == trainer.total and last.exists():
+        if trainer.done == trainer.total and is_finished(recipe, folder):
             raise UserError(
                 f"{folder} is finished ({trainer.total} steps); start a new run, or evaluate it: askew eval {folder}"
             )
@@ -102,6 +100,11 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
         console.run_ends(folder)
     distributed.barrier()
     return folder
+
+
+def is_finished(recipe: Recipe, folder: Path) -> bool:
+    """Whether a run has written the last thing that it writes."""
+    return (folder / (RESULTS if _tested_on_its_data(recipe) else "model")).exists()
 
 
 def _tested_on_its_data(recipe: Recipe) -> bool:
@@ -134,28 +137,10 @@ def newest(recipe: Recipe | None) -> Path:
 def evaluate(
     name: str, suite: str, weights: str, console: Console, out: Path | None = None, batch_size: int = 256
 ) -> dict[str, dict[str, float]]:
-    """Run a suite on a model, print its table, and append one line a task to `results.jsonl` (of a run, or `out`)."""
+    """Run the suite of a recipe on a model; see `askew.assess` for every other."""
     if suite != "tiny":
         raise UserError(f"--suite {suite!r} is not known; suites: tiny")
-    device = choose_device("auto")
-    started = time.monotonic()
-    encoders = load_encoders(name, device, weights, batch_size)
-    results = tiny(encoders)
-    protocol = {**encoders.protocol, **data_protocol(), "askew": __version__}
-    folder = Path(name)
-    target = out or (folder / RESULTS if (folder / RECIPE).is_file() else None)
-    if target is not None:
-        with writing("the results", target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("a", encoding="utf-8") as file:
-                for task, values in results.items():
-                    file.write(json.dumps({"task": task, "values": values, "protocol": protocol}) + "\n")
-    before = folder / RESULTS_BEFORE
-    earlier = {}
-    if weights == "student" and before.is_file():
-        earlier = {line["task"]: line["values"] for line in map(json.loads, before.read_text().splitlines())}
-    console.results(results, weights, time.monotonic() - started, target, earlier)
-    return results
+    return evaluate_tiny(name, weights, console, out, batch_size)
 
 
 def recipe_file(folder: Path) -> Path:
@@ -163,6 +148,16 @@ def recipe_file(folder: Path) -> Path:
     if not (folder / RECIPE).is_file():
         raise UserError(f"--resume: {folder} is not a run directory (no {RECIPE})")
     return folder / RECIPE
+
+
+def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bool, console: Console) -> dict[str, Any]:
+    """Look at a source as a run would and print what was found; `sets` change the views (MCD's at 224 px) and more."""
+    towers = Towers(vision_cfg={"image_size": 224}, text_cfg={"context_length": 77})
+    recipe = override(Recipe(name="check", method=MCD.Config(), towers=towers), sets)
+    views = build_views(recipe, ("image", "aug", "text", "masked_text", "mlm_labels"))
+    found = check(open_source(source, recipe.data.options), views, ranks, limit, progress=console.say)
+    console.checked(found, as_json)
+    return found
 
 
 def _say_cut(trainer: Trainer, console: Console, seen: int = 200) -> None:
@@ -204,15 +199,32 @@ def _same_recipe(asked: Recipe | None, folder: Path) -> Recipe:
     recorded = from_yaml(recipe_file(folder))
     if asked is None:
         return recorded
-    asked = asked.model_copy(update={"towers": resolve(asked.towers), "name": recorded.name})
-    old, new = leaves(recorded.model_dump(mode="json")), leaves(asked.model_dump(mode="json"))
-    changed = [key for key in old | new if old.get(key) != new.get(key) and key not in RESUMABLE]
+    changed = changes(asked, recorded)
     if changed:
-        listed = ", ".join(f"{key} ({old.get(key)} -> {new.get(key)})" for key in changed)
+        listed = ", ".join(f"{key} ({old} -> {new})" for key, (old, new) in changed.items())
         raise UserError(
             f"--resume: the recipe differs from {folder / RECIPE}: {listed}; only {', '.join(RESUMABLE)} may"
         )
-    return asked
+    return _settle(asked, recorded)
+
+
+def _settle(asked: Recipe, recorded: Recipe) -> Recipe:
+    """What is asked for, with what the start of the recorded run settled by its machine, and explicit towers."""
+    settled = {}
+    if asked.train.precision == "auto":
+        settled["precision"] = recorded.train.precision
+    if asked.train.minutes == recorded.train.minutes > 0 and asked.train.max_steps == 0:
+        settled["max_steps"] = recorded.train.max_steps
+    train = asked.train.model_copy(update=settled)
+    return asked.model_copy(update={"towers": resolve(asked.towers), "name": recorded.name, "train": train})
+
+
+def changes(asked: Recipe, recorded: Recipe) -> dict[str, tuple[Any, Any]]:
+    """Keys of a recipe that differ from a recorded one's, with both values; what may differ on --resume is left out."""
+    asked = _settle(asked, recorded)
+    old, new = leaves(recorded.model_dump(mode="json")), leaves(asked.model_dump(mode="json"))
+    differing = [key for key in old | new if old.get(key) != new.get(key) and key not in RESUMABLE]
+    return {key: (old.get(key), new.get(key)) for key in differing}
 
 
 def _discard_after(folder: Path, step: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,14 +17,17 @@ from torch import Tensor, nn
 
 from askew import checkpoint, distributed, parallel
 from askew.build import build_method, build_views
-from askew.config import Recipe, Train
+from askew.config import Recipe
 from askew.data.loader import Broken, Loader
 from askew.data.sources import open_source
-from askew.devices import choose_device, keep_freed_memory, peak_memory_mb, quick_attention
+from askew.devices import choose_device, choose_precision, keep_freed_memory, peak_memory_mb, quick_attention
 from askew.errors import Interrupted, RunFailed, UserError, writing
-from askew.methods.base import Batch, Method
-from askew.objectives.reduce import by_rows
+from askew.methods.base import Batch, Method, objective_in_blocks
+from askew.nn.convolutions import quick_convolutions
+from askew.optimiser import learning_rate_at, parameter_groups
+from askew.pace import Pace
 
+WARM_UP_STEPS, PACE_STEPS = 3, 5  # of `fit_into_minutes`
 METRICS, DISCARDED = "metrics.jsonl", "metrics.discarded.jsonl"
 
 
@@ -44,44 +48,13 @@ class Step(nn.Module):
         device = next(self.method.parameters()).device.type
         attention = quick_attention(device, self.method.towers.longest)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"), attention:
-            with torch.no_grad():
+            with torch.no_grad(), quick_convolutions():
                 targets = self.method.targets(batch)
             embedded = self.method.embed(batch)
         mine = {"group": batch["group"], **targets, **embedded}
         everyone = distributed.gather(mine)
-        loss, terms = self._objective(mine, everyone, progress)
+        loss, terms = objective_in_blocks(self.method, mine, everyone, progress, self.block_rows)
         return loss, terms, {key: value.detach() for key, value in everyone.items()}
-
-    def _objective(self, mine: Batch, everyone: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """The method's, whole or in blocks of samples."""
-        if self.block_rows == 0:
-            return self.method.objective(mine, everyone, progress)
-
-        def named(rows: Batch) -> dict[str, Tensor]:
-            loss, terms = self.method.objective(rows, everyone, progress)
-            return {"": loss, **terms}
-
-        values = by_rows(named, mine, self.block_rows)
-        return values.pop(""), values
-
-
-def learning_rate_at(step: int, total: int, warmup: int, config: Train) -> float:
-    """Linear from `warmup_learning_rate` to the peak over `warmup` steps, then a cosine to the minimum (SLIP)."""
-    peak, low = config.learning_rate, config.min_learning_rate
-    if step < warmup:
-        return config.warmup_learning_rate + (peak - config.warmup_learning_rate) * step / warmup
-    progress = (step - warmup) / max(1, total - warmup)
-    return low + (peak - low) * (1.0 + math.cos(math.pi * progress)) / 2.0
-
-
-def parameter_groups(method: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Decay on matrices only: not on vectors, biases or norms (SLIP)."""
-    decayed, plain = [], []
-    for name, parameter in method.named_parameters():
-        if parameter.requires_grad:
-            exempt = parameter.ndim < 2 or any(word in name for word in ("bias", "ln_", "bn", "norm"))
-            (plain if exempt else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
 @dataclass
@@ -97,7 +70,7 @@ class Trainer:
     """State of a run: built once, advanced by `run`.
 
     Attributes:
-        recipe: with resolved towers.
+        recipe: with resolved towers; `precision` "auto" is resolved here.
         folder: the run directory; None trains without writing anything.
         pretrained: whether to load pretrained weights; a checkpoint that is resumed has all, and they may be gone.
     """
@@ -110,11 +83,19 @@ class Trainer:
     def __post_init__(self) -> None:
         config = self.recipe.train
         self.device = choose_device(config.device)
+        config = config.model_copy(update={"precision": choose_precision(config.precision, self.device)})
+        self.recipe = self.recipe.model_copy(update={"train": config})
         if self.device.type == "cpu":
             keep_freed_memory()
         distributed.start(self.device)
         data = self.recipe.data
-        source = open_source(data.source, data.image_column, data.caption_column)
+        if distributed.rank() > 0:
+            distributed.barrier()  # rank 0 makes the index files, the others read them
+        source = open_source(data.source, data.options)
+        if distributed.rank() == 0:
+            distributed.barrier()
+            for note in source.notes:
+                self.reporter.say(f"data     {note}")
         self.method: Method = build_method(self.recipe, self.pretrained).to(self.device).train()
         loader = self.recipe.loader
         self.loader = Loader(
@@ -126,6 +107,8 @@ class Trainer:
             distributed.rank(),
             distributed.world_size(),
             loader.cache_mb * 2**20,
+            self.reporter.say,
+            fail_after=60 * loader.stall_minutes,
         )
         steps = round(config.epochs * self.loader.steps_per_epoch)
         self.total = max(1, min(steps, config.max_steps or steps))
@@ -142,6 +125,28 @@ class Trainer:
         self.seconds = 0.0  # of training, over all sessions of the run
         self.broken = Broken()
         self._signal = 0
+
+    def fit_into_minutes(self) -> None:
+        """Cut the schedule to what `train.minutes` buy at the pace of this machine, and record the steps in the recipe.
+
+        The pace is that of a few batches, made, passed forward and backward, and forgotten: no weight moves. A recipe
+        that says its steps (`train.max_steps`), as a recorded one does, is left alone.
+        """
+        config = self.recipe.train
+        if config.minutes == 0 or config.max_steps > 0:
+            return
+        seconds = []
+        for number in range(WARM_UP_STEPS + PACE_STEPS):
+            started = time.perf_counter()
+            batch = self.loader.batch(number)
+            del batch["broken"]
+            self._gradients(batch)
+            seconds.append(time.perf_counter() - started)
+        self.optimizer.zero_grad(set_to_none=True)
+        pace = max(distributed.everyone(statistics.median(seconds[WARM_UP_STEPS:])))
+        self.total = max(1, min(self.total, int(60 * config.minutes / pace)))
+        self.warmup = min(self.warmup, self.total // 2)
+        self.recipe = self.recipe.model_copy(update={"train": config.model_copy(update={"max_steps": self.total})})
 
     def resume(self, found: checkpoint.Checkpoint) -> None:
         """Go on exactly where a checkpoint left off."""
@@ -168,11 +173,12 @@ class Trainer:
         try:
             saved_at = started = window_started = time.monotonic()
             base, waited, window_steps = self.seconds, 0.0, 0
-            batches = self.loader.batches(first, last)
+            batches, pace = self.loader.batches(first, last), Pace()
             while self.done < last:
                 asked = time.monotonic()
                 batch = next(batches)
                 waited += time.monotonic() - asked
+                pace.add("data", asked)
                 if "failed" in batch:
                     raise RunFailed(batch["failed"])
                 self._count_broken(batch.pop("broken"))
@@ -193,8 +199,12 @@ class Trainer:
                 due = config.checkpoint_steps > 0 and self.done % config.checkpoint_steps == 0
                 late = distributed.any_rank(now - saved_at > 60 * config.checkpoint_minutes, self.device)
                 if stop or due or late or self.done == self.total:
+                    saving = time.monotonic()
                     self.save()
                     saved_at = time.monotonic()
+                    pace.add("saving", saving)
+                if pace.due(now) and distributed.rank() == 0:
+                    self.reporter.say(pace.verdict(now))
                 if stop:
                     where = f"; go on with --resume --out {self.folder}" if self.folder else ""
                     raise Interrupted(self._signal or signal.SIGTERM, f"saved at step {self.done}{where}")
@@ -218,16 +228,21 @@ class Trainer:
                 )
         distributed.barrier()
 
-    def _one_step(self, batch: Batch) -> dict[str, Any]:
-        config = self.recipe.train
+    def _gradients(self, batch: Batch) -> tuple[Batch, Tensor, dict[str, Tensor], dict[str, Tensor]]:
+        """The finished batch, its loss and terms, everyone's embeddings; gradients are where the optimiser looks."""
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         batch = self.loader.views.finish(batch)
-        learning_rate = learning_rate_at(self.done, self.total, self.warmup, config)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
         loss, terms, everyone = self.step(batch, self.done / self.total)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        return batch, loss, terms, everyone
+
+    def _one_step(self, batch: Batch) -> dict[str, Any]:
+        config = self.recipe.train
+        learning_rate = learning_rate_at(self.done, self.total, self.warmup, config)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        batch, loss, terms, everyone = self._gradients(batch)
         gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         if not (math.isfinite(norm.item()) and math.isfinite(loss.item())):

@@ -1,4 +1,4 @@
-"""Decoding: whatever a file holds becomes RGB, or a clear reason."""
+"""Decoding: whatever a file holds becomes RGB, upright for training, or a clear reason."""
 
 import io
 import struct
@@ -6,9 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from askew.data.images import MAX_PIXELS, decode
+from askew.data import images
+from askew.data.images import MAX_PIXELS, Picture, decode
+from askew.errors import Unusable
 
 
 def encoded(image, kind="PNG", **options):
@@ -65,6 +67,128 @@ def test_the_first_frame_of_an_animation_is_taken():
     assert set(colours(decoded)) == {(255, 0, 0)}
 
 
+def smooth(width=37, height=26, seed=0):
+    """Colours that change slowly, so that lossy formats keep them."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+
+
+def upright(data, shrink=1):
+    """What training sees, as (H, W, 3)."""
+    return Picture(data).pixels(shrink)[:3].permute(1, 2, 0).numpy()
+
+
+def difference(one, other):
+    """Mean absolute difference, of 255."""
+    return np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean()
+
+
+CLEAR = smooth().convert("RGBA")
+CLEAR.putalpha(128)
+ON_WHITE = Image.fromarray(((np.asarray(smooth(), dtype=int) + 255) // 2).astype(np.uint8))
+GREY = smooth().convert("L")
+DEEP = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
+ANIMATED = {"save_all": True, "append_images": [Image.new("RGB", (37, 26), "blue")]}
+FORMATS = {  # (encoded, what it shows, tolerance: mean difference of 255)
+    "jpeg": (encoded(smooth(), "JPEG", quality=95), smooth(), 3),
+    "jpeg-progressive": (encoded(smooth(), "JPEG", quality=95, progressive=True), smooth(), 3),
+    "jpeg-444": (encoded(smooth(), "JPEG", quality=95, subsampling=0), smooth(), 3),
+    "jpeg-grey": (encoded(GREY, "JPEG", quality=95), GREY.convert("RGB"), 3),
+    "jpeg-cmyk": (encoded(smooth().convert("CMYK"), "JPEG", quality=95), smooth(), 3),
+    "png": (encoded(smooth()), smooth(), 0),
+    "png-optimised": (encoded(smooth(), "PNG", optimize=True), smooth(), 0),
+    "png-palette": (encoded(smooth().quantize(256)), smooth(), 8),
+    "png-one-bit": (encoded(GREY.convert("1")), GREY.convert("1").convert("RGB"), 0),
+    "png-sixteen-bit": (encoded(DEEP), GREY.convert("RGB"), 0),
+    "png-alpha": (encoded(CLEAR), ON_WHITE, 1),
+    "webp": (encoded(smooth(), "WEBP", quality=95), smooth(), 5),
+    "webp-lossless-alpha": (encoded(CLEAR, "WEBP", lossless=True), ON_WHITE, 1),
+    "webp-animated": (encoded(smooth(), "WEBP", lossless=True, **ANIMATED), smooth(), 1),
+    "gif-animated": (encoded(smooth(), "GIF", **ANIMATED), smooth(), 8),
+    "bmp": (encoded(smooth(), "BMP"), smooth(), 0),
+    "tiff": (encoded(smooth(), "TIFF", compression="tiff_lzw"), smooth(), 0),
+    "tiff-sixteen-bit": (encoded(DEEP, "TIFF"), GREY.convert("RGB"), 0),
+    "tiff-cmyk": (encoded(smooth().convert("CMYK"), "TIFF"), smooth(), 3),
+    "ppm": (encoded(smooth(), "PPM"), smooth(), 0),
+    "jpeg2000": (encoded(smooth(), "JPEG2000", irreversible=False), smooth(), 0),
+    "avif": (encoded(smooth(), "AVIF", quality=95), smooth(), 5),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_shows_the_same_in_training_and_evaluation(name):
+    data, expected, tolerance = FORMATS[name]
+    whole = np.asarray(decode(data))
+    assert whole.shape == (26, 37, 3)
+    assert difference(whole, expected) <= tolerance
+    assert np.array_equal(upright(data), whole)
+
+
+# Orientation
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_training_sees_photographs_upright_and_evaluation_as_open_clip_does(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(smooth(), kind, exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
+    picture = Picture(data)
+    assert (picture.width, picture.height) == expected.size
+    assert np.array_equal(upright(data), np.asarray(expected))
+    assert decode(data).size == (37, 26)
+
+
+@pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0" + b"\x01" * 60])
+def test_absurd_exif_says_nothing(block):
+    assert np.array_equal(upright(encoded(smooth(), "JPEG", exif=block)), upright(encoded(smooth(), "JPEG")))
+
+
+@pytest.mark.parametrize("orientation", [0, 9, 300])
+def test_an_unknown_orientation_is_none(orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    assert upright(encoded(smooth(), "JPEG", exif=exif)).shape == (26, 37, 3)
+
+
+# Smaller while decoding
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("shrink", [2, 4, 8])
+def test_a_shrunk_jpeg_is_the_mean_of_its_pixels(mode, shrink):
+    """For sizes that 8 does not divide too; libjpeg's scaled transform is close to the mean over squares of pixels."""
+    data = encoded(smooth(163, 90).convert(mode), "JPEG", quality=95)
+    small = upright(data, shrink)
+    assert small.shape == (-(-90 // shrink), -(-163 // shrink), 3)
+    inner = upright(data)[: 90 // shrink * shrink, : 163 // shrink * shrink]
+    means = inner.reshape(90 // shrink, shrink, 163 // shrink, shrink, 3).mean(axis=(1, 3))
+    assert difference(small[: 90 // shrink, : 163 // shrink], means) < 1
+
+
+def test_a_shrunk_photograph_is_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(smooth(80, 48), "JPEG", quality=95, exif=exif)
+    assert upright(data, 4).shape == (20, 12, 3)
+    assert difference(upright(data, 4), np.asarray(Image.fromarray(upright(data)).reduce(4))) < 1
+
+
+def test_only_jpegs_are_scalable():
+    assert {name for name, (data, _, _) in FORMATS.items() if Picture(data).scalable} == {
+        name for name in FORMATS if name.startswith("jpeg") and name != "jpeg2000"
+    }
+
+
+def test_a_picture_of_many_blocks_of_memory_is_decoded_all_the_same():
+    image = smooth(2500, 1700)  # 17 MB of Pillow's memory
+    assert np.array_equal(upright(encoded(image, "BMP")), np.asarray(image))
+
+
+# What cannot be used
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -82,11 +206,83 @@ def test_what_cannot_be_decoded_says_why_and_never_where_in_memory(data, reason)
     assert "0x" not in str(error.value)
 
 
-def test_a_bomb_is_refused_by_its_declared_size():
-    def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (b"", "empty image"),
+        (b"plain text named .jpg", "not an image"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not an image"),
+        (encoded(Image.new("RGBA", (16, 16)), "ICO"), "not an image"),
+        (encoded(smooth(), "JPEG")[:-200], "truncated image"),
+        (encoded(smooth())[:-200], "truncated image"),
+        (encoded(smooth(), "GIF")[:-200], "truncated image"),
+        (encoded(smooth(), "BMP")[:-200], "truncated image"),
+        (encoded(smooth(), "WEBP")[:-200], "unreadable image"),
+    ],
+    ids=["empty", "text", "postscript", "icon", "jpeg", "png", "gif", "bmp", "webp"],
+)
+def test_every_fault_has_its_cause(data, cause):
+    for read in (decode, upright):
+        with pytest.raises(Unusable) as error:
+            read(data)
+        assert error.value.cause == cause
 
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-    with pytest.raises(OSError, match=f"60000x60000 pixels are over the limit of {MAX_PIXELS:,}"):
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
+def test_damage_ends_in_pixels_or_in_a_cause_and_in_nothing_else(kind):
+    rng, data = np.random.default_rng(0), encoded(smooth(), kind)
+    causes = set()
+    for _ in range(60):
+        damaged = bytearray(data)
+        damaged[int(rng.integers(len(data)))] = int(rng.integers(256))
+        damaged = bytes(damaged[: int(rng.integers(1, 2 * len(data)))])
+        try:
+            assert upright(damaged).shape[2] == 3
+        except Unusable as error:
+            causes.add(error.cause)
+    assert causes <= {"not an image", "truncated image", "unreadable image", "too many pixels"}
+    assert len(causes) > 1
+
+
+def png_chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+@pytest.mark.parametrize(
+    ("kind", "start"), [(b"zTXt", b"Comment\0\0"), (b"iTXt", b"Comment\0\1\0\0\0"), (b"iCCP", b"profile\0\0")]
+)
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+def test_text_that_unpacks_to_megabytes_is_refused(kind, start, before):
+    data = encoded(smooth())
+    at = data.index(before) - 4
+    bomb = data[:at] + png_chunk(kind, start + zlib.compress(bytes(20_000_000))) + data[at:]
+    with pytest.raises(Unusable) as error:
         decode(bomb)
+    assert error.value.cause == "too many bytes"
+
+
+def test_a_file_of_too_many_bytes_is_refused_unread(monkeypatch):
+    monkeypatch.setattr(images, "MAX_BYTES", 1_000)
+    with pytest.raises(Unusable, match="an image of 1,001 bytes is over the limit of 1,000") as error:
+        decode(bytes(1_001))
+    assert error.value.cause == "too many bytes"
+
+
+def test_gif_and_webp_bombs_are_refused_by_their_declared_size():
+    gif = bytearray(encoded(smooth(), "GIF"))
+    gif[6:10] = struct.pack("<HH", 60_000, 60_000)
+    webp = bytearray(encoded(CLEAR, "WEBP", lossless=True, save_all=True, append_images=[smooth().convert("RGBA")]))
+    webp[24:30] = (16_382).to_bytes(3, "little") * 2  # the canvas of the VP8X header, less one
+    for bomb in (gif, webp):
+        with pytest.raises(Unusable) as error:
+            decode(bytes(bomb))
+        assert error.value.cause == "too many pixels"
+
+
+@pytest.mark.parametrize("side", [9_000, 60_000])
+def test_a_bomb_is_refused_by_its_declared_size(side):
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b""))
+    with pytest.raises(Unusable, match=f"pixels are over the limit of {MAX_PIXELS:,}") as error:
+        decode(bomb)
+    assert error.value.cause == "too many pixels"

@@ -1,14 +1,22 @@
 """Order, seeds and batches are functions of (seed, epoch, position): nothing else gets in."""
 
+import os
+import re
+import signal
+import time
 from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from askew.data import loader as loader_module
-from askew.data.loader import BLOCK, WINDOW, Broken, Loader, epoch_order
+from askew.data import images as images_module
+from askew.data.loader import Broken, Loader
+from askew.data.order import Order
 from askew.data.sources import open_source
+from askew.data.sources.base import BLOCK, WINDOW
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.errors import RunFailed, UserError
 from helpers import write_pairs
@@ -25,6 +33,11 @@ def views(wanted=EVERYTHING):
 @pytest.fixture(scope="module")
 def source(tmp_path_factory):
     return open_source(str(write_pairs(tmp_path_factory.mktemp("pairs"), 26)))
+
+
+def epoch_order(num, seed, epoch, **sizes):
+    order = Order(num, seed, epoch, **sizes)
+    return np.array([order[position] for position in range(num)])
 
 
 def make(source, **settings):
@@ -52,7 +65,7 @@ def test_an_epochs_order_is_a_permutation_and_depends_on_seed_and_epoch_alone(nu
 
 
 def test_a_large_source_is_read_nearly_in_sequence_and_a_small_one_is_shuffled_whole():
-    order = epoch_order(4 * WINDOW, seed=0, epoch=0)
+    order = epoch_order(2 * WINDOW, seed=0, epoch=0)
     for start in range(0, len(order), WINDOW):
         blocks = np.unique(order[start : start + WINDOW] // BLOCK)
         assert len(blocks) == WINDOW // BLOCK  # a window holds whole blocks of neighbours
@@ -62,13 +75,38 @@ def test_a_large_source_is_read_nearly_in_sequence_and_a_small_one_is_shuffled_w
     assert np.corrcoef(small, np.arange(len(small)))[0, 1] < 0.05
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 400), st.integers(1, 9), st.integers(1, 40), st.integers(0, 3))
+def test_any_part_of_an_order_is_had_alone(num, block, window, epoch):
+    whole = epoch_order(num, 5, epoch, block=block, window=window)
+    assert np.array_equal(np.sort(whole), np.arange(num))
+    for position in {0, num // 3, num // 2, num - 1}:
+        alone = Order(num, 5, epoch, block, window)
+        assert alone[position] == whole[position]
+        assert alone.made == 1
+
+
+def test_sources_of_one_window_keep_the_order_that_they_always_had():
+    assert epoch_order(9, 0, 0).tolist() == [4, 5, 2, 6, 3, 8, 7, 0, 1]
+    order = epoch_order(3_000, 1, 2)
+    assert order[:5].tolist() == [2253, 1123, 1143, 977, 1466]
+
+
+def test_the_ten_millionth_sample_costs_what_the_first_does():
+    late = Order(20_000_000, 0, 0)
+    assert late[10_000_000] // BLOCK in late._starts // BLOCK
+    assert late.made == 1
+    assert late._windows[10_000_000 // WINDOW].nbytes == 8 * WINDOW
+    assert late._starts.nbytes + late._ends.nbytes < 400_000  # of twenty million samples
+
+
 # Batches
 
 
 def test_batches_are_the_same_for_any_number_of_workers_and_any_start(source):
     whole = list(make(source).batches(0, 7))
     assert len(whole) == 7
-    for workers in (1, 2):
+    for workers in (1, 3):
         for one, other in zip(make(source, num_workers=workers).batches(0, 7), whole, strict=True):
             assert_equal(one, other)
     for first in (1, 3, 5):
@@ -76,12 +114,32 @@ def test_batches_are_the_same_for_any_number_of_workers_and_any_start(source):
             assert_equal(one, other)
 
 
-def test_two_ranks_together_hold_what_one_holds(source):
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_ranks_together_hold_what_one_holds(source, ranks):
     for step in (0, 2, 4):
         whole = make(source).batch(step)
-        halves = [make(source, rank=rank, world_size=2).batch(step) for rank in (0, 1)]
+        parts = [make(source, rank=rank, world_size=ranks).batch(step) for rank in range(ranks)]
         for key in whole.keys() - {"broken"}:
-            assert torch.equal(torch.cat([half[key] for half in halves]), whole[key]), key
+            assert torch.equal(torch.cat([part[key] for part in parts]), whole[key]), key
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 30), st.integers(1, 2), st.integers(2, 6), st.integers(0, 2**31), st.sampled_from([1, 2]))
+def test_a_stream_resumed_at_any_step_equals_the_uninterrupted_one(source, first, steps, batch_size, seed, ranks):
+    def loader(rank):
+        only_words = views(("text", "masked_text", "mlm_labels"))
+        return Loader(source, only_words, 2 * batch_size, seed, rank=rank, world_size=ranks)
+
+    whole = loader(0)
+    for step in range(first):  # the uninterrupted stream comes this way
+        if step % 7 == 0:
+            whole.batch(step)
+    for one, other in zip(loader(0).batches(first, first + steps), whole.batches(first, first + steps), strict=True):
+        assert_equal(one, other)
+    last = first + steps - 1
+    together = [loader(rank).batch(last)["id"] for rank in range(ranks)]
+    alone = Loader(source, views(("text",)), 2 * batch_size, seed).batch(last)["id"]
+    assert torch.equal(torch.cat(together), alone)
 
 
 def test_an_epoch_holds_every_sample_at_most_once_and_drops_its_partial_batch(source):
@@ -112,8 +170,8 @@ def test_another_seed_gives_another_stream(source):
 
 def test_an_image_is_decoded_once_however_many_views(source, monkeypatch):
     calls = []
-    decode = loader_module.decode
-    monkeypatch.setattr(loader_module, "decode", lambda data: calls.append(1) or decode(data))
+    decode = images_module._rgb
+    monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
     make(source).batch(0)
     assert len(calls) == 8
 
@@ -121,10 +179,10 @@ def test_an_image_is_decoded_once_however_many_views(source, monkeypatch):
 @pytest.mark.parametrize(("cache_bytes", "kept"), [(0, 0), (20_000, 3), (10**9, 26)])
 def test_a_cache_of_decoded_images_changes_nothing_and_keeps_to_its_size(source, monkeypatch, cache_bytes, kept):
     calls = []
-    decode = loader_module.decode
+    decode = images_module._rgb
     whole = [make(source).batch(step) for step in range(9)]
     cached = make(source, cache_bytes=cache_bytes)
-    monkeypatch.setattr(loader_module, "decode", lambda data: calls.append(1) or decode(data))
+    monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
     for step, batch in enumerate(whole):
         assert_equal(cached.batch(step), batch)
     assert len(cached._cache) == kept  # of 40 x 40 pixels at four bytes
@@ -178,6 +236,58 @@ def test_nothing_usable_fails_at_once(tmp_path):
         make(open_source(str(table))).batch(0)
     (found,) = make(open_source(str(table)), num_workers=1).batches(0, 1)
     assert "failed" in found  # a worker hands the failure over, without a traceback
+
+
+# Workers
+
+
+class Stuck:
+    """A source whose sample 5 takes `seconds` to read, as from a disk that does not answer."""
+
+    describe, notes, block, window = "stuck", (), BLOCK, WINDOW
+
+    def __init__(self, source, seconds):
+        self.source, self.seconds = source, seconds
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        if index == 5:
+            time.sleep(self.seconds)
+        return self.source[index]
+
+    def name(self, index):
+        return self.source.name(index)
+
+
+def test_a_wait_names_what_is_read_and_goes_on(source):
+    told = []
+    loader = make(Stuck(source, 2.5), num_workers=1, warn=told.append, warn_after=1.0)
+    assert len(list(loader.batches(0, 3))) == 3
+    assert told
+    assert re.fullmatch(r"no batch for 1 s: worker 0 has read sample 5 \(0005.png\) for [01] s", told[0])
+
+
+def test_a_wait_without_end_is_a_failure(source):
+    loader = make(Stuck(source, 60), num_workers=1, warn_after=0.5, fail_after=1.0)
+    with pytest.raises(RunFailed, match=r"no batch for 1 s: worker 0 has read sample 5 .*The storage does not answer"):
+        list(loader.batches(0, 3))
+
+
+class Deadly(Stuck):
+    """Kills the process that reads sample 5, as the kernel does when memory runs out."""
+
+    def __getitem__(self, index):
+        if index == 5:
+            time.sleep(0.5)  # what was made before is taken meanwhile
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.source[index]
+
+
+def test_a_worker_that_dies_is_a_failure(source):
+    with pytest.raises(RunFailed, match="a loader worker died"):
+        list(make(Deadly(source, 0), num_workers=1).batches(0, 3))
 
 
 # What cannot work is said before anything starts

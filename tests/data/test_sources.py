@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from askew.data.sources import ParquetSource, TableSource, open_source, stable_id
-from askew.errors import UserError
+from askew.data.sources import Options, ParquetSource, TableSource, open_source, stable_id
+from askew.errors import Unusable, UserError
 
 
 def png(colour="red"):
@@ -77,9 +77,30 @@ def test_a_caption_may_hold_a_line_break_and_blank_ones_are_dropped(folder):
 def test_columns_may_be_named_and_paths_absolute(folder):
     (folder / "sub").mkdir()
     path = write(folder / "sub", "t.csv", f"where,words,caption\n{folder / 'a.png'},a kite,no\n../b.png,an owl,no\n")
-    source = open_source(str(path), image_column="where", caption_column="words")
+    options = Options(image_column="where", caption_column="words", allow_outside=True)
+    source = open_source(str(path), options)
     assert [sample.captions for sample in samples(source)] == [("a kite",), ("an owl",)]
     assert all(sample.image == png() for sample in samples(source))
+
+
+def test_paths_that_lead_out_of_the_folder_are_refused_unless_allowed(folder):
+    (folder / "sub").mkdir()
+    (folder / "sub" / "c.png").write_bytes(png())
+    text = f"image,caption\n{folder / 'a.png'},a kite\n../b.png,an owl\n"
+    table = write(folder / "sub", "t.csv", text)
+    with pytest.raises(UserError, match=r"every image path leads out of .*sub \(first: .*data.allow_outside=true"):
+        open_source(str(table))
+    source = open_source(str(write(folder / "sub", "t.csv", text + "c.png,a cup\nx/../c.png,a cup\n")))
+    assert source.notes[0].startswith("path outside the folder: 3 of 4")
+    for index in (0, 1, 3):
+        with pytest.raises(Unusable, match="leads out of") as error:
+            source[index]
+        assert error.value.cause == "path outside the folder"
+    assert source[2].captions == ("a cup",)
+    for outside in (r"..\b.png", r"C:\b.png", "~/b.png", "a/.."):
+        with pytest.raises(UserError, match="every image path"):
+            open_source(str(write(folder, "t.csv", f"image,caption\n{outside},x\n")))
+    assert open_source(str(write(folder, "t.csv", "image,caption\na..b/..c.png,x\n"))).notes == ()
 
 
 def test_a_missing_image_is_an_os_error_for_the_loader_to_count(folder):
@@ -121,7 +142,7 @@ def test_a_named_column_that_is_not_there(folder):
     with pytest.raises(
         UserError, match=r"no column 'words' \(data.caption_column\); the columns are 'image', 'caption'"
     ):
-        open_source(str(write(folder, "t.csv", TABLES["plain.csv"])), caption_column="words")
+        open_source(str(write(folder, "t.csv", TABLES["plain.csv"])), Options(caption_column="words"))
 
 
 @pytest.mark.parametrize("text", ["nowhere.csv", "nowhere"])
@@ -186,9 +207,9 @@ def test_what_is_wrong_with_parquet_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no caption column"):
         open_source(str(path))
     with pytest.raises(UserError, match="no column 'bytes'"):
-        open_source(str(path), image_column="bytes", caption_column="words")
+        open_source(str(path), Options(image_column="bytes", caption_column="words"))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"without \*.parquet files"):
+    with pytest.raises(UserError, match=r"without \*.parquet or \*.tar files"):
         open_source(str(tmp_path / "empty"))
 
 

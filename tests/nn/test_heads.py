@@ -1,11 +1,13 @@
-"""The masked-language head, and UniCLIP's image head."""
+"""The masked-language head, the heads with BatchNorm, and UniCLIP's image head."""
 
 import numpy as np
+import pytest
 import torch
+from torch import nn
 
 from askew.data.augment import PARAMETERS
 from askew.data.views import ImageView
-from askew.nn.heads import BUCKET, IDENTITY, AugmentationBlock, AugmentationHead, TokenHead
+from askew.nn.heads import BUCKET, IDENTITY, AugmentationBlock, AugmentationHead, Head, TokenHead, narrowed
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from reference import equations
 
@@ -40,6 +42,94 @@ def test_a_row_of_the_head_starts_small():
     head = TokenHead(64, 1000)
     assert abs(head.weight.std().item() - 0.02) < 0.001
     assert head.bias.abs().max() == 0
+
+
+def batch_norm_head(last_norm):
+    """A head of widths 5-7-6-3 whose scales, shifts and biases are not those it starts with; and 9 samples."""
+    generator = torch.Generator().manual_seed(3)
+    head = Head([5, 7, 6, 3], last_norm)
+    with torch.no_grad():
+        for parameter in head.parameters():
+            parameter += torch.randn(parameter.shape, generator=generator)
+    return head, 2 * torch.randn(9, 5, generator=generator) + 1
+
+
+def arrays(head):
+    """Its parameters as the reference takes them."""
+    maps = [
+        (m.weight.double().numpy(), np.zeros(len(m.weight)) if m.bias is None else m.bias.double().numpy())
+        for m in head.linear
+    ]
+    norms = [(n.weight.double().numpy(), n.bias.double().numpy()) for n in head.norm]
+    if isinstance(head.last_norm, nn.Identity):
+        return maps, norms, None
+    scale = head.last_norm.weight.double().numpy()
+    return maps, norms, (scale, np.zeros_like(scale))
+
+
+@pytest.mark.parametrize("last_norm", [False, True])
+def test_a_head_equals_reference(last_norm):
+    head, rows = batch_norm_head(last_norm)
+    head.requires_grad_(False)
+    mine, everyone = head(rows, rows)
+    assert mine is everyone
+    np.testing.assert_allclose(mine.numpy(), equations.head(rows.double().numpy(), *arrays(head)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("last_norm", [False, True])
+def test_a_head_is_pytorchs_batch_norm_in_training(last_norm):
+    """Value and gradient of the same layers put together of PyTorch's own."""
+    head, rows = batch_norm_head(last_norm)
+    layers = []
+    for linear, norm in zip(head.linear, [*head.norm, head.last_norm], strict=True):
+        layers.append(linear)
+        if not isinstance(norm, nn.Identity):
+            theirs = nn.BatchNorm1d(len(norm.weight), track_running_stats=False)
+            theirs.weight = norm.weight
+            if norm.bias is not None:
+                theirs.bias = norm.bias
+            layers += [theirs, nn.ReLU()]
+    layers = layers[:-1] if last_norm else layers  # nothing follows the last map's norm
+    mine, same = rows.clone().requires_grad_(), rows.clone().requires_grad_()
+    found, expected = head(mine, mine)[0], nn.Sequential(*layers)(same)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(0))
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(mine.grad, same.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_part_of_everyone_gets_what_it_gets_in_the_whole():
+    """Statistics are everyone's, wherever a sample is held."""
+    head, rows = batch_norm_head(last_norm=True)
+    whole = head(rows, rows)[0]
+    mine, everyone = head(rows[3:5], rows)
+    torch.testing.assert_close(mine, whole[3:5])
+    torch.testing.assert_close(everyone, whole)
+    assert not torch.allclose(head(rows[3:5], rows[3:5])[0], whole[3:5], atol=1e-2)
+
+
+def test_every_parameter_of_a_head_moves_and_nothing_is_tracked():
+    head, rows = batch_norm_head(last_norm=True)
+    state = {name: value.clone() for name, value in head.state_dict().items()}
+    (head(rows, rows)[0] * torch.arange(27.0).view(9, 3) ** 2).sum().backward()
+    assert all(parameter.grad.abs().max() > 1e-3 for parameter in head.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in head.state_dict().items())
+    assert list(head.buffers()) == []
+
+
+def test_identical_samples_have_finite_gradient():
+    head, rows = batch_norm_head(last_norm=True)
+    same = rows[:1].repeat(4, 1).requires_grad_()
+    head(same, same)[0].square().sum().backward()
+    assert same.grad.isfinite().all()
+
+
+def test_heads_of_narrow_towers_are_narrow():
+    assert narrowed((4096, 4096, 256), 768, 768) == [4096, 4096, 256]
+    assert narrowed((4096, 4096, 256), 1024, 768) == [4096, 4096, 256]
+    assert narrowed((4096, 4096, 256), 192, 768) == [1024, 1024, 64]
+    assert narrowed((4096, 1), 3, 768) == [16, 1]
 
 
 def perturbed(module):

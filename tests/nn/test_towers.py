@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from open_clip.model import CLIP
-from torch import nn
 
 from askew.build import open_clip_config
 from askew.nn.momentum import Momentum
@@ -18,7 +17,6 @@ from askew.nn.towers import (
     model_config,
     plain_config,
     plain_state,
-    quicken,
 )
 from helpers import micro_batch, micro_towers
 
@@ -304,39 +302,3 @@ def test_towers_keep_their_own_copy_of_the_configuration():
     towers = TwoTower(config, build_model(config))
     config["text_cfg"]["width"] = 0
     assert towers.config == NATIVE
-
-
-# Convolutions as a CPU likes them
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 9])
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_depthwise_and_pointwise_convolutions_are_torchs(size, layout):
-    generator = torch.Generator().manual_seed(size)
-    convolutions = [
-        nn.Conv2d(6, 6, 7, padding=3, groups=6),
-        nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False),
-        nn.Conv2d(6, 6, 3, padding=1, stride=2, groups=6),  # keeps every tap: the map does not keep its size
-        nn.Conv2d(6, 10, 1),
-        nn.Conv2d(6, 10, 1, bias=False),
-    ]
-    trunk = copy.deepcopy(nn.ModuleList(convolutions)).train()
-    quicken(trunk)
-    assert {type(module).__name__ for module in trunk} == {"DepthwiseConv2d", "PointwiseConv2d"}
-    for plain, quick in zip(convolutions, trunk, strict=True):
-        results = []
-        for module in (plain, quick):
-            image = torch.randn(3, 6, size, size, generator=generator.manual_seed(7)).to(memory_format=layout)
-            image.requires_grad_()
-            made = module(image)
-            made.square().sum().backward()
-            results.append((made, image.grad, *(p.grad for p in module.parameters())))
-        for expected, found in zip(*results, strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-        assert torch.equal(quick.eval()(image), plain(image))  # to the last bit where open_clip's result is wanted
-
-
-def test_other_convolutions_are_left_alone():
-    trunk = nn.ModuleList([nn.Conv2d(3, 8, 4, stride=4), nn.Conv2d(8, 8, 1, stride=2), nn.Conv2d(8, 8, 3, groups=2)])
-    quicken(trunk)
-    assert {type(module) for module in trunk} == {nn.Conv2d}

@@ -205,6 +205,59 @@ def eq13_total(
     return contrast_original + (1 - alpha) * contrast_aug + alpha * distill + beta * mlm
 
 
+# Self-supervision
+
+
+def nt_xent(across: Array, within: Array, match: Array, rows=None) -> float:
+    """SimCLR's Eq. 1 for one view's anchors; what matches in the anchors' own view (the anchor itself) is left out."""
+
+    def value(i: int, p: int) -> float:
+        denominator = math.exp(across[i, p])
+        for n in range(match.shape[1]):
+            if not match[i, n]:
+                denominator += math.exp(across[i, n]) + math.exp(within[i, n])
+        return -math.log(math.exp(across[i, p]) / denominator)
+
+    return mean_per_row(value, match, rows)
+
+
+def simclr(one: Array, other: Array, tau: float) -> float:
+    """As printed, over the 2N views of N images: every view against all others but itself."""
+    views, num = np.concatenate([one, other]), len(one)
+    total = 0.0
+    for i in range(2 * num):
+        partner = (i + num) % (2 * num)
+        denominator = sum(math.exp(float(views[i] @ views[k]) / tau) for k in range(2 * num) if k != i)
+        total -= math.log(math.exp(float(views[i] @ views[partner]) / tau) / denominator)
+    return total / (2 * num)
+
+
+def negative_cosine(prediction: Array, target: Array) -> float:
+    total = 0.0
+    for p, z in zip(prediction, target, strict=True):
+        lengths = math.sqrt(sum(x * x for x in p)) * math.sqrt(sum(x * x for x in z))
+        total -= sum(x * y for x, y in zip(p, z, strict=True)) / lengths
+    return total / len(prediction)
+
+
+def head(rows: Array, maps: list[tuple[Array, Array]], norms: list[tuple[Array, Array]], last_norm=None) -> Array:
+    """Linear maps (weight, bias) with BatchNorm (scale, shift) and ReLU between them, sample by sample."""
+    for number, (weight, bias) in enumerate(maps):
+        rows = np.array([weight @ row + bias for row in rows])
+        last = number == len(maps) - 1
+        norm = last_norm if last else norms[number]
+        if norm is not None:
+            columns = []
+            for column, scale, shift in zip(rows.T, *norm, strict=True):
+                mean = sum(column) / len(column)
+                variance = sum((x - mean) ** 2 for x in column) / len(column)
+                columns.append([scale * (x - mean) / math.sqrt(variance + 1e-5) + shift for x in column])
+            rows = np.array(columns).T
+        if not last:
+            rows = np.where(rows > 0, rows, 0.0)
+    return rows
+
+
 # UniCLIP
 
 

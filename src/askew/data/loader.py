@@ -1,37 +1,26 @@
 """Order of samples, seeds and batches: pure functions of (seed, epoch, position), resumable by arithmetic."""
 
+import errno
 import signal
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from askew.data.images import decode
+from askew.data.images import Picture
+from askew.data.order import Order
 from askew.data.sources import Sample, Source
 from askew.data.views import Views
-from askew.errors import RunFailed, UserError, printable
+from askew.data.watch import Watch, watched
+from askew.errors import RunFailed, Unusable, UserError, printable
 
-BLOCK, WINDOW = 1_024, 65_536  # blocks of neighbours are shuffled, then samples inside a window
 MAX_ATTEMPTS = 100  # substitutes tried for one broken sample before the source is called unusable
-ORDER, SUBSTITUTE = 0, 1  # streams of randomness
-
-
-def epoch_order(num_samples: int, seed: int, epoch: int) -> np.ndarray:
-    """The epoch's order, (num_samples,) int64: blocks of neighbours shuffled, then samples inside windows.
-
-    A source that fits in one window is shuffled completely; a larger one is still read nearly in sequence.
-    """
-    rng = np.random.default_rng([ORDER, seed, epoch])
-    starts = rng.permutation(np.arange(0, num_samples, BLOCK))
-    order = np.concatenate([np.arange(s, min(s + BLOCK, num_samples)) for s in starts])
-    for start in range(0, num_samples, WINDOW):
-        rng.shuffle(order[start : start + WINDOW])
-    return order
+ERRNO_CAUSES = {errno.ELOOP: "link loop", errno.ENAMETOOLONG: "missing file", errno.EIO: "disk error"}
+SUBSTITUTE = 1  # the stream of randomness; Order has another
 
 
 @dataclass
@@ -82,6 +71,7 @@ class Loader:
     Attributes:
         batch_size: over all ranks; divided evenly.
         cache_bytes: decoded images are kept up to this size, by every worker; what is made does not change.
+        warn: told of every `warn_after` seconds without a batch from the workers; after `fail_after` the run fails.
         epochs are endless: step s is batch s mod steps_per_epoch of epoch s div steps_per_epoch.
     """
 
@@ -93,9 +83,13 @@ class Loader:
     rank: int = 0
     world_size: int = 1
     cache_bytes: int = 0
-    _cache: dict[int, Image.Image] = field(default_factory=dict, init=False, repr=False)
+    warn: Callable[[str], None] | None = None
+    warn_after: float = 60.0
+    fail_after: float = 1800.0
+    _watch: Watch | None = field(default=None, init=False, repr=False)
+    _cache: dict[int, Picture] = field(default_factory=dict, init=False, repr=False)
     _cached: int = field(default=0, init=False, repr=False)
-    _order: tuple[int, np.ndarray] = field(default=(-1, np.empty(0)), init=False, repr=False)
+    _order: Order | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world_size:
@@ -123,7 +117,8 @@ class Loader:
     def batches(self, first: int, last: int) -> Iterator[dict]:
         """Batches of steps first .. last - 1, made ahead by workers; starts at `first` at once."""
         workers = min(self.num_workers, max(last - first, 0))
-        return iter(
+        self._watch = Watch(workers)
+        made = iter(
             DataLoader(
                 _Batches(self, first, last),
                 batch_size=None,
@@ -131,68 +126,81 @@ class Loader:
                 prefetch_factor=2 if workers else None,
                 pin_memory=torch.cuda.is_available(),
                 worker_init_fn=_start_worker if workers else None,
+                timeout=self.warn_after if workers else 0,
             )
         )
+        warn = self.warn or (lambda text: None)
+        return watched(made, self._watch, self.source, warn, self.warn_after, self.fail_after)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "warn": None}  # a worker has nobody to tell
 
     def batch(self, step: int) -> dict:
         """The sample stage of this rank's part of the batch of a step: tensors (B, ...), and `broken` with causes."""
         epoch, index = divmod(step, self.steps_per_epoch)
-        if self._order[0] != epoch:
-            self._order = (epoch, epoch_order(len(self.source), self.seed, epoch))
+        if self._order is None or self._order.epoch != epoch:
+            source = self.source
+            self._order = Order(len(source), self.seed, epoch, source.block, source.window)
         size = self.batch_size // self.world_size
         start = index * self.batch_size + self.rank * size
         broken: list[tuple[str, str]] = []
-        made = [self._sample(epoch, position, broken) for position in range(start, start + size)]
+        made = [self._sample(self._order, position, broken) for position in range(start, start + size)]
         batch: dict = {key: torch.stack([sample[key] for sample in made]) for key in made[0]}
         batch["broken"] = broken
+        if self._watch is not None:
+            self._watch.reads(-1)
         return batch
 
-    def _sample(self, epoch: int, position: int, broken: list[tuple[str, str]]) -> dict[str, Tensor]:
+    def _sample(self, order: Order, position: int, broken: list[tuple[str, str]]) -> dict[str, Tensor]:
         """The sample at a position of the epoch's order, or the first usable substitute for it."""
-        index = int(self._order[1][position])
+        index, epoch = order[position], order.epoch
         for attempt in range(MAX_ATTEMPTS):
             if attempt:
                 seed = [SUBSTITUTE, self.seed, epoch, position, attempt]
                 index = int(np.random.default_rng(seed).integers(len(self.source)))
             name = f"sample {index}"
+            if self._watch is not None:
+                self._watch.reads(index)
             try:
                 sample: Sample = self.source[index]
                 name = sample.name or name
                 if not any(c.strip() for c in sample.captions):
-                    raise OSError("no caption")
-                image = self._decode(sample)
+                    raise Unusable("no caption", "no caption")
+                seed = [self.seed, epoch, position, sample.id]
+                made = self.views.sample(self._open(sample), sample.captions, sample.tags, seed)
             except OSError as error:
                 name = str(error.filename or name)
                 broken.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
                 continue
-            made = self.views.sample(image, sample.captions, sample.tags, [self.seed, epoch, position, sample.id])
             return {"id": torch.tensor(sample.id), "group": torch.tensor(sample.group), **made}
         raise RunFailed(
             f"{MAX_ATTEMPTS} samples drawn one after another were all unusable; the last was {broken[-1][1]}"
         )
 
-    def _decode(self, sample: Sample) -> Image.Image:
+    def _open(self, sample: Sample) -> Picture:
+        """From the cache, where there is room for it whole; never so if it may be decoded at a smaller size."""
         if sample.id in self._cache:
             return self._cache[sample.id]
-        image = decode(sample.image)
-        size = 4 * image.width * image.height  # Pillow's, a byte of each pixel unused
-        if self._cached + size <= self.cache_bytes:
-            self._cache[sample.id] = image
-            self._cached += size
-        return image
+        picture = Picture(sample.image)
+        if self._cached + picture.nbytes <= self.cache_bytes and not self.views.scales(picture):
+            self._cached += picture.keep()
+            self._cache[sample.id] = picture
+        return picture
 
 
 def cause_of(error: OSError) -> str:
     """A short name for the kind of fault, so that counts stay few."""
+    if isinstance(error, Unusable):
+        return error.cause
     if isinstance(error, FileNotFoundError):
         return "missing file"
     if isinstance(error, PermissionError):
         return "permission denied"
+    if error.errno in ERRNO_CAUSES:
+        return ERRNO_CAUSES[error.errno]
     message = str(error)
     for sign, cause in (
         ("empty image", "empty image"),
-        ("path is empty", "no image path"),
-        ("no caption", "no caption"),
         ("truncated", "truncated image"),
         ("over the limit", "too many pixels"),
         ("cannot identify", "not an image"),
@@ -204,4 +212,5 @@ def cause_of(error: OSError) -> str:
 
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)  # workers work beside the training threads
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the loop answers it
+    for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole group (Ctrl-C, a scheduler); the loop answers
+        signal.signal(number, signal.SIG_IGN)

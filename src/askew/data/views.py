@@ -6,16 +6,18 @@ parameters that were drawn. The batch stage runs on the training device: colour,
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
-from PIL import Image
 from torch import Tensor
 
 from askew.data import augment
+from askew.data.eda import WordEdits
+from askew.data.images import SHRINKS, Picture
 from askew.nn.towers import END_TOKEN, MASK_TOKEN
 from askew.objectives.masked_language import NOT_MASKED
 
@@ -43,9 +45,13 @@ def resized_crop_box(
     return (width - w) // 2, (height - h) // 2, w, h
 
 
-def to_uint8(image: Image.Image) -> Tensor:
-    """(3, H, W) uint8."""
-    return torch.from_numpy(np.asarray(image).transpose(2, 0, 1).copy())
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn for one image view of one sample; the box is x, y, w, h in pixels of the whole image."""
+
+    box: tuple[int, int, int, int]
+    flip: bool
+    parameters: Tensor  # (P,)
 
 
 @dataclass(frozen=True)
@@ -71,25 +77,42 @@ class ImageView:
     blur: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
 
-    def sample(self, image: Image.Image, rng: Random) -> dict[str, Tensor]:
-        """The cropped uint8 image (3, S, S) and its P = 11 parameters; draws the same numbers whatever it needs."""
-        x, y, w, h = resized_crop_box(image.width, image.height, rng, self.scale)
-        flip, jitter, grey, blur = rng.random(4) < (self.flip, self.jitter_probability, self.grey, self.blur)
-        deviations = rng.uniform(-1, 1, size=4) * jitter * (np.array(self.jitter) > 0)
-        sigma = rng.uniform(*self.blur_sigma) * blur
-        crop = image.resize((self.size, self.size), Image.Resampling.BILINEAR, box=(x, y, x + w, y + h))
-        if flip:
-            crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        box = (x / image.width, y / image.height, w / image.width, h / image.height)
-        parameters = torch.tensor([*box, *deviations, sigma / 2, flip, grey], dtype=torch.float32)
-        return {self.key: to_uint8(crop), f"{self.key}_params": parameters}
+    def draw(self, width: int, height: int, rng: Random) -> Drawn:
+        """The view's P = 11 parameters for an image of that size; draws the same numbers whatever it needs."""
+        x, y, w, h = resized_crop_box(width, height, rng, self.scale)
+        odds = (self.flip, self.jitter_probability, self.grey, self.blur)
+        flip, jitter, grey, blur = (share < chance for share, chance in zip(rng.random(4).tolist(), odds, strict=True))
+        drawn = zip(rng.uniform(-1, 1, size=4).tolist(), self.jitter, strict=True)
+        deviations = [value if jitter and greatest > 0 else 0.0 for value, greatest in drawn]
+        sigma = rng.uniform(*self.blur_sigma) if blur else 0.0
+        box = (x / width, y / height, w / width, h / height)
+        parameters = np.array([*box, *deviations, sigma / 2, flip, grey], dtype=np.float32)
+        return Drawn((x, y, w, h), flip, torch.from_numpy(parameters))
+
+    def enlarged(self, drawn: Drawn) -> float:
+        """Pixels of the crop for each pixel of the view, along the side where they are fewer."""
+        return min(drawn.box[2:]) / self.size
+
+    def cut(self, pixels: Tensor, drawn: Drawn, shrink: int = 1) -> dict[str, Tensor]:
+        """The crop of pixels (4, H, W) decoded at 1/shrink of their size, resized, flipped: (3, S, S); and parameters.
+
+        Bilinear with antialias, by torch, which rounds to at most 1 of 255 off Pillow in a third of the time. The
+        box of a shrunk image is rounded to whole pixels of it, at most half a pixel of the view.
+        """
+        x, y, w, h = drawn.box
+        left, top, right, bottom = (round(side / shrink) for side in (x, y, x + w, y + h))
+        # Pixel by pixel in memory is what the resize works on, channel by channel what the batch stage does
+        crop = pixels[None, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
+        resized = F.interpolate(crop, (self.size, self.size), mode="bilinear", antialias=True)
+        view = resized[0, :3].numpy()[:, :, :: -1 if drawn.flip else 1]
+        return {self.key: torch.from_numpy(np.ascontiguousarray(view)), f"{self.key}_params": drawn.parameters}
 
     def finish(self, batch: dict[str, Tensor], normalise: "Normalise") -> None:
-        """uint8 (B, 3, S, S) to normalised float32, in the batch and on its device."""
-        image = batch[self.key].float().div_(255.0)
-        image = augment.apply(image, batch[f"{self.key}_params"], self.jitter)
-        # Channels last is what convolutions read fastest; to a ViT it is all the same
-        batch[self.key] = normalise(image).contiguous(memory_format=torch.channels_last)
+        """uint8 (B, 3, S, S) to normalised float32, in the batch and on its device.
+
+        Channels last is what convolutions read fastest; to a ViT it is all the same.
+        """
+        batch[self.key] = augment.finish(batch[self.key], batch[f"{self.key}_params"], self.jitter, normalise)
 
 
 @dataclass(frozen=True)
@@ -100,9 +123,9 @@ class Normalise:
     std: tuple[float, float, float]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to normalised."""
+        """(B, 3, H, W) in [0, 1] to normalised, in place."""
         mean, std = (image.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
-        return (image - mean) / std
+        return image.sub_(mean).div_(std)
 
 
 @dataclass(frozen=True)
@@ -167,18 +190,33 @@ class Views:
     masked: MaskedTokens
     normalise: Normalise
     tags: float  # probability that one to four random tags follow the caption
+    edits: WordEdits = field(default_factory=WordEdits)
+    scaled_decode: bool = True  # JPEGs are decoded no larger than the wanted crops need
 
-    def sample(self, image: Image.Image, captions: tuple[str, ...], tags: tuple[str, ...], seed: list[int]) -> dict:
+    def scales(self, picture: Picture) -> bool:
+        """Whether some crops let this image be decoded at a smaller size: it must not be kept whole then."""
+        sizes = [view.size for view in self.images if view.key in self.wanted]
+        return self.scaled_decode and picture.scalable and min(picture.width, picture.height) >= 2 * max(sizes)
+
+    def sample(self, picture: Picture, captions: tuple[str, ...], tags: tuple[str, ...], seed: list[int]) -> dict:
         """The sample stage of every wanted view. Each draws from its own stream of `seed`: none depends on another."""
+        wanted = [view for view in self.images if view.key in self.wanted]
+        drawn = [view.draw(picture.width, picture.height, stream(seed, view.key)) for view in wanted]
+        shrink = 1
+        if self.scales(picture):  # the greatest at which no crop has fewer pixels than its view
+            least = min(view.enlarged(one) for view, one in zip(wanted, drawn, strict=True))
+            shrink = next((s for s in SHRINKS if s <= least), 1)
+        pixels = picture.pixels(shrink)
         made: dict[str, Tensor] = {}
-        for view in self.images:
-            if view.key in self.wanted:
-                made |= view.sample(image, stream(seed, view.key))
-        if {"text", "masked_text"} & set(self.wanted):
-            text = self.tokens.sample(self._caption(captions, tags, stream(seed, "text")))
-            made["text"] = text
+        for view, one in zip(wanted, drawn, strict=True):
+            made |= view.cut(pixels, one, shrink)
+        if {"text", "masked_text", "text_aug"} & set(self.wanted):
+            caption = self._caption(captions, tags, stream(seed, "text"))
+            made["text"] = self.tokens.sample(caption)
             if "masked_text" in self.wanted:
-                made |= self.masked.sample(text, stream(seed, "masked_text"))
+                made |= self.masked.sample(made["text"], stream(seed, "masked_text"))
+            if "text_aug" in self.wanted:
+                made["text_aug"] = self.tokens.sample(self.edits(caption, stream(seed, "text_aug")))
         return made
 
     def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:

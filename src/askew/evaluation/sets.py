@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 import numpy as np
 from PIL import Image
 
+from askew.errors import UserError
+
 
 class Images(Protocol):
     """Images by index. `keys[i]` names image i, the same on every machine (a path inside the set, or an index)."""
@@ -50,7 +52,8 @@ class Classification:
         templates: prompts with one `{}`.
         test: what is reported.
         train, validation: for the probe; None where a set has none.
-        class_orders: other class orders to report beside the right one, by name (Flowers: "lexicographic").
+        class_orders: other class orders to report beside the right one, by name (Flowers: "lexicographic"): with
+            `order`, the names of class order[c] stand for class c.
         expected: published sizes by split, e.g. {"test": 6149}; compared with what was found, and stored.
         notes: what a reader of a number should know, one short line each.
     """
@@ -90,3 +93,15 @@ class Preference:
     negative: tuple[str, ...]
     expected: tuple[tuple[str, int], ...] = ()  # "items"
     notes: tuple[str, ...] = ()
+
+
+class MissingSet(UserError):
+    """A data set, or a part of it, that is not there; the message says where to put it and how it is laid out.
+
+    Attributes:
+        name: the data set, as in the catalogue.
+    """
+
+    def __init__(self, name: str, message: str):
+        super().__init__(message)
+        self.name = name

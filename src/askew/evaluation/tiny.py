@@ -15,6 +15,7 @@ from askew.data.images import decode
 from askew.data.sources import embedded_files
 from askew.evaluation.metrics import mean_per_class, recalled, top_k, wilson_interval
 from askew.evaluation.model import Encoders
+from askew.evaluation.results import Outcomes, Result, item_hash, set_hash
 
 NAME_PROMPTS = ("{}",)  # training captions are bare names
 GROUP_PROMPTS = ("{}", "a drawing of {}", "an emoji of {}")
@@ -27,6 +28,7 @@ class Embedded:
 
     rows: dict[str, np.ndarray]
     image: np.ndarray  # (n, D)
+    items: np.ndarray  # (n,) hash of each row's id and image
 
     def where(self, **conditions: str | tuple[str, ...]) -> np.ndarray:
         """Indices of rows whose columns have (one of) these values."""
@@ -38,11 +40,18 @@ class Embedded:
 
 def tiny(encoders: Encoders) -> dict[str, dict[str, float]]:
     """Every number of the suite: {task: {measure: value}}, shares in [0, 1], `n` queries and `classes` beside them."""
+    return {result.task: result.values for result in results(encoders)}
+
+
+def results(encoders: Encoders) -> list[Result]:
+    """Every task of the suite, with the outcome of every item."""
     table = pa.concat_tables([pq.read_table(path) for path in embedded_files()])
     table = table.filter(pa.compute.not_equal(table["cell"], "train"))  # type: ignore[attr-defined]
     rows = {c: np.array(table[c].to_pylist(), dtype=object) for c in table.column_names if c not in ("image", "tags")}
     rows["tags"] = np.array([", ".join(tags) for tags in table["tags"].to_pylist()], dtype=object)
-    data = Embedded(rows, encoders.image([decode(i) for i in table["image"].to_pylist()]))
+    encoded = table["image"].to_pylist()
+    items = [item_hash(str(row), data) for row, data in zip(rows["id"], encoded, strict=True)]
+    data = Embedded(rows, encoders.image([decode(i) for i in encoded]), np.array(items))
 
     concepts = _concepts()
     names, held_out = list(concepts), [c for c, (_, split) in concepts.items() if split != "train"]
@@ -50,7 +59,7 @@ def tiny(encoders: Encoders) -> dict[str, dict[str, float]]:
     validation = [c for c in held_out if concepts[c][1] == "validation"]
     classifier = dict(zip(names, _classifier(encoders, [concepts[c][0] for c in names], NAME_PROMPTS), strict=True))
 
-    results: dict[str, dict[str, float]] = {}
+    made: list[Result] = []
     cells = {
         "seen_seen": (data.where(cell="seen_seen"), names),
         "unseen_style": (data.where(cell="unseen_style"), names),
@@ -65,18 +74,15 @@ def tiny(encoders: Encoders) -> dict[str, dict[str, float]]:
         "unseen_both/all_names": (data.where(cell="unseen_both"), names),
     }  # fmt: skip
     for cell, (queries, candidates) in cells.items():
-        results[f"naming/{cell}"] = _naming(data, queries, candidates, classifier)
-    for level, prompts in (("group", GROUP_PROMPTS), ("subgroup", GROUP_PROMPTS)):
-        results[f"{level}/unseen_style"] = _classes(encoders, data, data.where(cell="unseen_style"), level, prompts)
-        results[f"{level}/unseen_both"] = _classes(encoders, data, data.where(cell="unseen_both"), level, prompts)
+        made.append(_naming(f"naming/{cell}", data, queries, candidates, classifier))
+    for level in ("group", "subgroup"):
+        for cell in ("unseen_style", "unseen_both"):
+            made.append(_classes(f"{level}/{cell}", encoders, data, data.where(cell=cell), level, GROUP_PROMPTS))
     for cell in ("unseen_style", "unseen_both"):
-        for column in ("caption", "tags"):
+        for column, name in (("caption", "name"), ("tags", "tags")):
             queries = data.where(cell=cell)
-            results[f"retrieval/{cell}/{'name' if column == 'caption' else column}"] = _retrieval(
-                encoders, data, queries, column
-            )
-    results["scenery"] = _scenery(encoders, data)
-    return results
+            made.append(_retrieval(f"retrieval/{cell}/{name}", encoders, data, queries, column))
+    return [*made, _scenery(encoders, data)]
 
 
 def data_protocol() -> dict[str, str]:
@@ -103,49 +109,66 @@ def _classifier(encoders: Encoders, names: list[str], prompts: tuple[str, ...]) 
     return embed / np.linalg.norm(embed, axis=1, keepdims=True)
 
 
-def _naming(data: Embedded, queries: np.ndarray, candidates: list[str], classifier: dict[str, np.ndarray]) -> dict:
+def _outcomes(data: Embedded, queries: np.ndarray, right: dict[str, np.ndarray], pool: str = "") -> Outcomes:
+    """Of rows; `pool` goes into the item where other candidates make another question."""
+    items = data.items[queries]
+    items = np.array([item_hash(pool, item) for item in items]) if pool else items
+    names = [f"{data.rows['caption'][i]} ({data.rows['style'][i]})" for i in queries]
+    return Outcomes(items, np.array(names), right)
+
+
+def _naming(
+    task: str, data: Embedded, queries: np.ndarray, candidates: list[str], classifier: dict[str, np.ndarray]
+) -> Result:
     index = {concept: i for i, concept in enumerate(candidates)}
     scores = data.image[queries] @ np.stack([classifier[c] for c in candidates]).T
     labels = np.array([index[c] for c in data.rows["concept"][queries]])
-    return {
-        "top1": float(top_k(scores, labels, 1).mean()),
-        "top5": float(top_k(scores, labels, 5).mean()),
-        "n": len(queries),
-        "classes": len(candidates),
-    }
+    right = {f"top{k}": top_k(scores, labels, k) for k in (1, 5)}
+    values = {name: float(found.mean()) for name, found in right.items()}
+    return Result(task, values | {"n": len(queries), "classes": len(candidates)}, {}, _outcomes(data, queries, right))
 
 
-def _classes(encoders: Encoders, data: Embedded, queries: np.ndarray, column: str, prompts: tuple[str, ...]) -> dict:
+def _classes(
+    task: str, encoders: Encoders, data: Embedded, queries: np.ndarray, column: str, prompts: tuple[str, ...]
+) -> Result:
     emoji = data.where(source="emoji")
     names = sorted(set(data.rows[column][emoji]))
     labels = np.searchsorted(names, data.rows[column][queries].astype(str))
     scores = data.image[queries] @ _classifier(encoders, names, prompts).T
-    return {
-        "top1": float(top_k(scores, labels, 1).mean()),
+    right = top_k(scores, labels, 1)
+    values = {
+        "top1": float(right.mean()),
         "mean_per_class": mean_per_class(scores, labels),
         "n": len(queries),
         "classes": len(names),
     }
+    outcomes = _outcomes(data, queries, {"top1": right, "mean_per_class": right})
+    outcomes.groups["mean_per_class"] = labels
+    return Result(task, values, {}, outcomes)
 
 
-def _retrieval(encoders: Encoders, data: Embedded, queries: np.ndarray, column: str) -> dict:
+def _retrieval(task: str, encoders: Encoders, data: Embedded, queries: np.ndarray, column: str) -> Result:
     """Both directions; equal texts are equally right."""
     queries = queries[[bool(t) for t in data.rows[column][queries]]]
     texts = list(data.rows[column][queries])
     scores = data.image[queries] @ encoders.text(texts).T
     match = np.array(texts, dtype=object)[:, None] == np.array(texts, dtype=object)[None, :]
-    found = {}
-    for direction, s in (("image_to_text", scores), ("text_to_image", scores.T)):
-        for k in (1, 5, 10):
-            found[f"{direction}/r@{k}"] = float(recalled(s, match, k).mean())
-    return found | {"n": len(queries)}
+    right = {
+        f"{direction}/r@{k}": recalled(s, match, k)
+        for direction, s in (("image_to_text", scores), ("text_to_image", scores.T))
+        for k in (1, 5, 10)
+    }
+    values = {name: float(found.mean()) for name, found in right.items()} | {"n": len(queries)}
+    pool = set_hash([*data.items[queries], *texts])
+    return Result(task, values, {}, _outcomes(data, queries, right, pool))
 
 
-def _scenery(encoders: Encoders, data: Embedded) -> dict:
+def _scenery(encoders: Encoders, data: Embedded) -> Result:
     queries = data.where(source="scenery")
     table = pq.read_table(next(p for p in embedded_files() if p.stem == "scenery"), columns=["concept"])
     names = sorted(set(table["concept"].to_pylist()))
     labels = np.searchsorted(names, data.rows["concept"][queries].astype(str))
     right = top_k(data.image[queries] @ _classifier(encoders, names, SCENE_PROMPTS).T, labels, 1)
     low, high = wilson_interval(int(right.sum()), len(right))
-    return {"top1": float(right.mean()), "low": low, "high": high, "n": len(right), "classes": len(names)}
+    values = {"top1": float(right.mean()), "low": low, "high": high, "n": len(right), "classes": len(names)}
+    return Result("scenery", values, {}, _outcomes(data, queries, {"top1": right}))

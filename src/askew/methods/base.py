@@ -11,6 +11,7 @@ from askew.nn.heads import TokenHead
 from askew.nn.similarity import IMAGE, TEXT
 from askew.nn.towers import Encoded, ImageTower, TextTower, TwoTower
 from askew.objectives.masked_language import cross_entropy_per_sample
+from askew.objectives.reduce import by_rows
 
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
@@ -84,6 +85,21 @@ class Method(nn.Module, ABC):
         return {"model": self.towers.image}
 
 
+def objective_in_blocks(
+    method: Method, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float, block_rows: int
+) -> tuple[Tensor, Terms]:
+    """The method's objective, `block_rows` samples at a time in less memory: the same numbers; 0 takes all at once."""
+    if block_rows == 0:
+        return method.objective(mine, everyone, progress)
+
+    def named(rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        loss, terms = method.objective(rows, everyone, progress)
+        return {"": loss, **terms}
+
+    values = by_rows(named, mine, block_rows)
+    return values.pop(""), values
+
+
 def same_group(mine: dict[str, Tensor], everyone: dict[str, Tensor]) -> Tensor:
     """(B, N) bool: pairs are found by groups, never by position or rank."""
     return mine["group"][:, None] == everyone["group"][None, :]
@@ -93,6 +109,13 @@ def both_views(tower: Callable[[Tensor], Encoded], image: Tensor, aug: Tensor) -
     """Unit-length embeddings (B, D) of two views in one forward: fewer, larger matrix products."""
     embed = tower(torch.cat([image, aug])).embed
     return embed[: len(image)], embed[len(image) :]
+
+
+def encode_views(tower: Callable[[Tensor], Encoded], *views: Tensor) -> list[Encoded]:
+    """Views of (B, ...) each in one forward, apart again: `pooled` and `embed` of each, in float32."""
+    encoded = tower(torch.cat(views))
+    parts = zip(encoded.pooled.float().chunk(len(views)), encoded.embed.chunk(len(views)), strict=True)
+    return [Encoded(pooled, embed, None) for pooled, embed in parts]
 
 
 def unified(embedded: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,5 +1,8 @@
 """Heads that exist in training only."""
 
+import itertools
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -40,6 +43,62 @@ class TokenHead(nn.Linear):
     def forward(self, features: Float[Tensor, "M F"]) -> Float[Tensor, "M V"]:
         """Logits over the vocabulary for M masked positions."""
         return super().forward(features)
+
+
+class Head(nn.Module):
+    """Linear maps with BatchNorm and ReLU between them: the projectors and predictors of SimCLR and SimSiam.
+
+    BatchNorm's statistics are those of everyone's samples, so that a sample's value is the same on any number of ranks;
+    nothing is tracked, because a head ends with training. Run it in `objective`, where everyone is known. Biases that
+    a BatchNorm after them would take away are left out: they would never move.
+
+    Args:
+        widths: of the input, the hidden layers and the output.
+        last_norm: whether a BatchNorm follows the last map (SimSiam's projector). Only a scale is learned there.
+    """
+
+    def __init__(self, widths: Sequence[int], last_norm: bool = False):
+        super().__init__()
+        pairs = list(itertools.pairwise(widths))
+        self.linear = nn.ModuleList(
+            nn.Linear(before, after, bias=k == len(pairs) - 1 and not last_norm)
+            for k, (before, after) in enumerate(pairs)
+        )
+        self.norm = nn.ModuleList(GlobalBatchNorm(width) for width in widths[1:-1])
+        self.last_norm = GlobalBatchNorm(widths[-1], shift=False) if last_norm else nn.Identity()
+
+    def forward(
+        self, mine: Float[Tensor, "B F"], everyone: Float[Tensor, "N F"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "N D"]]:
+        """My samples and everyone's, float32; in one process they are the same tensor and the work is done once."""
+        alone = mine is everyone
+        rows = everyone if alone else torch.cat([everyone, mine])
+        num = len(everyone)
+        for linear, norm in zip(self.linear, self.norm, strict=False):
+            rows = norm(linear(rows), num).relu()
+        rows = self.linear[-1](rows)
+        rows = self.last_norm(rows, num) if isinstance(self.last_norm, GlobalBatchNorm) else rows
+        return (rows, rows) if alone else (rows[num:], rows[:num])
+
+
+class GlobalBatchNorm(nn.Module):
+    """BatchNorm by the first `num` rows, applied to all rows; training statistics only (eps and start as PyTorch's)."""
+
+    def __init__(self, width: int, shift: bool = True):
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width)) if shift else None
+
+    def forward(self, rows: Float[Tensor, "R F"], num: int) -> Float[Tensor, "R F"]:
+        """Every column at mean 0 and variance 1 over the first `num` rows, scaled and shifted."""
+        variance, mean = torch.var_mean(rows[:num], dim=0, correction=0)
+        normed = (rows - mean) * (variance + 1e-5).rsqrt() * self.weight
+        return normed if self.bias is None else normed + self.bias
+
+
+def narrowed(sizes: Sequence[int], width: int, published_width: int) -> list[int]:
+    """A published head's sizes, times width / published_width where the tower is narrower than the published one."""
+    return [max(1, round(size * min(1.0, width / published_width))) for size in sizes]
 
 
 # Crop x, y, w, h; brightness, contrast, saturation, hue; blur, flip, grey: the whole image, nothing done to it

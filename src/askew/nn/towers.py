@@ -17,6 +17,8 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
+from askew.nn.convolutions import quicken
+
 END_TOKEN = 49407  # open_clip's tokenizer always ends a text with it; towers pool there
 VOCABULARY = 49408  # ids of open_clip's tokenizer
 MASK_TOKEN = 49408  # appended after the tokenizer's own ids ; dropped from a saved model
@@ -45,62 +47,6 @@ class Projection(nn.Module):
     def forward(self, pooled: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
         """The embedding before normalisation."""
         return pooled @ self.weight
-
-
-def in_cpu_training(module: nn.Module, input: Tensor) -> bool:
-    """Whether speed comes before the last bit of open_clip's own result, which eval mode without autocast keeps."""
-    return input.device.type == "cpu" and (module.training or torch.is_autocast_enabled("cpu"))
-
-
-class DepthwiseConv2d(nn.Conv2d):
-    """A depthwise convolution as a CPU likes it: in float32 under autocast, without taps that see padding alone.
-
-    In bfloat16 its gradient takes 1.5 to 3 times as long as in float32, for no arithmetic worth saving. A 7 x 7 kernel
-    on a 1 x 1 map multiplies 48 zeros, and oneDNN takes 60 times as long for it (benchmarks/towers.py). The result is
-    that of nn.Conv2d, up to rounding.
-    """
-
-    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H2 W2"]:
-        """The convolution."""
-        if not in_cpu_training(self, input):
-            return super().forward(input)
-        weight, padding = self.weight, self.padding
-        reach = max(input.shape[-2:]) - 1  # no tap further than this from the middle meets a pixel
-        spare = weight.shape[-1] // 2 - reach
-        if spare > 0 and self._keeps_size():
-            weight, padding = weight[..., spare:-spare, spare:-spare], (reach, reach)
-        with torch.autocast("cpu", enabled=False):
-            input = input.to(self.weight.dtype)
-            return F.conv2d(input, weight, self.bias, self.stride, padding, self.dilation, self.groups)
-
-    def _keeps_size(self) -> bool:
-        """Whether an odd, square kernel is padded so that the map keeps its size."""
-        size = self.kernel_size[0]
-        plain = self.stride == self.dilation == (1, 1) and self.padding_mode == "zeros"
-        return plain and self.kernel_size == (size, size) and size % 2 == 1 and self.padding == (size // 2, size // 2)
-
-
-class PointwiseConv2d(nn.Conv2d):
-    """A 1 x 1 convolution as the matrix product that it is; oneDNN's convolution is many times slower on small maps.
-
-    Where images are stored channels last, as the views make them, nothing is copied. Up to rounding it is nn.Conv2d.
-    """
-
-    def forward(self, input: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C2 H W"]:
-        """The convolution."""
-        if not in_cpu_training(self, input):
-            return super().forward(input)
-        return F.linear(input.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-
-
-def quicken(trunk: nn.Module) -> None:
-    """Give a trunk's convolutions the classes above, where they are what these compute; parameters and names stay."""
-    for module in trunk.modules():
-        if type(module) is nn.Conv2d:
-            if module.groups == module.in_channels > 1:
-                module.__class__ = DepthwiseConv2d
-            elif module.groups == 1 and module.kernel_size == module.stride == (1, 1) and module.padding == (0, 0):
-                module.__class__ = PointwiseConv2d
 
 
 class ImageTower(nn.Module):
@@ -141,6 +87,12 @@ class ImageTower(nn.Module):
             )
         self.trunk = visual
         quicken(visual)
+
+    @property
+    def width(self) -> int:
+        """F, the width of pooled features: what the first map of the projection takes."""
+        weight = next(p for p in self.projection.parameters() if p.ndim == 2)
+        return weight.shape[0 if isinstance(self.projection, Projection) else 1]
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
         """Pooled features (B, F) and unit-length float32 embeddings (B, D) of normalised images."""

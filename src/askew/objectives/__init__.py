@@ -22,6 +22,7 @@ from askew.objectives.log_ratio import (
 )
 from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
 from askew.objectives.reduce import by_rows, mean_per_anchor
+from askew.objectives.self_supervised import negative_cosine, nt_xent
 from askew.objectives.soft_alignment import soft_alignment
 
 __all__ = [
@@ -36,7 +37,9 @@ __all__ = [
     "masked_language",
     "mean_per_anchor",
     "mp_nce",
+    "negative_cosine",
     "negative_pairs",
+    "nt_xent",
     "own_against_aug_other",
     "own_against_other",
     "own_against_own",

@@ -1,20 +1,64 @@
 """Whole runs as functions that return a Recipe. `askew recipes` lists them."""
 
 import difflib
+import functools
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
-from askew.config import Recipe, from_yaml
+from askew.config import Recipe, from_yaml, to_yaml
 from askew.errors import UserError, printable
 from askew.recipes import ablations
+from askew.recipes.cc3m import (
+    clip_cc3m_vitb16,
+    declip_cc3m_vitb16,
+    mcd_cc3m_vitb16,
+    slip_cc3m_vitb16,
+    uniclip_cc3m_vitb16,
+)
 from askew.recipes.finetune import finetune
+from askew.recipes.paper import sources, with_slips_towers
 from askew.recipes.tiny import tiny, tiny_clip
+from askew.recipes.yfcc15m import (
+    clip_yfcc15m_vitb32,
+    declip_yfcc15m_vitb32,
+    mcd_yfcc15m_vitb32,
+    slip_yfcc15m_vitb32,
+    uniclip_yfcc15m_vitb32,
+)
 
+PAPER: dict[str, Callable[[], Recipe]] = {
+    "clip-cc3m-vitb16": clip_cc3m_vitb16,
+    "slip-cc3m-vitb16": slip_cc3m_vitb16,
+    "declip-cc3m-vitb16": declip_cc3m_vitb16,
+    "uniclip-cc3m-vitb16": uniclip_cc3m_vitb16,
+    "mcd-cc3m-vitb16": mcd_cc3m_vitb16,
+    "clip-yfcc15m-vitb32": clip_yfcc15m_vitb32,
+    "slip-yfcc15m-vitb32": slip_yfcc15m_vitb32,
+    "declip-yfcc15m-vitb32": declip_yfcc15m_vitb32,
+    "uniclip-yfcc15m-vitb32": uniclip_yfcc15m_vitb32,
+    "mcd-yfcc15m-vitb32": mcd_yfcc15m_vitb32,
+}
+
+
+def _timm(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
+    """The variant of a recipe of the paper on the towers of SLIP's code."""
+
+    @functools.wraps(make)
+    def made() -> Recipe:
+        return with_slips_towers(make())
+
+    made.__doc__ = f"{(make.__doc__ or '').rstrip('.')}, on the towers of SLIP's code."
+    return made
+
+
+PAPER |= {f"{name}-timm": _timm(make) for name, make in PAPER.items()}
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny": tiny,
     "tiny-clip": tiny_clip,
-    "finetune": finetune,
+    "tiny-slip": ablations.tiny_slip,
+    "tiny-declip": ablations.tiny_declip,
     "tiny-uniclip": ablations.tiny_uniclip,
     "tiny-siglip": ablations.tiny_siglip,
     "tiny-clip-aug": ablations.tiny_clip_aug,
@@ -24,6 +68,8 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny-ablation-d": ablations.tiny_ablation_d,
     "tiny-ablation-e": ablations.tiny_ablation_e,
     "tiny-ablation-kl": ablations.tiny_ablation_kl,
+    "finetune": finetune,
+    **PAPER,
 }
 
 
@@ -54,3 +100,26 @@ def find(text: str) -> Recipe:
         + (f"; did you mean {near[0]!r}?" if near else "")
         + f" (recipes: {', '.join(RECIPES)}; or a YAML file, or module:function)"
     )
+
+
+def shown(text: str) -> str:
+    """A recipe as YAML; of a recipe of the paper, with the source of every setting beside it.
+
+    Raises:
+        UserError: as `find`.
+    """
+    recipe = find(text)
+    return annotated(to_yaml(recipe), sources(recipe)) if text in PAPER else to_yaml(recipe)
+
+
+def annotated(text: str, comments: dict[str, str]) -> str:
+    """YAML of nested mappings with a comment at the key of each leaf: dotted key -> comment."""
+    parents: list[str] = []
+    lines = []
+    for line in text.splitlines():
+        key = re.match(r"( *)(\w+):", line)
+        if key is not None:
+            parents = [*parents[: len(key[1]) // 2], key[2]]
+        comment = comments.get(".".join(parents)) if key is not None else None
+        lines.append(f"{line}  # {comment}" if comment else line)
+    return "\n".join(lines) + "\n"

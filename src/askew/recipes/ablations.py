@@ -7,12 +7,25 @@ Masked language modelling and the start temperatures are the same in all rows.
 
 from askew.config import Method, Recipe
 from askew.methods.clip import CLIP
+from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
+from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 from askew.recipes.tiny import MOMENTUM, tiny
 
 MLM_WEIGHT = 0.2  # MCD's
+QUEUE = 2048  # of 5,162 training images; 65,536 texts would hold every caption a dozen times over
+
+
+def tiny_slip() -> Recipe:
+    """SLIP on the samples, towers and schedule of `tiny`."""
+    return _tiny("tiny-slip", SLIP.Config())
+
+
+def tiny_declip() -> Recipe:
+    """DeCLIP on the samples, towers and schedule of `tiny`; a queue of its share of the data."""
+    return _tiny("tiny-declip", DeCLIP.Config(queue_size=QUEUE))
 
 
 def tiny_uniclip() -> Recipe:

@@ -29,6 +29,7 @@ EPOCHS = 17
 MOMENTUM = 0.95
 TRAIN = Train(
     epochs=EPOCHS,
+    minutes=4,
     learning_rate=1e-3,
     weight_decay=0.2,
     warmup_epochs=1,

@@ -1,0 +1,204 @@
+"""The preflight: what is in a source, what is broken, and how fast this machine can feed a run from it."""
+
+import hashlib
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from askew.data.images import decode
+from askew.data.loader import Broken, Loader, cause_of
+from askew.data.sources.base import Sample, Source
+from askew.data.views import Views
+from askew.errors import RunFailed, Unusable, printable
+
+EXAMPLES = 3  # named of each cause
+BATCH = 32  # samples a batch while feeding is timed
+
+
+@dataclass
+class Look:
+    """What was seen of the samples that were looked at."""
+
+    looked_at: int = 0
+    unusable: Counter = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    captions: Counter = field(default_factory=Counter)
+    images: Counter = field(default_factory=Counter)
+    sizes: list[tuple[int, int, int]] = field(default_factory=list)  # width, height, bytes
+    captions_of: list[int] = field(default_factory=list)
+    read_seconds: float = 0.0
+    decode_seconds: float = 0.0
+    read_bytes: int = 0
+
+    def add(self, source: Source, index: int) -> None:
+        """Read and decode one sample as the loader does."""
+        self.looked_at += 1
+        name = ""
+        try:
+            started = time.perf_counter()
+            try:
+                sample: Sample = source[index]
+            finally:
+                self.read_seconds += time.perf_counter() - started
+            name = sample.name
+            if not any(caption.strip() for caption in sample.captions):
+                raise Unusable("no caption", "no caption")
+            started = time.perf_counter()
+            image = decode(sample.image)
+            self.decode_seconds += time.perf_counter() - started
+        except OSError as error:
+            cause = cause_of(error)
+            self.unusable[cause] += 1
+            if self.unusable[cause] <= EXAMPLES:
+                message = printable(error.strerror or str(error))
+                where = printable(name or source.name(index))
+                self.examples.setdefault(cause, []).append(f"{where}: {message}")
+            return
+        self.read_bytes += len(sample.image)
+        self.sizes.append((image.width, image.height, len(sample.image)))
+        self.images[hashlib.blake2b(sample.image, digest_size=8).digest()] += 1
+        self.captions_of.append(len(sample.captions))
+        self.captions.update(sample.captions)
+
+
+def check(
+    source: Source,
+    views: Views,
+    ranks: int = 1,
+    limit: int = 10_000,
+    seconds: float = 2.0,
+    progress: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """Everything that `askew data check` reports, as plain JSON.
+
+    Args:
+        views: what a run would make of the samples.
+        limit: samples that are looked at, spread evenly; all of a smaller source.
+        seconds: for how long feeding is timed, for each number of workers.
+        progress: told what is being done.
+    """
+    look = Look()
+    indices = np.unique(np.linspace(0, len(source) - 1, min(limit, len(source))).astype(np.int64))
+    progress(f"reading {len(indices):,} of {len(source):,} samples")
+    for index in indices:
+        look.add(source, int(index))
+    usable = look.looked_at - look.unusable.total()
+    found: dict[str, Any] = {
+        "source": source.describe,
+        "samples": len(source),
+        "looked_at": look.looked_at,
+        "usable": usable,
+        "unusable": {c: {"count": n, "examples": look.examples[c]} for c, n in look.unusable.most_common()},
+        "notes": list(source.notes),
+        "order": {"block": source.block, "window": source.window},
+    }
+    if usable:
+        found |= {"captions": captions_of(look), "images": images_of(look), "reading": rates_of(look)}
+    found["feeding"] = dict(feeding(source, views, seconds, progress)) if usable > 1 else {}
+    found["ranks"] = ranks
+    found["verdict"] = verdict(found)
+    return found
+
+
+def captions_of(look: Look) -> dict[str, Any]:
+    """Lengths of captions, and how many are repeated."""
+    texts = list(look.captions)
+    counts = np.array([look.captions[text] for text in texts])
+    total = int(counts.sum())
+    return {
+        "count": total,
+        "per_image": round(total / len(look.captions_of), 3),
+        "characters": quantiles(np.repeat([len(text) for text in texts], counts)),
+        "words": quantiles(np.repeat([len(text.split()) for text in texts], counts)),
+        "repeated_share": round(1 - len(texts) / total, 4),
+        "most_common": [[printable(text), count] for text, count in look.captions.most_common(3) if count > 1],
+    }
+
+
+def images_of(look: Look) -> dict[str, Any]:
+    """Sizes of images, and how many are the same to the last byte."""
+    width, height, size = np.array(look.sizes).T
+    return {
+        "width": quantiles(width),
+        "height": quantiles(height),
+        "bytes": quantiles(size),
+        "repeated_share": round(1 - len(look.images) / len(look.sizes), 4),
+    }
+
+
+def rates_of(look: Look) -> dict[str, float]:
+    """What one core reads and decodes, one after the other."""
+    read, decoded = max(look.read_seconds, 1e-9), max(look.decode_seconds, 1e-9)
+    return {
+        "read_samples_per_second": round(look.looked_at / read, 1),
+        "read_mb_per_second": round(look.read_bytes / read / 1e6, 1),
+        "decode_samples_per_second": round(len(look.sizes) / decoded, 1),
+    }
+
+
+def quantiles(values: Any) -> dict[str, int]:
+    """Least, median, 95th percentile and greatest."""
+    low, median, high, most = np.quantile(values, [0, 0.5, 0.95, 1], method="nearest")
+    return {"min": int(low), "median": int(median), "p95": int(high), "max": int(most)}
+
+
+def feeding(
+    source: Source, views: Views, seconds: float, progress: Callable[[str], None]
+) -> Iterator[tuple[str, float]]:
+    """Samples a second with 1, 2, 4, ... workers, up to the machine's cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = [2**power for power in range(cores.bit_length())]
+    size = min(BATCH, len(source))
+    for number in dict.fromkeys([w for w in workers if w <= cores] + [cores]):
+        progress(f"feeding with {number} worker(s)")
+        loader = Loader(source, views, size, seed=0, num_workers=number)
+        made, started = 0, 0.0
+        for batch in loader.batches(0, 10**6):
+            if "failed" in batch:
+                return
+            now = time.perf_counter()
+            if not started:
+                started = now  # the first batch waits for the workers to start
+                continue
+            made += size
+            if now - started >= seconds:
+                break
+        yield str(number), round(made / (time.perf_counter() - started), 1)
+
+
+def verdict(found: dict[str, Any]) -> list[str]:
+    """What follows, in plain sentences: whether a run would end, and what it can be fed."""
+    broken = found["looked_at"] - found["usable"]
+    share = broken / max(found["looked_at"], 1)
+    sentences = []
+    if not found["usable"]:
+        sentences.append("nothing is usable: a run fails at once")
+    else:
+        within = True
+        try:
+            Broken(found["looked_at"], Counter({"": broken})).check()
+        except RunFailed:
+            within = False
+        sentences.append(
+            f"{share:.2%} of the samples looked at cannot be used; that is "
+            + ("within the budget of max(10, 1 %): they are replaced" if within else "over the budget: a run fails")
+            if broken
+            else "every sample looked at can be used"
+        )
+    if found["feeding"]:
+        workers, rate = max(found["feeding"].items(), key=lambda item: item[1])
+        sentences.append(
+            f"this machine feeds up to {rate:,.0f} samples/s, with {workers} worker(s); a model that takes more waits"
+        )
+        if found["ranks"] > 1:
+            each = rate / found["ranks"]
+            sentences.append(f"{found['ranks']} ranks on it share that: {each:,.0f} samples/s each")
+    sentences.append(
+        "samples are read at random, so files or shards need not divide over ranks and workers: all get equal batches"
+    )
+    return sentences

@@ -1,0 +1,64 @@
+"""The order of samples in an epoch: a pure function of (seed, epoch), of which any part can be had at once."""
+
+import bisect
+from collections import OrderedDict
+
+import numpy as np
+
+from askew.data.sources.base import BLOCK, WINDOW
+
+ORDER = 0  # the stream of randomness
+KEPT = 2  # windows: a batch may lie across an edge
+
+
+class Order:
+    """The epoch's order: blocks of neighbours shuffled, then samples inside windows.
+
+    A source that fits in one window is shuffled completely; a larger one is still read nearly in sequence. The numbers
+    are made a window at a time: the ten-millionth costs what the first does, and nothing is kept but two windows and
+    one number a block.
+
+    Args:
+        num_samples, seed, epoch: what the order depends on, with
+        block, window: see Source.
+    """
+
+    def __init__(self, num_samples: int, seed: int, epoch: int, block: int = BLOCK, window: int = WINDOW):
+        self.num_samples, self.seed, self.epoch, self.block, self.window = num_samples, seed, epoch, block, window
+        self._rng = np.random.default_rng([ORDER, seed, epoch])
+        starts = self._rng.permutation(np.arange(0, num_samples, block))
+        self._starts = starts
+        sizes = np.minimum(starts + block, num_samples) - starts
+        self._ends = np.cumsum(sizes)  # where each shuffled block ends in the order
+        self._windows: OrderedDict[int, np.ndarray] = OrderedDict()
+        self.made = 0  # windows that were computed
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __getitem__(self, position: int) -> int:
+        """The index of the sample at a position, 0 <= position < num_samples."""
+        if not 0 <= position < self.num_samples:
+            raise IndexError(position)
+        number, inside = divmod(position, self.window)
+        if number not in self._windows:
+            self._windows[number] = self._window(number)
+            if len(self._windows) > KEPT:
+                self._windows.popitem(last=False)
+        return int(self._windows[number][inside])
+
+    def _window(self, number: int) -> np.ndarray:
+        self.made += 1
+        first, last = number * self.window, min((number + 1) * self.window, self.num_samples)
+        block = bisect.bisect_right(self._ends, first)
+        parts, place = [], first
+        while place < last:
+            begin = self._ends[block - 1] if block else 0
+            end = min(self._ends[block], last)
+            parts.append(np.arange(self._starts[block] + place - begin, self._starts[block] + end - begin))
+            place, block = end, block + 1
+        indices = np.concatenate(parts)
+        one_window = self.num_samples <= self.window
+        rng = self._rng if one_window else np.random.default_rng([ORDER, self.seed, self.epoch, number])
+        rng.shuffle(indices)
+        return indices

@@ -1,0 +1,29 @@
+"""Where samples come from. `open_source` recognises what a user named; every kind gives random access."""
+
+from askew.data.sources.arrow import ArrowSource
+from askew.data.sources.base import Options, Sample, Source, stable_id
+from askew.data.sources.files import FileSource
+from askew.data.sources.folders import FolderSource
+from askew.data.sources.mixed import MixedSource
+from askew.data.sources.parquet import EmbeddedSource, ParquetSource, embedded_files
+from askew.data.sources.recognise import EMBEDDED, open_source
+from askew.data.sources.shards import TarSource
+from askew.data.sources.tables import TableSource
+
+__all__ = [
+    "EMBEDDED",
+    "ArrowSource",
+    "EmbeddedSource",
+    "FileSource",
+    "FolderSource",
+    "MixedSource",
+    "Options",
+    "ParquetSource",
+    "Sample",
+    "Source",
+    "TableSource",
+    "TarSource",
+    "embedded_files",
+    "open_source",
+    "stable_id",
+]

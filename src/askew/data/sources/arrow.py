@@ -1,0 +1,118 @@
+"""Data sets that Hugging Face's `datasets` saved to disk, read without that library: their files are Arrow streams."""
+
+import json
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from askew.data.sources.base import BLOCK, WINDOW, Options, Sample
+from askew.data.sources.rows import choose_columns, row_sample
+from askew.errors import UserError, printable
+
+STATE, SPLITS = "state.json", "dataset_dict.json"
+
+
+class ArrowSource:
+    """Rows of Arrow files, mapped into memory: nothing is read before it is asked for.
+
+    Args:
+        paths: Arrow streams (as `datasets` writes them) or Arrow files, in this order; all with the same columns.
+
+    Raises:
+        UserError: a file that is no Arrow, missing columns, paths in place of bytes, no rows.
+    """
+
+    block, window, notes = BLOCK, WINDOW, ()
+
+    def __init__(self, paths: Sequence[Path], options: Options):
+        self.paths = tuple(paths)
+        self._open()
+        if not self._ends or not self._ends[-1]:
+            raise UserError(f"data: {paths[0] if paths else 'the data set'}: no rows")
+        self._columns = choose_columns(self._batches[0][1].schema, paths[0], options)
+        if self._columns.is_path:
+            raise UserError(
+                f"data: {paths[0]}: column {self._columns.image!r} holds paths; save images with their bytes "
+                "(cast_column to Image, or load with embed), or name a column of bytes by data.image_column"
+            )
+        self.describe = f"Arrow, {len(paths)} file(s): {len(self):,} images"
+
+    def _open(self) -> None:
+        self._batches: list[tuple[int, pa.RecordBatch]] = []
+        for file, path in enumerate(self.paths):
+            try:
+                mapped = pa.memory_map(str(path))
+                try:
+                    batches = list(pa.ipc.open_stream(mapped))
+                except pa.ArrowInvalid:
+                    mapped.seek(0)
+                    reader = pa.ipc.open_file(mapped)
+                    batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+            except (OSError, pa.ArrowException) as error:
+                raise UserError(f"{path}: not a readable Arrow file ({printable(str(error))})") from error
+            self._batches += [(file, batch) for batch in batches if len(batch)]
+        self._ends = list(accumulate(len(batch) for _, batch in self._batches))
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        number, row = self._locate(index)
+        return row_sample(self._columns, self._batches[number][1], row, self.name(index))
+
+    def name(self, index: int) -> str:
+        """The file, and the row in it."""
+        number, row = self._locate(index)
+        file = self._batches[number][0]
+        first = next(n for n, (owner, _) in enumerate(self._batches) if owner == file)
+        before = self._ends[first - 1] if first else 0
+        start = self._ends[number - 1] if number else 0
+        return f"{self.paths[file].name} row {start - before + row}"
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        return number, index - (self._ends[number - 1] if number else 0)
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_batches", "_ends")}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._open()
+
+
+def is_saved_dataset(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote this folder."""
+    return (folder / STATE).is_file() or (folder / SPLITS).is_file()
+
+
+def open_saved_dataset(folder: Path, options: Options) -> ArrowSource:
+    """What `save_to_disk` wrote; of a dictionary of splits, the one that `data.split` names.
+
+    Raises:
+        UserError: no such split, a selection that was not flattened, no file list.
+    """
+    if (folder / SPLITS).is_file():
+        splits = read_json(folder / SPLITS).get("splits", [])
+        if options.split not in splits:
+            raise UserError(f"data: {folder} has no split {options.split!r} (data.split); it has {', '.join(splits)}")
+        folder = folder / options.split
+    state = read_json(folder / STATE)
+    if state.get("_indices_data_files"):
+        raise UserError(f"data: {folder} is a selection of rows; save it anew after flatten_indices()")
+    names = [Path(str(file["filename"])).name for file in state.get("_data_files", [])]
+    return ArrowSource([folder / name for name in names], options)
+
+
+def read_json(path: Path) -> dict:
+    """A small JSON object."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not readable as JSON ({printable(str(error))})") from error
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,174 @@
+"""Parquet files with image bytes, read by row group; and the embedded data."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from importlib import resources
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from askew.data.sources.base import BLOCK, WINDOW, Options, Sample
+from askew.data.sources.files import FileSource, Pairs
+from askew.data.sources.rows import Columns, caption_texts, choose_columns, row_sample
+from askew.errors import Unusable, UserError, printable
+
+IN_MEMORY = 256 * 2**20  # bytes: a smaller source is read at once, a larger one keeps so much in each process
+ROW = "row number"  # a column of our own
+
+
+class ParquetSource:
+    """Rows of Parquet files with image bytes and a caption.
+
+    A source of up to IN_MEMORY bytes is read at once into Arrow tables, whose pages forked workers share. A larger one
+    is read a row group at a time, when a sample of it is asked for; each process keeps the last ones. Its order then
+    shuffles whole row groups, and samples inside as many of them as are kept.
+
+    Args:
+        paths: the files, in this order; all with the same columns.
+        where: keep only rows whose column has this value, e.g. {"cell": "train"}; reads everything at once.
+
+    Raises:
+        UserError: a file that is not Parquet, missing columns, no rows.
+    """
+
+    def __init__(self, paths: Sequence[Path], options: Options | None = None, where: dict[str, str] | None = None):
+        self.paths, self.notes = tuple(paths), ()
+        self._facts = [read_facts(path) for path in paths]
+        self._columns = [choose_columns(f.schema.to_arrow_schema(), p, options or Options()) for f, p in
+                         zip(self._facts, paths, strict=True)]  # fmt: skip
+        self._groups = [(file, group) for file, f in enumerate(self._facts) for group in range(f.num_row_groups)]
+        rows = [self._facts[file].row_group(group).num_rows for file, group in self._groups]
+        self._stamps = [stamp(path) for path in paths]
+        sizes = [self._size(file, group) for file, group in self._groups]
+        self._kept: OrderedDict[int, pa.Table] = OrderedDict()
+        self._budget = max(IN_MEMORY, 2 * max(sizes, default=0))
+        self.block, self.window = BLOCK, WINDOW
+        if sum(sizes) <= IN_MEMORY or where:
+            self._budget = sum(sizes) * 2 + IN_MEMORY
+            rows = [self._keep_at_once(number, where or {}) for number in range(len(self._groups))]
+        else:
+            self.block = -(-BLOCK // max(rows)) * max(rows)
+            together = max(1, IN_MEMORY * sum(rows) // sum(sizes) // self.block)
+            self.window = self.block * min(together, max(1, WINDOW // self.block))
+            if max(sizes) > IN_MEMORY:
+                self.notes = (
+                    f"row groups of {max(sizes) / 2**20:,.0f} MB: every worker holds two of them; files written with "
+                    f"row_group_size={max(rows) * 2**24 // max(sizes):,} take less memory and are shuffled better",
+                )
+        self._ends = list(accumulate(rows))
+        if not self._ends or not self._ends[-1]:
+            raise UserError(f"{paths[0]}: no usable rows" + (f" where {where}" if where else ""))
+        self.describe = f"Parquet, {len(paths)} file(s): {len(self):,} images"
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        group, row = self._locate(index)
+        file, _ = self._groups[group]
+        table = self._table(group)
+        return row_sample(self._columns[file], table, row, f"{self.paths[file].name} row {table[ROW][row]}")
+
+    def name(self, index: int) -> str:
+        """The file, and the place in it."""
+        group, row = self._locate(index)
+        file, inside = self._groups[group]
+        return f"{self.paths[file].name}, row group {inside}, its row {row}"
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        group = int(np.searchsorted(self._ends, index, side="right"))
+        return group, index - (self._ends[group - 1] if group else 0)
+
+    def _size(self, file: int, group: int) -> int:
+        facts = self._facts[file].row_group(group)
+        columns = [facts.column(place) for place in range(facts.num_columns)]
+        wanted = set(self._columns[file].all)
+        return sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in wanted)
+
+    def _keep_at_once(self, number: int, where: dict[str, str]) -> int:
+        try:
+            table = self._table(number, tuple(where))
+        except Unusable as error:  # counted whenever a sample of the group is drawn
+            file, group = self._groups[number]
+            self.notes += (f"{error.cause}: {error}",)
+            return self._facts[file].row_group(group).num_rows
+        for column, value in where.items():
+            table = table.filter(pc.equal(table[column], value))  # type: ignore[attr-defined]
+        self._kept[number] = table.combine_chunks()
+        return len(table)
+
+    def _table(self, number: int, more: tuple[str, ...] = ()) -> pa.Table:
+        if number in self._kept:
+            self._kept.move_to_end(number)
+            return self._kept[number]
+        file, group = self._groups[number]
+        path, facts = self.paths[file], self._facts[file]
+        try:
+            if stamp(path) != self._stamps[file]:
+                raise Unusable(f"{path} changed while in use", "file changed")
+            with pq.ParquetFile(path, metadata=facts) as opened:
+                table = opened.read_row_group(group, [*self._columns[file].all, *more], use_threads=False)
+        except FileNotFoundError as error:
+            raise Unusable(f"{path} is gone", "missing file") from error
+        except (pa.ArrowException, OSError) as error:
+            if isinstance(error, Unusable | PermissionError):
+                raise
+            message = f"{path.name}, row group {group}: {printable(str(error))}"
+            raise Unusable(message, "damaged Parquet") from error
+        first = sum(facts.row_group(before).num_rows for before in range(group))
+        table = table.append_column(ROW, pa.array(np.arange(first, first + len(table))))
+        self._kept[number] = table
+        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._budget:
+            self._kept.popitem(last=False)
+        return table
+
+
+def read_facts(path: Path) -> pq.FileMetaData:
+    """What a Parquet file says of itself."""
+    try:
+        return pq.read_metadata(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path}: not a readable Parquet file ({printable(str(error))})") from error
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change: whether a file is still what it was."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def parquet_of_paths(paths: Sequence[Path], columns: Columns, options: Options) -> FileSource:
+    """Parquet files whose image column holds paths: a table like any other."""
+    pairs = Pairs()
+    for path in paths:
+        table = pq.read_table(path, columns=[columns.image, columns.caption])
+        for where, cell in zip(*(table[n].to_pylist() for n in (columns.image, columns.caption)), strict=True):
+            pairs.add(str(where or "").strip(), caption_texts(cell))
+    root = Path(options.image_root).expanduser() if options.image_root else paths[0].parent
+    return FileSource(root, pairs.table(), f"table {paths[0].name}", options.allow_outside)
+
+
+def open_parquet(paths: Sequence[Path], options: Options) -> "ParquetSource | FileSource":
+    """Parquet files with image bytes, or with image paths."""
+    columns = choose_columns(read_facts(paths[0]).schema.to_arrow_schema(), paths[0], options)
+    return parquet_of_paths(paths, columns, options) if columns.is_path else ParquetSource(paths, options)
+
+
+class EmbeddedSource(ParquetSource):
+    """The training rows of the data that comes with askew: drawings and photographs with human-written names."""
+
+    def __init__(self) -> None:
+        super().__init__(embedded_files(), where={"cell": "train"})
+        self.describe = f"embedded drawings and photographs: {len(self):,} training images"
+
+
+def embedded_files() -> list[Path]:
+    """The Parquet files of the embedded data, in a fixed order."""
+    folder = Path(str(resources.files("askew") / "assets" / "embedded"))
+    return sorted(folder.glob("*.parquet"))

@@ -1,0 +1,169 @@
+"""What a user named, recognised by what is there."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from askew.data.sources.annotations import open_json, open_tokens
+from askew.data.sources.arrow import ArrowSource, is_saved_dataset, open_saved_dataset
+from askew.data.sources.base import Options, Source
+from askew.data.sources.folders import metadata_of, open_image_folder
+from askew.data.sources.mixed import MixedSource
+from askew.data.sources.parquet import EmbeddedSource, open_parquet
+from askew.data.sources.shards import TarSource
+from askew.data.sources.tables import TABLE_SUFFIXES, TableSource
+from askew.errors import UserError, printable
+
+EMBEDDED = "embedded"
+RECOGNISED = (
+    "give a .csv, .tsv or .jsonl table, .tar shards ('data/{000..331}.tar', 'data/*.tar'), .parquet files, a folder of "
+    "these or of images with texts, a .json of COCO or Karpathy, a .token of Flickr30k, or `embedded`"
+)
+PLUS, WEIGHTED = " + ", re.compile(r"(.+?)\s*\*\s*(-?\d+(?:\.\d+)?)")
+RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
+
+
+def open_source(source: str | Sequence[str], options: Options | None = None) -> Source:
+    """Open what a user named; docs/sources.md has the rules.
+
+    Args:
+        source: a text, or a list of texts that are mixed; so are the parts of `A*2 + B`, A twice an epoch.
+
+    Raises:
+        UserError: nothing there, or nothing that is recognised, with what is.
+    """
+    if not source:
+        raise UserError(f"data: the recipe names none; give yours by --data SOURCE: {RECOGNISED}")
+    options = options or Options()
+    parts = parts_of(source)
+    opened = [_open(text, options) for text, _ in parts]
+    weights = [weight for _, weight in parts]
+    return opened[0] if weights == [1] else MixedSource(opened, weights)
+
+
+def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
+    """The texts that are mixed, and how often each is seen in an epoch. A text that is a path is not taken apart."""
+    if not isinstance(source, str):
+        if not source:
+            raise UserError("data.source: the list is empty")
+        return [part for text in source for part in parts_of(text)]
+    if source == EMBEDDED or exists(Path(source).expanduser()):
+        return [(source, 1)]
+    if PLUS in source:
+        return [part for text in source.split(PLUS) for part in parts_of(text.strip())]
+    found = WEIGHTED.fullmatch(source)
+    if not found:
+        return [(source, 1)]
+    text, weight = found.groups()
+    if not weight.isdigit() or int(weight) < 1:
+        raise UserError(
+            f"data: {printable(source)}: a weight is a whole number, how often an epoch sees each sample: for a half "
+            "and a whole write A*1 + B*2"
+        )
+    return [(text.strip(), int(weight))]
+
+
+def _open(text: str, options: Options) -> Source:
+    return EmbeddedSource() if text == EMBEDDED else open_paths(text, paths_of(text), options)
+
+
+def open_paths(text: str, paths: list[Path], options: Options) -> Source:
+    """The source that these paths are: several must be of one kind."""
+    if len(paths) == 1 and paths[0].is_dir():
+        return open_folder(paths[0], options)
+    for path in paths:
+        if path.name.lower().endswith(PACKED):
+            raise UserError(f"data: {path} is compressed and cannot be read at random; unpack it to a plain .tar")
+    kinds = sorted({path.suffix.lower() for path in paths})
+    match kinds:
+        case [".tar"]:
+            return TarSource(paths, options)
+        case [".parquet"]:
+            return open_parquet(paths, options)
+        case [".arrow"]:
+            return ArrowSource(paths, options)
+        case [".json"] if len(paths) == 1:
+            return open_json(paths[0], options)
+        case [".token"] if len(paths) == 1:
+            return open_tokens(paths[0], options)
+        case [kind] if len(paths) == 1 and kind in TABLE_SUFFIXES:
+            return TableSource(paths[0], options)
+    if len(paths) > 1:
+        found = ", ".join(kind or "no suffix" for kind in kinds)
+        raise UserError(
+            f"data: {printable(text)} matches {len(paths):,} files ({found}); several files are one source if they are "
+            "all .tar, .parquet or .arrow; others are mixed by A + B"
+        )
+    raise UserError(f"data: {paths[0]} is of no known kind; {RECOGNISED}")
+
+
+def open_folder(folder: Path, options: Options) -> Source:
+    """The source that a folder is: the first that fits."""
+    if is_saved_dataset(folder):
+        return open_saved_dataset(folder, options)
+    if metadata_of(folder) is not None:
+        return open_image_folder(folder, options)
+    for suffix in (".tar", ".parquet", ".arrow"):
+        files = sorted(folder.glob(f"*{suffix}"))
+        if files:
+            return open_paths(str(folder), files, options)
+    if not any(folder.iterdir()):
+        raise UserError(f"data: {folder} is an empty folder; {RECOGNISED}")
+    return open_image_folder(folder, options)
+
+
+def paths_of(text: str) -> list[Path]:
+    """The files that a text names: itself, or what its braces and wildcards stand for, in order.
+
+    Raises:
+        UserError: nothing there, or a part of a brace's range missing.
+    """
+    path = Path(text).expanduser()
+    if exists(path):
+        return [path]
+    named = expand_braces(text)
+    found: list[Path] = []
+    missing: list[str] = []
+    for part in named:
+        part_path = Path(part).expanduser()
+        if any(sign in part for sign in "*?["):
+            matches = sorted(part_path.parent.glob(part_path.name)) if part_path.parent.is_dir() else []
+        else:
+            matches = [part_path] if exists(part_path) else []
+        found += matches
+        missing += [] if matches else [part]
+    if not found:
+        raise UserError(f"data: {printable(text)} does not exist; {RECOGNISED}")
+    if missing:
+        first = ", ".join(map(printable, missing[:3]))
+        raise UserError(
+            f"data: {len(missing):,} of the {len(named):,} files of {printable(text)} do not exist: {first}"
+            f"{', ...' if len(missing) > 3 else ''}; name what is there, for example by a wildcard *"
+        )
+    return list(dict.fromkeys(found))
+
+
+def exists(path: Path) -> bool:
+    """Whether something is there; a name that no file can have is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def expand_braces(text: str) -> list[str]:
+    """`{000..331}` counts with its zeros, `{train,val}` chooses; several multiply, the last counting fastest."""
+    for pattern in (RANGE, CHOICE):
+        found = pattern.search(text)
+        if found:
+            if pattern is RANGE:
+                first, last = found.groups()
+                step = 1 if int(first) <= int(last) else -1
+                parts = [f"{n:0{len(first)}d}" for n in range(int(first), int(last) + step, step)]
+            else:
+                parts = found[1].split(",")
+            before, after = text[: found.start()], text[found.end() :]
+            return [rest for part in parts for rest in expand_braces(before + part + after)]
+    return [text]

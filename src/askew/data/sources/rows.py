@@ -1,0 +1,105 @@
+"""Rows of Arrow tables as samples: what Parquet files and `datasets` on disk have in common."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+
+from askew.data.sources.base import (
+    CAPTION_COLUMNS,
+    IMAGE_COLUMNS,
+    MAX_BYTES,
+    Options,
+    Sample,
+    caption_texts,
+    pick_column,
+    stable_id,
+)
+from askew.errors import Unusable, UserError, printable
+
+ID_COLUMNS = ("id", "path", "file_name", "filename", "filepath", "image_path", "key", "__key__")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column is what; "" where there is none.
+
+    Attributes:
+        image: encoded bytes, or Hugging Face's {"bytes", "path"}; or, with `is_path`, a path.
+        caption: a text or a list of texts.
+        id: an integer, or a name that is hashed, so that it should be the image's path; equal ids are one image.
+        group: what is drawn: rows that share it are each other's positives.
+        tags: a list of keywords.
+    """
+
+    image: str
+    caption: str
+    id: str
+    group: str
+    tags: str
+    is_path: bool
+
+    @property
+    def light(self) -> list[str]:
+        """All but the image."""
+        return [name for name in dict.fromkeys((self.caption, self.id, self.group, self.tags)) if name]
+
+    @property
+    def all(self) -> list[str]:
+        """Every column that is read."""
+        return list(dict.fromkeys([self.image, *self.light]))
+
+
+def choose_columns(schema: pa.Schema, path: Path, options: Options) -> Columns:
+    """The columns of a schema, by name and type.
+
+    Raises:
+        UserError: no image or caption column, with those that there are.
+    """
+    names = schema.names
+    holds_bytes = [name for name in names if is_bytes(schema.field(name).type)]
+    image = options.image_column or pick_column(
+        holds_bytes if {n.lower() for n in holds_bytes} & set(IMAGE_COLUMNS) else names,
+        IMAGE_COLUMNS,
+        "image bytes",
+        path,
+        "data.image_column",
+    )
+    caption = options.caption_column or pick_column(names, CAPTION_COLUMNS, "caption", path, "data.caption_column")
+    for name in (image, caption):
+        if name not in names:
+            have = ", ".join(f"'{printable(n)}'" for n in names)
+            raise UserError(f"{path}: no column {name!r}; the columns are {have}")
+    kind = schema.field(image).type
+    is_path = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    if not (is_path or is_bytes(kind)):
+        raise UserError(f"{path}: column {image!r} holds {kind}, not image bytes or paths; see data.image_column")
+    ids = [name for name in ID_COLUMNS if name in names and name not in (image, caption)]
+    group, tags = ("concept" if "concept" in names else ""), ("tags" if "tags" in names else "")
+    return Columns(image, caption, ids[0] if ids else "", group, tags, is_path)
+
+
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds encoded images."""
+    if pa.types.is_struct(kind):
+        return any(kind.field(place).name == "bytes" for place in range(kind.num_fields))
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, name: str) -> Sample:
+    """A row as a sample. `name` says where it is, and gives the id where no column does."""
+    cells = {column: table[column][row] for column in columns.all}
+    image = cells[columns.image]
+    if pa.types.is_struct(image.type) and image.is_valid:
+        image = image["bytes"]
+    if image.is_valid and len(image.as_buffer()) > MAX_BYTES:
+        raise Unusable(f"{len(image.as_buffer()):,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
+    try:
+        captions = caption_texts(cells[columns.caption].as_py())
+        tags = tuple(filter(None, cells[columns.tags].as_py() or ())) if columns.tags else ()
+        named = cells[columns.id].as_py() if columns.id else None
+        group = cells[columns.group].as_py() if columns.group else None
+    except UnicodeDecodeError as error:
+        raise Unusable(f"{name}: the caption is not UTF-8", "caption not UTF-8") from error
+    key = named if isinstance(named, int) else stable_id(str(named).removeprefix("./") if named else name)
+    return Sample(key, key if group is None else stable_id(str(group)), image.as_py() or b"", captions, tags, name)

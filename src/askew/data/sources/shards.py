@@ -1,0 +1,205 @@
+"""Tar shards, read at random through an index of byte offsets. No webdataset, no order of reading, no state."""
+
+import bisect
+import os
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from askew.data.sources.base import (
+    BLOCK,
+    MAX_BYTES,
+    WINDOW,
+    Options,
+    Sample,
+    stable_id,
+)
+from askew.data.sources.index import facts, indexed
+from askew.data.sources.layout import COLUMNS, EXAMPLES, TEXTS, layout
+from askew.data.sources.tar import BLOCK as TAR_BLOCK
+from askew.data.sources.tar import Damaged, check_header, header_name, number
+from askew.data.sources.texts import captions_in
+from askew.errors import Unusable, UserError
+
+OPEN_FILES = 64  # kept open by each process
+
+
+class TarSource:
+    """Samples of plain tar files; ids are hashes of the images' member names.
+
+    Args:
+        paths: the shards; samples are numbered through them in this order.
+        options: `caption_column` is `txt`, `caption` or `json`, or else a field of the .json; "" takes the first of
+            these that any sample has, and of a .json the field `caption`, `title`, `text`, ...
+
+    Where names repeat from shard to shard the shard's name goes into the id. A key without an image, without a text,
+    or cut off by the end of the file is a sample that cannot be used: it is counted when it is drawn.
+
+    Raises:
+        UserError: a shard that is compressed or cannot be opened, no samples at all.
+    """
+
+    block, window = BLOCK, WINDOW
+
+    def __init__(self, paths: Sequence[Path], options: Options):
+        self.paths = tuple(paths)
+        self._files: OrderedDict[int, int] = OrderedDict()
+        self._process = os.getpid()
+        self._open_indices()
+        found = [facts(table) for table in self._tables]
+        have = sum((Counter(f["have"]) for f in found), Counter())
+        asked = options.caption_column
+        self._text = asked if asked in TEXTS else next((t for t in TEXTS if have[t]), "txt")
+        self._field = ""
+        if asked and asked not in TEXTS:
+            self._text, self._field = "json", asked
+        if not len(self):
+            reasons = "; ".join(e for f in found for group in f["examples"].values() for e in group[:1])
+            raise UserError(
+                f"data: {shard_names(self.paths)}: no samples; members are named KEY.jpg (.jpeg, .png, .webp) and "
+                f"KEY.txt (.caption, .json)" + (f"; {reasons}" if reasons else "")
+            )
+        if asked and not have[self._text]:
+            raise UserError(
+                f"data: {shard_names(self.paths)}: no member is a .{self._text} (data.caption_column={asked!r}); "
+                f"there are {', '.join(f'{have[t]:,} .{t}' for t in COLUMNS if have[t])}"
+            )
+        faults = sum((Counter(f["faults"]) for f in found), Counter())
+        self.notes = tuple(
+            f"{cause}: {count:,}, for example "
+            + ", ".join([e for f in found for e in f["examples"].get(cause, ())][:EXAMPLES])
+            for cause, count in faults.items()
+        )
+        self._repeated = len(self._tables) > 1 and has_repeats(self._ids)
+        self.describe = (
+            f"{shard_names(self.paths)}: {have['image']:,} images, {have[self._text]:,} texts (.{self._text}"
+            + (f", field {self._field}" if self._field else "")
+            + ")"
+            + (", ids by shard and name" if self._repeated else "")
+        )
+
+    def _open_indices(self) -> None:
+        with ThreadPoolExecutor(max_workers=min(32, 2 * (os.cpu_count() or 1))) as pool:
+            self._tables = list(pool.map(_index, self.paths))
+        self._ends = list(accumulate(map(len, self._tables)))
+        self._ids = [mapped(table, "id") for table in self._tables]
+        self._arrays: dict[tuple[int, str], np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self._ends[-1]
+
+    def __getitem__(self, index: int) -> Sample:
+        shard, row = self._locate(index)
+        key = int(self._ids[shard][row])
+        block, size = self._place(shard, row, "image")
+        if not block:
+            text_block, _ = self._place(shard, row, self._text)
+            raise Unusable(f"{self._member(shard, text_block)}: there is no image of this name", "no image")
+        image, header = self._read(shard, block, size)
+        name = header_name(header).decode("utf-8", "replace").removeprefix("./")
+        block, size = self._place(shard, row, self._text)
+        captions: tuple[str, ...] = ()
+        if block:
+            captions = captions_in(self._read(shard, block, size)[0], self._text, self._field)
+        if self._repeated:
+            key = stable_id(f"{self.paths[shard].name}/{key}")
+        return Sample(key, key, image, captions, (), f"{self.paths[shard].name}/{name}")
+
+    def name(self, index: int) -> str:
+        """The shard, and the byte in it at which the image begins."""
+        shard, row = self._locate(index)
+        return f"{self.paths[shard]}, byte {self._place(shard, row, 'image')[0] * TAR_BLOCK:,}"
+
+    def _locate(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        shard = bisect.bisect_right(self._ends, index)
+        return shard, index - (self._ends[shard - 1] if shard else 0)
+
+    def _place(self, shard: int, row: int, column: str) -> tuple[int, int]:
+        for name in (column, f"{column}_size"):
+            if (shard, name) not in self._arrays:
+                self._arrays[shard, name] = mapped(self._tables[shard], name)
+        return int(self._arrays[shard, column][row]), int(self._arrays[shard, f"{column}_size"][row])
+
+    def _read(self, shard: int, block: int, size: int) -> tuple[bytes, bytes]:
+        """A member's contents and its header, which tells whether the shard is still what was indexed."""
+        if size > MAX_BYTES:
+            name = self._member(shard, block)
+            raise Unusable(f"{name}: {size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
+        data = os.pread(self._handle(shard), TAR_BLOCK + size, (block - 1) * TAR_BLOCK)
+        header, content = data[:TAR_BLOCK], data[TAR_BLOCK:]
+        try:
+            check_header(header, "")
+            same = number(header[124:136]) == size
+        except (Damaged, ValueError, IndexError):
+            same = False
+        if not same:
+            message = f"{self.paths[shard]} changed while in use: byte {block * TAR_BLOCK:,} holds something else"
+            raise Unusable(message, "shard changed")
+        if len(content) < size:
+            raise Unusable(f"{self._member(shard, block)} is cut off by the end of the file", "truncated tar")
+        return content, header
+
+    def _member(self, shard: int, block: int) -> str:
+        header = os.pread(self._handle(shard), TAR_BLOCK, (block - 1) * TAR_BLOCK)
+        return f"{self.paths[shard].name}/{header_name(header).decode('utf-8', 'replace')}"
+
+    def _handle(self, shard: int) -> int:
+        if self._process != os.getpid():  # descriptors of a parent are the parent's to close
+            self._files, self._process = OrderedDict(), os.getpid()
+        if shard not in self._files:
+            if len(self._files) >= OPEN_FILES:
+                os.close(self._files.popitem(last=False)[1])
+            try:
+                self._files[shard] = os.open(self.paths[shard], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            except FileNotFoundError as error:
+                raise Unusable(f"{self.paths[shard]} is gone", "shard gone") from error
+        self._files.move_to_end(shard)
+        return self._files[shard]
+
+    def __getstate__(self) -> dict:
+        gone = ("_files", "_tables", "_ids", "_arrays")  # opened anew where it arrives
+        return {key: value for key, value in self.__dict__.items() if key not in gone}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._files = OrderedDict()
+        self._open_indices()
+
+    def __del__(self) -> None:
+        if self.__dict__.get("_process") == os.getpid():
+            for handle in self._files.values():
+                os.close(handle)
+
+
+def _index(path: Path) -> pa.Table:
+    try:
+        return indexed(path, "tar", layout)
+    except OSError as error:
+        raise UserError(f"data: {path}: cannot be read ({error.strerror or error})") from error
+
+
+def mapped(table: pa.Table, name: str) -> np.ndarray:
+    """A column of an index, without a copy: pages of the file, in memory once they are touched."""
+    column = table[name]
+    return column.chunk(0).to_numpy(zero_copy_only=True) if len(column) else np.empty(0, np.int64)
+
+
+def has_repeats(ids: Sequence[np.ndarray]) -> bool:
+    """Whether any id occurs twice."""
+    together = np.concatenate(ids)
+    together.sort()
+    return bool((together[1:] == together[:-1]).any())
+
+
+def shard_names(paths: Sequence[Path]) -> str:
+    """`7 tar shards 00000.tar to 00006.tar`."""
+    if len(paths) == 1:
+        return f"tar {paths[0].name}"
+    return f"{len(paths):,} tar shards {paths[0].name} to {paths[-1].name}"

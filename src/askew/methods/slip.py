@@ -1,0 +1,83 @@
+"""SLIP: Self-supervision meets Language-Image Pre-training (Mu et al., ECCV 2022): CLIP and SimCLR on one tower."""
+
+import math
+from typing import Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from askew.methods.base import Batch, Method, MethodConfig, Terms, encode_views, same_group
+from askew.nn.heads import Head, narrowed
+from askew.nn.similarity import Temperature
+from askew.nn.towers import TwoTower
+from askew.objectives.contrastive import info_nce
+from askew.objectives.self_supervised import nt_xent
+
+PUBLISHED_WIDTH = 768  # F of ViT-B, for which the head's sizes are published
+
+
+class SLIP(Method):
+    """Image and text contrasted, and two augmented views of the image beside them."""
+
+    class Config(MethodConfig):
+        """Every field with unit and origin."""
+
+        name: Literal["slip"] = "slip"
+        temperature: float = Field(default=0.07, gt=0)  # tau at the start; SLIP: logit scale log(1 / 0.07)
+        simclr_temperature: float = Field(default=0.1, gt=0)  # fixed; SLIP, --ssl-temp
+        simclr_weight: float = Field(default=1.0, gt=0)  # SLIP, --ssl-scale
+        head: tuple[int, int, int] = (4096, 4096, 256)  # SLIP at F = 768; a narrower tower takes F / 768 of them
+
+        def build(self, towers: TwoTower) -> "SLIP":
+            """SLIP on these towers."""
+            return SLIP(self, towers)
+
+    def __init__(self, config: Config, towers: TwoTower):
+        super().__init__()
+        self.config = config
+        self.views = ("image", "aug", "aug2", "text")
+        self.towers = towers
+        self.temperature = Temperature(config.temperature)
+        width = towers.image.width
+        self.head = Head([width, *narrowed(config.head, width, PUBLISHED_WIDTH)])
+
+    def embed(self, batch: Batch) -> dict[str, Tensor]:
+        """image, text (B, D), unit length; aug, aug2 (B, F): the backbone's features, before CLIP's projection."""
+        image, aug, aug2 = encode_views(self.towers.image, batch["image"], batch["aug"], batch["aug2"])
+        text = self.towers.text(batch["text"])
+        return {"image": image.embed, "text": text.embed, "aug": aug.pooled, "aug2": aug2.pooled}
+
+    def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
+        """The CLIP loss, Sec. 3.1, + 1.0 x SimCLR's, Sec. 3.2 (Algorithm 1 of the paper)."""
+        match = same_group(mine, everyone)
+
+        # CLIP: the original view and its text, both directions
+        text_to_image = info_nce(self.temperature(mine["text"], everyone["image"]), match)
+        image_to_text = info_nce(self.temperature(mine["image"], everyone["text"]), match)
+        contrast = (text_to_image + image_to_text) / 2
+
+        # SimCLR: two augmented views through the head, each to be found from the other
+        aug, all_aug = self._project(mine["aug"], everyone["aug"])
+        aug2, all_aug2 = self._project(mine["aug2"], everyone["aug2"])
+        tau = self.config.simclr_temperature
+        from_aug = nt_xent(aug @ all_aug2.T / tau, aug @ all_aug.T / tau, match)
+        from_aug2 = nt_xent(aug2 @ all_aug.T / tau, aug2 @ all_aug2.T / tau, match)
+        simclr = (from_aug + from_aug2) / 2
+
+        loss = contrast + self.config.simclr_weight * simclr
+        return loss, {"contrast": contrast, "simclr": simclr}
+
+    def _project(self, mine: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors of one view, mine and everyone's; each view has BatchNorm statistics of its own, as in SLIP."""
+        projected, all_projected = self.head(mine, everyone)
+        return F.normalize(projected, dim=-1), F.normalize(all_projected, dim=-1)
+
+    def chance(self, num_samples: int) -> dict[str, float]:
+        """One right text among N; one right view among 2N - 1."""
+        return {"contrast": math.log(num_samples), "simclr": math.log(2 * num_samples - 1)}
+
+    @property
+    def logit_scale(self) -> Tensor:
+        """(1,): log(1 / tau)."""
+        return self.temperature.image_text_scale

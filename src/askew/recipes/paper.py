@@ -1,0 +1,176 @@
+"""What the recipes of the paper share, and where every setting of theirs comes from.
+
+The paper states the towers, epochs, learning rate, weight decay and, for YFCC15M, the batch; it builds on SLIP's code.
+The rest is SLIP's, or DeCLIP's for its own terms, or ours where neither says. `askew recipes NAME` prints the source
+behind each setting.
+"""
+
+from askew.config import Data, Evaluation, Loader, Method, Recipe, Towers, Train, leaves
+
+# Crop area of the augmented views: MoCo-v2's in DeCLIP, SimCLR's as SLIP has it in the others
+SMALLEST_CROP = {"declip": 0.2}
+
+
+def of_paper(
+    name: str, method: Method, towers: str, epochs: float, learning_rate: float, weight_decay: float
+) -> Recipe:
+    """A run of the paper: what differs from data set to data set, and what all share."""
+    return Recipe(
+        name=name,
+        method=method,
+        towers=Towers(model=towers),
+        data=Data(source=""),
+        loader=Loader(batch_size=4096, num_workers=8, tags=0.0, aug_scale=(SMALLEST_CROP.get(method.name, 0.08), 1.0)),
+        train=Train(
+            epochs=epochs,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            checkpoint_minutes=30,
+            log_every=50,
+        ),
+        evaluation=Evaluation(suite="none"),
+    )
+
+
+def with_slips_towers(recipe: Recipe) -> Recipe:
+    """The same run on the towers of SLIP's code: timm's ViT, and a text tower with QuickGELU."""
+    patch = {"ViT-B-16": 16, "ViT-B-32": 32}[recipe.towers.model]
+    towers = Towers(
+        model="",
+        embed_dim=512,
+        quick_gelu=True,  # of the text tower alone: timm's ViT has GELU
+        vision_cfg={
+            "image_size": 224,
+            "timm_model_name": f"vit_base_patch{patch}_224",
+            "timm_model_pretrained": False,
+            "timm_pool": "",  # the class token after the last norm
+            "timm_proj": "linear",
+        },
+        text_cfg={"context_length": 77, "width": 512, "heads": 8, "layers": 12},
+    )
+    return recipe.model_copy(update={"name": f"{recipe.name}-timm", "towers": towers})
+
+
+def sources(recipe: Recipe) -> dict[str, str]:
+    """Where each setting of a recipe of the paper comes from, by dotted key; KeyError for one that nobody explained."""
+    data = "CC3M" if "cc3m" in recipe.name else "YFCC15M"
+    table = SHARED | OF_METHOD[recipe.method.name] | OF_DATA[data]
+    if recipe.name.endswith("-timm"):
+        table |= SLIPS_TOWERS
+    keys = leaves(recipe.model_dump(mode="json"))
+    return {key: table[key] if key in table else table[key.partition(".")[0]] for key in keys}
+
+
+# A section's own name explains the settings in it that have no line of theirs.
+SHARED = {
+    "name": "method, data, image tower",
+    "method.name": "the method's paper",
+    "method.temperature": "start, learned; SLIP's code, logit_scale",
+    "towers.embed_dim": "D of the named towers, 512; SLIP's code",
+    "towers.quick_gelu": "off as in open_clip's ViT-B; SLIP's text tower has it: recipes NAME-timm",
+    "towers.vision_cfg": "as open_clip names them",
+    "towers.text_cfg": "as open_clip names them: 12 layers, width 512, 8 heads, 77 tokens, as SLIP's code",
+    "towers.pretrained": "SLIP's code: from random weights",
+    "towers.lock": "MCD Sec. 4 and SLIP's code: both towers are trained",
+    "towers.mean": "SLIP's code, ImageNet",
+    "towers.std": "SLIP's code, ImageNet",
+    "towers.interpolation": "of evaluation; open_clip's default (SLIP's code: bilinear)",
+    "data": "yours: --data SOURCE",
+    "loader.num_workers": "ours; speed alone",
+    "loader.cache_mb": "ours; speed alone",
+    "loader.stall_minutes": "ours",
+    "loader.scaled_decode": "ours; speed alone (docs/deviations.md)",
+    "loader.tags": "MCD and SLIP mix no tags into captions",
+    "loader.image_scale": "SLIP's code, the view for CLIP",
+    "loader.aug_scale": "SLIP's code, the views for SimCLR",
+    "loader.jitter": "SLIP's code",
+    "loader.jitter_probability": "SLIP's code",
+    "loader.grey": "SLIP's code",
+    "loader.blur": "SLIP's code",
+    "loader.blur_sigma": "SLIP's code",
+    "loader.flip": "SLIP's code",
+    "loader.mask_probability": "MCD Sec. 4.4",
+    "train.max_steps": "ours: epochs alone decide",
+    "train.min_learning_rate": "SLIP's code",
+    "train.warmup_learning_rate": "SLIP's code",
+    "train.warmup_epochs": "SLIP's code",
+    "train.betas": "SLIP's code",
+    "train.eps": "SLIP's code",
+    "train.clip_gradient": "SLIP's code: none",
+    "train.minutes": "ours: no limit",
+    "train.precision": "SLIP's code has automatic mixed precision, in fp16",
+    "train.block_rows": "ours; memory alone",
+    "train.compile": "ours; speed alone",
+    "train.device": "yours",
+    "train.seed": "SLIP's code",
+    "train.log_every": "ours",
+    "train.checkpoint_steps": "ours",
+    "train.checkpoint_minutes": "ours",
+    "train.keep_checkpoints": "ours",
+    "evaluation": "ours: the last weights are tested by `askew eval` (SLIP's code keeps the best on ImageNet)",
+}
+
+OF_DATA = {
+    "CC3M": {
+        "towers.model": "MCD Sec. 5.1: ViT-B/16 on CC3M",
+        "loader.batch_size": "not stated for CC3M; SLIP's author: 4096 for CC3M too (SLIP issue 9)",
+        "train.epochs": "MCD Sec. 5.1: 40 on CC3M",
+        "train.learning_rate": "MCD Sec. 5.1: 5e-4 on CC3M",
+        "train.weight_decay": "MCD Sec. 5.1: 0.5 on CC3M",
+    },
+    "YFCC15M": {
+        "towers.model": "MCD Sec. 5.1: ViT-B/32 on YFCC15M",
+        "loader.batch_size": "MCD Sec. 5.1: 4096 on YFCC15M",
+        "train.epochs": "MCD Sec. 5.1: 32 on YFCC15M",
+        "train.learning_rate": "MCD Sec. 5.1: 1e-3 on YFCC15M",
+        "train.weight_decay": "MCD Sec. 5.1: 0.2 on YFCC15M",
+    },
+}
+
+OF_METHOD = {
+    "clip": {"method.contrasted": "CLIP's paper and SLIP's code: originals alone"},
+    "slip": {
+        "method.simclr_temperature": "SLIP's code, --ssl-temp",
+        "method.simclr_weight": "SLIP's code, --ssl-scale",
+        "method.head": "SLIP's code, at F = 768",
+    },
+    "declip": {
+        "loader.aug_scale": "DeCLIP's code, the MoCo-v2 views",
+        "loader.mask_probability": "DeCLIP's code",
+        "method.temperature": "start, learned; DeCLIP's code, logit_scale",
+        "method.contrast_weight": "DeCLIP's YFCC15M ViT config",
+        "method.nns_weight": "DeCLIP's YFCC15M ViT config",
+        "method.simsiam_weight": "DeCLIP's YFCC15M ViT config",
+        "method.mlm_weight": "DeCLIP's YFCC15M ViT config",
+        "method.contrast_text": "DeCLIP's code contrasts the masked caption",
+        "method.queue_size": "DeCLIP's code",
+        "method.projector": "DeCLIP's code, at D = 512",
+        "method.predictor": "DeCLIP's code, at D = 512",
+    },
+    "mcd": {
+        "method.temperatures": "ours: MCD builds on UniCLIP's similarity by domain, values not found",
+        "method.momentum": "not printed in MCD Sec. 4.4; DINO's and A-CLIP's code",
+        "method.mlm_weight": "not printed in MCD Eq. (13); DeCLIP's weight",
+        "method.terms": "MCD Eq. (10): all three",
+        "method.similarity": "ours: by domains, as UniCLIP, of which row (a) of Table 5 is a part",
+        "method.rho": "the loss that MCD cites (Kim et al. 2019) is squared; docs/deviations.md",
+        "method.negative": "ours: a reading of MCD Eq. (8), docs/deviations.md",
+        "method.noisy": "ours: a reading of MCD Eq. (9), docs/deviations.md",
+        "method.text_gradient": "ours: MCD trains the text encoder by all of Eq. (13)",
+        "method.fading": "ours: a reading of MCD Sec. 4.4, docs/deviations.md",
+        "method.alpha_start": "ours: MCD Sec. 4.4 prints no start; docs/deviations.md",
+    },
+    "uniclip": {
+        "method.temperatures": "ours: start values of UniCLIP's similarity by domain were not found",
+        "method.pair_weights": "ours: UniCLIP's w_D were not found; docs/deviations.md",
+        "method.augmentation_encoding": "UniCLIP's paper, its abstract",
+        "method.mlm_weight": "ours: off, as UniCLIP's abstract names no such term",
+    },
+}
+
+SLIPS_TOWERS = {
+    "towers.model": "SLIP's code, whose towers are given whole below",
+    "towers.quick_gelu": "SLIP's code, of the text tower; timm's ViT has GELU",
+    "towers.vision_cfg": "SLIP's code: timm's ViT, class token (its /32 is ours: SLIP's code has /16 alone)",
+    "towers.text_cfg": "SLIP's code",
+}

@@ -1,0 +1,118 @@
+"""Our losses and gradients are those of the official code on the same inputs: tests/oracles/README.md."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from askew.methods.declip import NEIGHBOURS, TEXTS, DeCLIP
+from askew.methods.slip import SLIP
+from askew.nn.heads import Head, TokenHead
+from askew.nn.queue import NearestNeighbours
+from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
+from helpers import micro_method
+from oracles.inputs import BATCH, DIMENSION, QUEUE, TOKENS, VOCABULARY, WIDTH, linear, scale, uniform
+
+ORACLES = Path(__file__).parents[1] / "oracles"
+LIMIT = 1e-5  # relative error
+
+
+def leaf(array):
+    return torch.tensor(array).requires_grad_()
+
+
+def numbers(name):
+    return json.loads((ORACLES / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def assert_gradients(tensors, expected):
+    """Relative error of each gradient as a whole."""
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        official = np.array(expected[name])
+        assert np.linalg.norm(official) > 1e-3, name
+        assert np.linalg.norm(tensor.grad.numpy() - official) < LIMIT * np.linalg.norm(official), name
+
+
+def test_slip_is_the_official_code():
+    """CLIP's and SimCLR's loss and their sum, through the official head with BatchNorm."""
+    expected = numbers("slip")
+    method = micro_method(SLIP.Config(temperature=0.2, head=(9, 9, 8)))
+    method.head = Head([WIDTH, 9, 9, 8])
+    with torch.no_grad():
+        for number, (before, after) in enumerate([(WIDTH, 9), (9, 9), (9, 8)]):
+            method.head.linear[number].weight.copy_(torch.tensor(linear(f"layer{number + 1}", before, after)))
+        method.head.linear[2].bias.copy_(torch.tensor(uniform("bias3", 8)))
+        for number in (1, 2):
+            method.head.norm[number - 1].weight.copy_(torch.tensor(scale(f"bn{number}", 9)))
+            method.head.norm[number - 1].bias.copy_(torch.tensor(uniform(f"shift{number}", 9)))
+    widths = {"image": DIMENSION, "text": DIMENSION, "aug": WIDTH, "aug2": WIDTH}
+    tensors = {name: leaf(uniform(name, BATCH, width)) for name, width in widths.items()}
+    mine = {"group": torch.arange(BATCH), "aug": tensors["aug"], "aug2": tensors["aug2"]}
+    mine |= {name: normalize(tensors[name], dim=-1) for name in ("image", "text")}
+    loss, terms = method.objective(mine, mine, 0.0)
+    loss.backward()
+    for name, value in {"loss": loss, **terms}.items():
+        assert value.item() == pytest.approx(expected[name], rel=LIMIT), name
+    assert_gradients(tensors, expected["gradients"])
+
+
+def official_declip():
+    """Our DeCLIP with the weights of make_declip.py; towers are not asked."""
+    method = micro_method(DeCLIP.Config(queue_size=QUEUE))
+    method.projector, method.predictor = Head([DIMENSION, 9, 9, 9], last_norm=True), Head([9, 6, 9])
+    method.token_head, method.queue = TokenHead(WIDTH, VOCABULARY), NearestNeighbours(QUEUE, DIMENSION)
+    method.queue.bank.copy_(normalize(torch.tensor(uniform("bank", QUEUE, DIMENSION)), dim=1))
+    maps = {
+        "projector1": (method.projector.linear[0], DIMENSION, 9),
+        "projector2": (method.projector.linear[1], 9, 9),
+        "projector3": (method.projector.linear[2], 9, 9),
+        "predictor1": (method.predictor.linear[0], 9, 6),
+        "predictor2": (method.predictor.linear[1], 6, 9),
+        "words": (method.token_head, WIDTH, VOCABULARY),
+    }
+    norms = {
+        "projector norm1": (method.projector.norm[0], 9),
+        "projector norm2": (method.projector.norm[1], 9),
+        "projector norm3": (method.projector.last_norm, 9),
+        "predictor norm1": (method.predictor.norm[0], 6),
+    }
+    with torch.no_grad():
+        method.temperature.log_scale.fill_(uniform("log_scale", 1)[0] + 1.5)
+        for name, (linear_map, before, after) in maps.items():
+            linear_map.weight.copy_(torch.tensor(linear(name, before, after)))
+            if linear_map.bias is not None:  # the official biases before a BatchNorm have no effect
+                linear_map.bias.copy_(torch.tensor(uniform(f"{name} bias", after)))
+        for name, (norm, width) in norms.items():
+            norm.weight.copy_(torch.tensor(scale(name, width)))
+            if norm.bias is not None:
+                norm.bias.copy_(torch.tensor(uniform(f"{name} shift", width)))
+    return method
+
+
+def test_declip_is_the_official_code():
+    """All four losses and the total, through the official heads, queue and solver; the scale's gradient; the queue."""
+    expected, method = numbers("declip"), official_declip()
+    tensors = {name: leaf(uniform(name, BATCH, DIMENSION)) for name in ("image", "image2", "text", "text_aug")}
+    tensors["tokens"] = leaf(uniform("tokens", BATCH, TOKENS, WIDTH))
+    labels = torch.full((BATCH, TOKENS), NOT_MASKED)
+    labels[0, 1], labels[0, 4], labels[2, 2], labels[4, 5], labels[4, 0] = 3, 22, 0, 7, 7
+
+    mine = {name: normalize(tensors[name], dim=-1) for name in ("image", "image2", "text", "text_aug")}
+    mine |= {f"{name}_projected": tensors[name] for name in ("image", "image2")}
+    mine |= {near: method.queue.nearest(mine[name]) for near, name in zip(NEIGHBOURS, TEXTS, strict=True)}
+    logits, kept, sample = method.token_head.masked(tensors["tokens"], labels)
+    mine["mlm_sum"], mine["mlm_count"] = cross_entropy_per_sample(logits, kept, sample, BATCH)
+    mine["group"] = torch.arange(BATCH)
+    loss, terms = method.objective(mine, mine, 0.0)
+    loss.backward()
+    for name, value in {"loss": loss, **terms}.items():
+        assert value.item() == pytest.approx(expected[name], rel=LIMIT), name
+    assert_gradients(tensors, expected["gradients"])
+    assert method.temperature.log_scale.grad.tolist() == pytest.approx(expected["scale_gradient"], rel=LIMIT)
+
+    method.after_step({name: value.detach() for name, value in mine.items()}, 1.0)
+    torch.testing.assert_close(method.queue.bank, torch.tensor(expected["bank"]), rtol=LIMIT, atol=1e-7)

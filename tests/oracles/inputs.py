@@ -1,0 +1,23 @@
+"""Inputs of the oracles, by seed: the same numbers for the official code and for ours."""
+
+import zlib
+
+import numpy as np
+
+BATCH, WIDTH, DIMENSION, TOKENS, VOCABULARY, QUEUE = 5, 11, 7, 6, 23, 16
+
+
+def uniform(name: str, *shape: int) -> np.ndarray:
+    """Numbers in [-1, 1), float32, a stream of its own for each name."""
+    generator = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+    return (2 * generator.random(shape) - 1).astype(np.float32)
+
+
+def linear(name: str, before: int, after: int) -> np.ndarray:
+    """The weight (after, before) of a map in a head."""
+    return uniform(name, after, before) / np.float32(np.sqrt(before))
+
+
+def scale(name: str, width: int) -> np.ndarray:
+    """The scale of a BatchNorm, in [0.5, 1.5)."""
+    return 1 + uniform(name, width) / 2
