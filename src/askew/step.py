@@ -5,9 +5,8 @@ from torch import Tensor, nn
 
 from askew import distributed
 from askew.devices import quick_attention
-from askew.methods.base import Batch, Method
+from askew.methods.base import Batch, Method, objective_in_blocks
 from askew.nn.convolutions import quick_convolutions
-from askew.objectives.reduce import by_rows
 
 
 class Step(nn.Module):
@@ -32,17 +31,5 @@ class Step(nn.Module):
             embedded = self.method.embed(batch)
         mine = {"group": batch["group"], **targets, **embedded}
         everyone = distributed.gather(mine)
-        loss, terms = self._objective(mine, everyone, progress)
+        loss, terms = objective_in_blocks(self.method, mine, everyone, progress, self.block_rows)
         return loss, terms, {key: value.detach() for key, value in everyone.items()}
-
-    def _objective(self, mine: Batch, everyone: Batch, progress: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """The method's, whole or in blocks of samples."""
-        if self.block_rows == 0:
-            return self.method.objective(mine, everyone, progress)
-
-        def named(rows: Batch) -> dict[str, Tensor]:
-            loss, terms = self.method.objective(rows, everyone, progress)
-            return {"": loss, **terms}
-
-        values = by_rows(named, mine, self.block_rows)
-        return values.pop(""), values
