@@ -36,6 +36,8 @@ def test_clip_differs_from_mcd_in_the_method_alone():
         ("data.caption_column=title", "data.caption_column", "title"),
         ("data.caption_column=", "data.caption_column", ""),
         ("data.source=a=b.csv", "data.source", "a=b.csv"),
+        ("data.source=a.csv*2 + b.parquet", "data.source", "a.csv*2 + b.parquet"),
+        ("data.source=[a.csv, b.csv*2]", "data.source", ["a.csv", "b.csv*2"]),
         ("name=7days", "name", "7days"),
     ],
 )

@@ -1,6 +1,7 @@
 """Order of samples, seeds and batches: pure functions of (seed, epoch, position), resumable by arithmetic."""
 
 import errno
+import gc
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -118,6 +119,7 @@ class Loader:
         """Batches of steps first .. last - 1, made ahead by workers; starts at `first` at once."""
         workers = min(self.num_workers, max(last - first, 0))
         self._watch = Watch(workers)
+        gc.freeze()  # a worker's collector would else write to every object that it was forked with, and copy its page
         made = iter(
             DataLoader(
                 _Batches(self, first, last),
@@ -129,6 +131,7 @@ class Loader:
                 timeout=self.warn_after if workers else 0,
             )
         )
+        gc.unfreeze()
         warn = self.warn or (lambda text: None)
         return watched(made, self._watch, self.source, warn, self.warn_after, self.fail_after)
 

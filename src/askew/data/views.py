@@ -141,7 +141,7 @@ class Tokens:
 
     @cached_property
     def _tokenize(self):
-        return lru_cache(maxsize=65_536)(lambda caption: self._tokenizer(caption)[0])
+        return lru_cache(maxsize=8_192)(lambda caption: self._tokenizer(caption)[0])
 
     def sample(self, caption: str) -> Tensor:
         """(L,) int64: start, words, end, then zeros."""

@@ -110,7 +110,7 @@ def members(handle: int, size: int) -> Iterator[Member]:
             if not records[b"size"].isdigit():
                 raise Damaged(f"byte {where:,}: a broken pax header")
             length = int(records[b"size"])
-        name = records.get(b"path", b"") or long_name or header_name(header)
+        name = records.get(b"path") or long_name or header_name(header)
         if kind != DIRECTORY:
             text = name.decode("utf-8", "surrogateescape").removeprefix("./")
             yield Member(text, position // BLOCK, length, kind in REGULAR)
