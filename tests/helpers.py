@@ -30,8 +30,6 @@ METHODS = [
     MCD.Config(noisy="own_against_own"),
     SLIP.Config(),
     DeCLIP.Config(queue_size=50),
-    DeCLIP.Config(queue_size=50, contrast_text="clean"),
-    DeCLIP.Config(queue_size=50, mlm_weight=0),
 ]
 METHOD_NAMES = [
     "clip",
@@ -40,8 +38,6 @@ METHOD_NAMES = [
     "mcd-own-against-own",
     "slip",
     "declip",
-    "declip-clean",
-    "declip-no-mlm",
 ]
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from askew.errors import printable
 
-SHOWN_TERMS = ("contrast", "positive", "negative", "noisy", "mlm")
+SHOWN_TERMS = ("contrast", "positive", "negative", "noisy", "simclr", "nns", "simsiam", "mlm")
 
 
 class Console:
