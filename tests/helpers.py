@@ -51,8 +51,6 @@ METHODS = [
     UniCLIP.Config(),
     SLIP.Config(),
     DeCLIP.Config(queue_size=50),
-    DeCLIP.Config(queue_size=50, contrast_text="clean"),
-    DeCLIP.Config(queue_size=50, mlm_weight=0),
     SigLIP.Config(),
 ]
 METHOD_NAMES = [
@@ -63,8 +61,6 @@ METHOD_NAMES = [
     "uniclip",
     "slip",
     "declip",
-    "declip-clean",
-    "declip-no-mlm",
     "siglip",
 ]
 

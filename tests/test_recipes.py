@@ -64,7 +64,7 @@ def test_the_yaml_carries_the_sources_and_is_the_recipe(name):
     assert "#" not in shown("tiny")
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", [name for name in PAPER if name.startswith("mcd-") or not name.endswith("-timm")])
 def test_real_towers_can_be_built(name):
     """On the meta device: all shapes, no numbers."""
     recipe = find(name)

@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from askew.methods.declip import IMAGES, NEIGHBOURS, TEXTS, DeCLIP
+from askew.train import Step
 from helpers import micro_batch, micro_method
 from reference import equations
 
@@ -75,6 +76,18 @@ def test_embeds_what_the_towers_say_in_one_forward_each(fields, read, contrasted
         assert torch.equal(embedded[near], method.queue.nearest(embedded[name]))
         assert not embedded[near].requires_grad
     assert method.config.needs_mask_token == ("masked_text" in read)
+
+
+@pytest.mark.parametrize("fields", [{"contrast_text": "clean"}, {"mlm_weight": 0}], ids=["clean", "no mlm"])
+def test_variants_take_a_step_in_which_every_parameter_moves(fields):
+    method, batch = micro_method(DeCLIP.Config(queue_size=50, **fields)), micro_batch(range(5))
+    loss, terms, everyone = Step(method, "fp32")(batch, 0.4)
+    loss.backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in method.parameters())
+    assert ("mlm" in terms) == (method.config.mlm_weight > 0)
+    assert terms.keys() == method.chance(5).keys()
+    method.after_step(everyone, 0.5)
+    assert torch.equal(method.queue.bank[5:10], everyone["text"])
 
 
 def test_the_queue_takes_edited_texts_then_the_others(method):
