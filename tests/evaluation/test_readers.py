@@ -2,6 +2,9 @@
 
 import dataclasses
 import os
+import re
+import runpy
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +49,7 @@ PUBLISHED = {  # CLIP's table of data sets; Karpathy's splits; the counts of Sug
 MEAN_PER_CLASS = {"pets", "flowers102", "caltech101", "aircraft"}
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sets")
-    replicas.everything(folder)
-    return folder
+PAGE = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "datasets_page.py"))
 
 
 def native_order(name):
@@ -158,11 +157,10 @@ def test_caltech_is_split_as_by_vissl_with_sorted_folders(root):
     assert np.bincount(opened.train.labels).tolist() == [30] * 102
 
 
-def test_imagenet_is_the_same_set_in_every_layout(root, tmp_path):
+def test_imagenet_is_the_same_set_in_every_layout(root, replica):
     folders = open_set("imagenet", root)
     for val in ("devkit", "kaggle"):
-        replicas.imagenet(tmp_path / val, val, train=False)
-        other = open_set("imagenet", tmp_path / val)
+        other = open_set("imagenet", replica(val))
         assert other.test.images.keys == folders.test.images.keys
         assert np.array_equal(other.test.labels, folders.test.labels)
         assert other.train is None
@@ -183,10 +181,18 @@ def same(one, other):
 
 
 def test_the_other_layouts_that_are_taken(root, tmp_path):
-    replicas.dtd(tmp_path, "dtd/dtd")
-    replicas.caltech101(tmp_path, "caltech-101")
-    replicas.sun397(tmp_path, "Partitions")
-    replicas.cars(tmp_path, nested=True, labels_in="devkit")
+    """Links to the same images, under other names."""
+    sun, cars = tmp_path / "SUN397", tmp_path / "stanford_cars"
+    for folder in ("dtd", "SUN397/Partitions", *(f"stanford_cars/{name}" for name in ("cars_train", "cars_test"))):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "dtd" / "dtd").symlink_to(root / "dtd")
+    (tmp_path / "caltech-101").symlink_to(root / "caltech101")
+    for path in (root / "SUN397").iterdir():
+        (sun / ("Partitions" if path.suffix else "") / path.name).symlink_to(path)
+    for name in ("cars_train", "cars_test"):
+        (cars / name / name).symlink_to(root / "stanford_cars" / name)
+    shutil.copytree(root / "stanford_cars" / "devkit", cars / "devkit")
+    shutil.copy(root / "stanford_cars" / "cars_test_annos_withlabels.mat", cars / "devkit")
     for name in ("dtd", "caltech101", "sun397", "cars"):
         assert same(open_set(name, tmp_path), open_set(name, root)), name
 
@@ -263,3 +269,25 @@ def test_nothing_is_decoded_before_it_is_asked_for(tmp_path):
 def test_sets_are_frozen(root):
     with pytest.raises(dataclasses.FrozenInstanceError):
         open_set("dtd", root).name = "other"
+
+
+def test_the_page_of_data_sets_is_the_catalogues():
+    text = PAGE["page"]()
+    assert PAGE["PAGE"].read_text(encoding="utf-8") == text, "run python scripts/datasets_page.py"
+    for row in ROWS:
+        assert f"| `{row.name}` | {row.title} |" in text
+        assert f"| `{row.name}` | {row.traps} |" in text
+        assert all(f"`{folder}/`" in text for folder in row.folders)
+
+
+@pytest.mark.parametrize("name", names())
+def test_counts_and_metrics_on_the_page_are_the_readers(name, root):
+    opened = open_set(name, root)
+    told = [int(number.replace(",", "")) for number in re.findall(r"\d[\d,]*", PAGE["SPLITS"][name])]
+    if isinstance(opened, tuple):
+        assert told == [sum(dict(subset.expected)["items"] for subset in opened), 1560]
+    else:
+        assert told == [count for _, count in opened.expected]
+    if isinstance(opened, Classification):
+        metric = PAGE["METRICS"].get(name, "top-1")
+        assert metric == {"top1": "top-1", "mean_per_class": "mean per class"}[opened.metric]

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,61 +16,77 @@ from askew.errors import UserError
 from askew.evaluation.catalog import ROWS, names, open_set
 from askew.evaluation.sets import MissingSet
 
-MAKE = {
-    "pets": replicas.pets, "food101": replicas.food101, "dtd": replicas.dtd, "aircraft": replicas.aircraft,
-    "sun397": replicas.sun397, "flowers102": replicas.flowers102, "cars": replicas.cars,
-    "caltech101": replicas.caltech101, "imagenet": replicas.imagenet,
-    "devkit": lambda root: replicas.imagenet(root, "devkit", train=False),
-    "kaggle": lambda root: replicas.imagenet(root, "kaggle", train=False),
-    "cifar10": lambda root: replicas.cifar(root, "cifar10"), "flickr30k": replicas.flickr30k,
-    "token": lambda root: replicas.flickr30k(root, token=True), "coco": replicas.coco,
-    "sugarcrepe": replicas.sugarcrepe,
-}  # fmt: skip
-OPENS = {"devkit": "imagenet", "kaggle": "imagenet", "token": "flickr30k"}
+VARIANTS = {"devkit": "imagenet", "kaggle": "imagenet", "token": "flickr30k"}
+
+
+@dataclass(frozen=True)
+class Damage:
+    """Something done to one path of a data root."""
+
+    path: str
+    do: Callable[[Path], None]
+
+    @contextmanager
+    def __call__(self, root):
+        """Do it, and undo it."""
+        path = root / self.path
+        is_folder, data, is_new = path.is_dir(), path.read_bytes() if path.is_file() else None, not path.parent.exists()
+        away = root / "away"
+        if is_folder:
+            path.rename(away)
+        else:
+            self.do(path)
+        try:
+            yield
+        finally:
+            if is_folder:
+                away.rename(path)
+            elif data is not None:
+                path.write_bytes(data)
+            elif is_new:
+                shutil.rmtree(path.parent)
+            else:
+                path.unlink()
 
 
 def remove(path):
-    return lambda root: shutil.rmtree(root / path) if (root / path).is_dir() else (root / path).unlink()
+    return Damage(path, Path.unlink)
 
 
 def write(path, data):
-    return lambda root: replicas.put(root / path, data)
+    return Damage(path, lambda file: replicas.put(file, data))
 
 
 def edit(path, old, new):
-    def do(root):
-        text = (root / path).read_text(encoding="utf-8")
+    def do(file):
+        text = file.read_text(encoding="utf-8")
         assert old in text
-        (root / path).write_text(text.replace(old, new, 1), encoding="utf-8")
+        file.write_text(text.replace(old, new, 1), encoding="utf-8")
 
-    return do
+    return Damage(path, do)
 
 
 def without(path, word):
     """A text file without the lines that hold the word."""
 
-    def do(root):
-        lines = (root / path).read_text(encoding="utf-8").split("\n")
-        (root / path).write_text("\n".join(line for line in lines if word not in line), encoding="utf-8")
+    def do(file):
+        lines = file.read_text(encoding="utf-8").split("\n")
+        file.write_text("\n".join(line for line in lines if word not in line), encoding="utf-8")
 
-    return do
+    return Damage(path, do)
 
 
 def mat(path, name, change):
-    def do(root):
-        variable = loadmat(root / path)[name]
-        savemat(root / path, {name: change(variable)})
-
-    return do
+    return Damage(path, lambda file: savemat(file, {name: change(loadmat(file)[name])}))
 
 
 def karpathy(path, change):
-    def do(root):
-        data = json.loads((root / path).read_text(encoding="utf-8"))
+    def do(file):
+        data = json.loads(file.read_text(encoding="utf-8"))
         change(data)
-        (root / path).write_text(json.dumps(data), encoding="utf-8")
+        file.write_text(json.dumps(data), encoding="utf-8")
 
-    return do
+    return Damage(path, do)
 
 
 def no_classes(rows):
@@ -95,7 +115,7 @@ MISSING = [
     ("sun397", remove(f"{SUN}/Training_01.txt"), r"has no Training_01.txt; it should hold .*Partitions.zip"),
     ("cars", remove("stanford_cars/cars_test_annos_withlabels.mat"), "has no cars_test_annos_withlabels.mat"),
     ("cars", remove("stanford_cars/cars_test"), "has no cars_test/cars_test; it should hold cars_train/, cars_test/"),
-    ("imagenet", remove("imagenet/val"), "has no val; it should hold val/"),
+    ("kaggle", remove("imagenet/val"), "has no val; it should hold val/"),
     (
         "devkit",
         remove("imagenet/ILSVRC2012_devkit_t12"),
@@ -127,8 +147,8 @@ WRONG = [
     ("flowers102", remove("flowers-102/jpg/image_00009.jpg"), r"are not in .*the first is jpg/image_00009.jpg"),
     ("flowers102", mat("flowers-102/imagelabels.mat", "labels", lambda v: v - 1), r"that are none of its 102: 0"),
     ("flowers102", mat("flowers-102/imagelabels.mat", "labels", lambda v: v[:, :300]), r"image \d+, .* 300 labels"),
-    ("cars", mat(f"{CARS}/cars_test_annos_withlabels.mat", "annotations", no_classes), "withlabels.mat has no classes"),
-    ("cars", mat(f"{CARS}/devkit/cars_train_annos.mat", "annotations", first_class), "has the class 197; classes are 1"),
+    ("cars", mat(f"{CARS}/cars_test_annos_withlabels.mat", "annotations", no_classes), "mat has no classes"),
+    ("cars", mat(f"{CARS}/devkit/cars_train_annos.mat", "annotations", first_class), "has the class 197; classes"),
     ("cars", mat(f"{CARS}/devkit/cars_meta.mat", "class_names", lambda v: v[:, ::-1]), "196 of them are others: 1 is"),
     ("cars", mat(f"{CARS}/devkit/cars_meta.mat", "class_names", lambda v: v[:, 1:]), "has 195 classes for 196"),
     ("caltech101", write(f"{CALTECH}/zebra/image_0001.jpg", b""), "that are none of its 102: zebra"),
@@ -159,13 +179,11 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("made", "damage", "said"), MISSING + WRONG, ids=lambda v: v if isinstance(v, str) else "")
-def test_one_line_says_what(made, damage, said, tmp_path):
-    MAKE[made](tmp_path)
-    name = OPENS.get(made, made)
-    open_set(name, tmp_path)
-    damage(tmp_path)
-    with pytest.raises(UserError, match=said) as caught:
-        open_set(name, tmp_path)
+def test_one_line_says_what(made, damage, said, replica):
+    name, root = VARIANTS.get(made, made), replica(made if made in VARIANTS else "")
+    with damage(root), pytest.raises(UserError, match=said) as caught:
+        open_set(name, root)
+    open_set(name, root)
     message = str(caught.value)
     assert message.startswith(f"{name}: ")
     assert "\n" not in message

@@ -37,6 +37,11 @@ class Row:
     traps: str
 
 
+IMAGENET_LAYOUT = (
+    "val/ with a folder for each WordNet id, or val/*.JPEG with ILSVRC2012_devkit_t12/data/ or "
+    "LOC_val_solution.csv beside it; train/ with a folder for each WordNet id for the probe"
+)
+
 ROWS = (
     Row(
         "pets", "Oxford-IIIT Pets", ("oxford-iiit-pet",),
@@ -99,13 +104,12 @@ ROWS = (
     ),
     Row(
         "imagenet", "ImageNet-1k", ("imagenet", "ILSVRC2012"),
-        "val/ with a folder for each WordNet id, or val/*.JPEG with ILSVRC2012_devkit_t12/data/ or "
-        "LOC_val_solution.csv beside it; train/ with a folder for each WordNet id for the probe", foldered.imagenet,
+        IMAGENET_LAYOUT, foldered.imagenet,
         "SLIP's 7 templates. The devkit's class numbers are not those of the sorted WordNet ids.",
     ),
     Row(
         "imagenet-80", "ImageNet-1k, 80 templates", ("imagenet", "ILSVRC2012"),
-        "the same as imagenet", foldered.imagenet,
+        IMAGENET_LAYOUT, foldered.imagenet,
         "The same images with OpenAI's 80 templates, as CLIP and DeCLIP use them.",
     ),
     Row(
