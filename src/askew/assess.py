@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from askew import __version__, distributed
 from askew.console import Console
@@ -75,12 +76,21 @@ def assess(asked: Request, console: Console) -> None:
     if unknown:
         raise UserError(f"--tasks {printable(','.join(unknown))} is not known; tasks: {', '.join(TASKS)}")
     if not asked.data and asked.suite == "tiny":
+        if not distributed.is_main():  # small enough for one
+            return
         evaluate_tiny(asked.model, asked.weights, console, asked.out, asked.batch_size)
         return
     openers = _own(asked) if asked.data else _catalogued(asked)
-    started = time.monotonic()
     device = choose_device("auto")
     distributed.start(device)
+    try:
+        _run(asked, openers, device, console)
+    finally:
+        distributed.stop()
+
+
+def _run(asked: Request, openers: dict[str, Callable[[], Opened]], device: torch.device, console: Console) -> None:
+    started = time.monotonic()
     encoders = load_encoders(asked.model, device, asked.weights, asked.batch_size, asked.precision)
     progress = _Progress(console)
     extractor = Extractor(encoders, asked.cache, tick=progress.tick)

@@ -102,7 +102,8 @@ def _imagenet(paper: dict, results: dict[str, Result], name: str) -> Table | Non
 def _everything(results: list[Result]) -> Table:
     """Every result, both measures, and what it was measured on."""
     table = Table(title="All results, %", title_justify="left")
-    for column, justify in (("task", "left"), ("result", "left"), ("queries", "right"), ("counts", "left")):
+    justified = (("task", "left"), ("result", "left"), ("chance", "right"), ("queries", "right"), ("counts", "left"))
+    for column, justify in justified:
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for result in results:
         shown = [(k, v) for k, v in result.values.items() if k not in ("n", "classes", "candidates", "captions")]
@@ -112,8 +113,20 @@ def _everything(results: list[Result]) -> Table:
             kinds.append("not the published counts")
         if result.protocol.get("unreadable"):
             kinds.append(f"{len(result.protocol['unreadable'])} unreadable")
-        table.add_row(escape(printable(result.task)), text, f"{result.values['n']:,}", ", ".join(kinds))
+        level = _chance(result)
+        chance = "" if level is None else f"{100 * level:.2f}"
+        table.add_row(escape(printable(result.task)), text, chance, f"{result.values['n']:,}", ", ".join(kinds))
     return table
+
+
+def _chance(result: Result) -> float | None:
+    """What guessing gets of the first measure: a class, the one image, one of the image's captions, one of two."""
+    kind, values = result.task.rpartition("/")[2], result.values
+    if "classes" in values:
+        return 1 / values["classes"]
+    if kind in ("image_to_text", "text_to_image"):
+        return 1 / (values["n"] if kind == "image_to_text" else values["candidates"])
+    return 0.5 if result.task.startswith("sugarcrepe") else None
 
 
 def measure_title(measure: str) -> str:

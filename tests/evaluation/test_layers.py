@@ -117,6 +117,18 @@ def test_the_fingerprint_knows_weights_activation_preprocessing_and_precision(tm
     assert len(prints) == 5
 
 
+def test_the_fingerprint_knows_the_projection_too():
+    """It is taken off the model, and two models may differ in nothing else."""
+    found = set()
+    for change in (0.0, 0.1):
+        torch.manual_seed(0)
+        model = CLIP(**MICRO).eval()
+        with torch.no_grad():
+            model.visual.proj[0, 0] += change
+        found.add(Encoders(model, str, list, torch.device("cpu"), {}).fingerprint())
+    assert len(found) == 2
+
+
 def test_weights_under_another_activation_are_refused_before_they_are_fetched():
     with pytest.raises(UserError, match=r"trained with QuickGELU, .*ViT-B-32 computes GELU; use ViT-B-32-quickgelu/"):
         check_activation("ViT-B-32", "openai")

@@ -217,7 +217,7 @@ class Extractor:
         if self.cache is None:
             return None
         try:
-            with np.load(self._file(digests), allow_pickle=False) as columns:
+            with np.load(self._file(digests)) as columns:
                 parts = {name: columns[name] for name in columns.files}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return None

@@ -43,8 +43,10 @@ class Encoders:
     configuration: str = ""
     layer: str = field(default="", init=False)
     _project: Project | None = field(default=None, init=False)
+    _state: dict[str, Tensor] = field(default_factory=dict, init=False)  # whole: the projection included
 
     def __post_init__(self) -> None:
+        self._state = dict(getattr(self.model, "state_dict", dict)())  # a wrapped pair may have none
         taken = take_off_projection(getattr(self.model, "visual", None))
         if taken is not None:
             self.layer, self._project = taken
@@ -89,18 +91,24 @@ class Encoders:
 
     def fingerprint(self) -> str:
         """sha256 of all that decides a feature: weights, configuration, preprocessing, precision, device, versions."""
-        state = hashlib.sha256()
-        for name, tensor in sorted(self.model.state_dict().items()):
-            state.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-            state.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-        parts = [state.hexdigest(), self.configuration, repr(self.model), repr(self.preprocess), self.precision]
-        parts += [self.layer, self.device.type, torch.__version__, open_clip.__version__]
+        parts = [state_sha256(self._state), self.configuration, repr(self.model), repr(self.preprocess)]
+        parts += [self.protocol.get("weights_sha256", ""), self.precision, self.layer, self.device.type]
+        parts += [torch.__version__, open_clip.__version__]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def _autocast(self):
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+
+def state_sha256(state: dict[str, Tensor]) -> str:
+    """sha256 of names, shapes, types and values."""
+    made = hashlib.sha256()
+    for name, tensor in sorted(state.items()):
+        made.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        made.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return made.hexdigest()
 
 
 def load_encoders(
@@ -130,7 +138,7 @@ def load_encoders(
         identifier, fingerprint = f"local-dir:{folder}", digest(folder / "open_clip_model.safetensors")
     else:
         identifier, _, tag = name.partition("/")
-        pretrained, fingerprint = tag or None, tag or "random"
+        pretrained, fingerprint = tag or None, ""
         if name.startswith("local-dir:") or open_clip.get_model_config(identifier) is None:
             raise UserError(
                 f"{printable(name)}: neither a run directory, nor a folder with open_clip_config.json, "
@@ -153,7 +161,7 @@ def load_encoders(
     protocol = {
         "model": printable(name, 400),
         "weights": weights,
-        "weights_sha256": fingerprint,
+        "weights_sha256": fingerprint or state_sha256(model.state_dict()),
         "activation": "QuickGELU" if quick else "GELU",
         "precision": precision,
         "resolution": str(model.visual.image_size),

@@ -82,7 +82,7 @@ def load(file: Path) -> Outcomes:
         UserError: not such a file.
     """
     try:
-        with np.load(file, allow_pickle=False) as columns:
+        with np.load(file) as columns:
             parts = {name: columns[name] for name in columns.files}
         return Outcomes(
             parts["items"],
