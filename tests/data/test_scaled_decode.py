@@ -32,7 +32,9 @@ def source(tmp_path_factory):
 
 def views(scaled=True, wanted=WANTED, weak=(0.5, 1.0), strong=(0.08, 1.0)):
     images = (ImageView("image", 16, weak), ImageView("aug", 16, strong, flip=0.5))
-    return Views(wanted, images, Tokens(16), MaskedTokens(), Normalise((0.0,) * 3, (1.0,) * 3), 0.0, scaled)
+    return Views(
+        wanted, images, Tokens(16), MaskedTokens(), Normalise((0.0,) * 3, (1.0,) * 3), 0.0, scaled_decode=scaled
+    )
 
 
 def loader(source, scaled=True, **settings):

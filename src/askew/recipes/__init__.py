@@ -94,11 +94,13 @@ def find(text: str) -> Recipe:
         if not isinstance(made, Recipe):
             raise UserError(f"recipe {printable(text)}: returns {type(made).__name__}, not a Recipe")
         return made
-    near = difflib.get_close_matches(text, RECIPES, n=1, cutoff=0.5)
+    alike = [name for name in RECIPES if name.count("-") == text.count("-")]  # a slip of the hand keeps the hyphens
+    near = difflib.get_close_matches(text, alike, n=1, cutoff=0.5)
+    near = near or difflib.get_close_matches(text, RECIPES, n=1, cutoff=0.5)
     raise UserError(
         f"recipe {printable(text)!r} is not known"
         + (f"; did you mean {near[0]!r}?" if near else "")
-        + f" (recipes: {', '.join(RECIPES)}; or a YAML file, or module:function)"
+        + " (`askew recipes` lists them; a YAML file will do, or module:function)"
     )
 
 
