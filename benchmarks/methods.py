@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 
-NAMES = ["tiny-uniclip", "tiny", "tiny-siglip", "tiny-clip-aug", "tiny-ablation-kl"]
+NAMES = ["tiny-slip", "tiny-declip", "tiny-uniclip", "tiny", "tiny-siglip", "tiny-clip-aug", "tiny-ablation-kl"]
 
 
 def child(name: str, settings: list[str], steps: int) -> None:
