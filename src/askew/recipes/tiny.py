@@ -21,6 +21,7 @@ LOADER = Loader(
     batch_size=128,
     num_workers=1,
     cache_mb=256,  # all of the embedded data, decoded
+    tags=0.8,  # unseen concepts share more keywords than names with the trained ones
     aug_scale=(0.25, 1.0),  # SLIP's 0.08 may leave 18 of a drawing's 64 px
     blur_sigma=(0.1, 0.6),  # SLIP's at 224 px reaches 2.0
 )
