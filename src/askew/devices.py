@@ -63,6 +63,13 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, 2**31 - 1)
 
 
+def give_back_freed_memory() -> None:
+    """Once: before workers are forked, which would keep the freed pages of their parent for themselves."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
+
+
 def peak_memory_mb(device: torch.device) -> float:
     """Peak memory in MB: of the device on CUDA, of this process elsewhere."""
     if device.type == "cuda":

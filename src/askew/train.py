@@ -20,14 +20,20 @@ from askew.build import build_method, build_views
 from askew.config import Recipe
 from askew.data.loader import Broken, Loader
 from askew.data.sources import open_source
-from askew.devices import choose_device, choose_precision, keep_freed_memory, peak_memory_mb
+from askew.devices import (
+    choose_device,
+    choose_precision,
+    give_back_freed_memory,
+    keep_freed_memory,
+    peak_memory_mb,
+)
 from askew.errors import Interrupted, RunFailed, UserError, writing
 from askew.methods.base import Batch, Method
 from askew.optimiser import learning_rate_at, parameter_groups
 from askew.pace import Pace
 from askew.step import Step
 
-WARM_UP_STEPS, PACE_STEPS = 3, 5  # of `fit_into_minutes`
+WARM_UP_STEPS, PACE_STEPS = 2, 3  # of `fit_into_minutes`
 METRICS, DISCARDED = "metrics.jsonl", "metrics.discarded.jsonl"
 
 
@@ -117,6 +123,7 @@ class Trainer:
             self._gradients(batch)
             seconds.append(time.perf_counter() - started)
         self.optimizer.zero_grad(set_to_none=True)
+        give_back_freed_memory()
         pace = max(distributed.everyone(statistics.median(seconds[WARM_UP_STEPS:])))
         self.total = max(1, min(self.total, int(60 * config.minutes / pace)))
         self.warmup = min(self.warmup, self.total // 2)
