@@ -15,6 +15,7 @@ from askew.config import override
 from askew.errors import Interrupted, UserError
 from askew.train import Reporter, Trainer
 from runs import (
+    METHODS,
     STEPS,
     askew,
     assert_same_state,
@@ -86,6 +87,17 @@ def test_heads_and_the_queue_of_neighbours_go_on_bit_equal(table, tmp_path, meth
     train(recipe, tmp_path / "run", resume=True)
     assert_same_state(state_of(tmp_path / "run"), expected)
     assert ("method/queue.bank" in expected) == (method == "declip")
+
+
+@pytest.mark.parametrize("method", sorted(METHODS.keys() - {"clip", "mcd"}))
+def test_every_other_method_resumes_bit_equal(table, tmp_path, method):
+    """Queues, heads and biases included."""
+    recipe = micro_recipe(table, method)
+    reference = train(recipe, tmp_path / "whole")
+    stop_at(recipe, tmp_path / "run", 4)
+    train(recipe, tmp_path / "run", resume=True)
+    assert_same_state(state_of(tmp_path / "run"), state_of(reference))
+    assert steps_of(tmp_path / "run") == steps_of(reference)
 
 
 def test_stopped_twice_with_other_numbers_of_workers(whole, tmp_path):
