@@ -284,9 +284,10 @@ def test_masked_words_are_predicted_from_the_masked_text(method):
     batch = micro_batch([0, 1, 2, 3], unmasked=[1])
     found = method.embed(batch)
     with torch.no_grad():
-        tokens = method.towers.text(batch["masked_text"]).tokens
-        logits = method.token_head(tokens.flatten(0, 1)).unflatten(0, tokens.shape[:2]).numpy()
-    labels = batch["mlm_labels"].numpy()[:, : tokens.shape[1]]
+        everywhere = torch.ones_like(batch["mlm_labels"], dtype=torch.bool)
+        tokens = method.towers.eval().text(batch["masked_text"], everywhere).tokens
+        logits = method.token_head(tokens).unflatten(0, everywhere.shape).numpy()
+    labels = batch["mlm_labels"].numpy()
     assert found["mlm_count"].tolist() == (labels != NOT_MASKED).sum(axis=1).tolist()
     assert found["mlm_count"][1] == 0
     assert found["mlm_count"].max() > 1

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from askew.nn.heads import TokenHead
 from askew.nn.similarity import IMAGE, TEXT
 from askew.nn.towers import Encoded, ImageTower, TextTower, TwoTower
-from askew.objectives.masked_language import cross_entropy_per_sample
+from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from askew.objectives.reduce import by_rows
 
 Batch = dict[str, Tensor]
@@ -130,9 +130,20 @@ def text_and_masked(tower: TextTower, head: TokenHead, batch: Batch) -> dict[str
 
     Both texts in one forward: fewer, larger products, and one gradient of the vocabulary.
     """
-    both, size = tower(torch.cat([batch["text"], batch["masked_text"]])), len(batch["text"])
-    assert both.tokens is not None, "a text tower gives tokens"
-    tokens = both.tokens[size:]  # (B, L', F), L' the longest text of the batch
-    logits, labels, sample = head.masked(tokens, batch["mlm_labels"][:, : tokens.shape[1]])  # (M, V)
-    sums, counts = cross_entropy_per_sample(logits, labels, sample, size)
-    return {"text": both.embed[:size], "mlm_sum": sums, "mlm_count": counts}
+    encoded, size = encode_texts(tower, batch, "text", "masked_text"), len(batch["text"])
+    return {"text": encoded.embed[:size], **masked_sums(head, encoded, batch)}
+
+
+def encode_texts(tower: TextTower, batch: Batch, *keys: str) -> Encoded:
+    """Texts of (B, L) each in one forward; tokens of "masked_text" are read where they have a label."""
+    nowhere = torch.zeros_like(batch[keys[0]], dtype=torch.bool)
+    read = [batch["mlm_labels"] != NOT_MASKED if key == "masked_text" else nowhere for key in keys]
+    return tower(torch.cat([batch[key] for key in keys]), torch.cat(read))
+
+
+def masked_sums(head: TokenHead, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:
+    """The masked-language sum and count of each sample (B,), of texts encoded with "masked_text" among them."""
+    assert encoded.tokens is not None, "a text tower gives tokens"
+    logits, labels, sample = head.masked(encoded.tokens, batch["mlm_labels"])  # (M, V)
+    sums, counts = cross_entropy_per_sample(logits, labels, sample, len(batch["mlm_labels"]))
+    return {"mlm_sum": sums, "mlm_count": counts}

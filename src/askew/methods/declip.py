@@ -7,13 +7,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, MethodConfig, Terms, same_group
+from askew.methods.base import Batch, Method, MethodConfig, Terms, encode_texts, masked_sums, same_group
 from askew.nn.heads import Head, TokenHead, narrowed
 from askew.nn.queue import NearestNeighbours
 from askew.nn.similarity import Temperature
 from askew.nn.towers import TwoTower
 from askew.objectives.contrastive import info_nce
-from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
+from askew.objectives.masked_language import masked_language
 from askew.objectives.self_supervised import negative_cosine
 
 PUBLISHED_DIMENSION = 512  # D, for which the heads' sizes are published
@@ -71,13 +71,11 @@ class DeCLIP(Method):
         embedded |= {f"{name}_projected": part for name, part in zip(IMAGES, projected, strict=True)}
 
         keys = list(dict.fromkeys([self.contrasted, "text_aug", *(k for k in self.views if k == "masked_text")]))
-        text = self.towers.text(torch.cat([batch[key] for key in keys]))  # one gradient of the vocabulary
+        text = encode_texts(self.towers.text, batch, *keys)  # one gradient of the vocabulary
         embedded |= dict(zip(TEXTS, text.embed.split(size)[:2], strict=True))
         embedded |= {near: self.queue.nearest(embedded[name]) for near, name in zip(NEIGHBOURS, TEXTS, strict=True)}
         if self.config.mlm_weight > 0:
-            tokens = text.tokens.split(size)[keys.index("masked_text")]  # (B, L', F), L' the longest text of the batch
-            logits, labels, sample = self.token_head.masked(tokens, batch["mlm_labels"][:, : tokens.shape[1]])  # (M, V)
-            embedded["mlm_sum"], embedded["mlm_count"] = cross_entropy_per_sample(logits, labels, sample, size)
+            embedded |= masked_sums(self.token_head, text, batch)
         return embedded
 
     def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:

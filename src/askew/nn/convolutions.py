@@ -97,8 +97,10 @@ class _Depthwise(torch.autograd.Function):
         if wants_input:
             of_input = F.conv2d(gradient, weight.flip(2, 3), None, padding=taps // 2, groups=channels)
         if wants_weight:
-            pixels = input.permute(1, 2, 3, 0).reshape(channels, side * side, num)
-            products = pixels @ gradient.permute(1, 0, 2, 3).reshape(channels, num, side * side)  # (C, from, to)
+            # One copy here saves the product one a channel, four times as slow on the smallest maps
+            pixels = input.permute(1, 2, 3, 0).reshape(channels, side * side, num).contiguous()
+            ends = gradient.permute(1, 0, 2, 3).reshape(channels, num, side * side).contiguous()
+            products = pixels @ ends  # (C, from, to)
             of_weight = products.new_zeros(channels, taps * taps + 1)
             of_weight.index_add_(1, _tap_of_pair(side, taps), products.flatten(1))
             of_weight = of_weight[:, :-1].reshape(weight.shape)

@@ -27,18 +27,18 @@ class TokenHead(nn.Linear):
         nn.init.zeros_(self.bias)
 
     def masked(
-        self, tokens: Float[Tensor, "B L F"], labels: Int[Tensor, "B L"]
+        self, tokens: Float[Tensor, "R F"], labels: Int[Tensor, "B L"]
     ) -> tuple[Float[Tensor, "M V"], Int[Tensor, " M"], Int[Tensor, " M"]]:
-        """Logits at the masked positions alone, their labels, and the sample that each is from.
+        """Logits of the R tokens that have a label, text by text; those labels, and the sample that each is from.
 
-        M is rounded up to a multiple of BUCKET with rows labelled NOT_MASKED, which reach neither loss nor gradient:
+        M is R rounded up to a multiple of BUCKET with rows labelled NOT_MASKED, which reach neither loss nor gradient:
         sizes that repeat let memory be used again, where sizes of every kind made a CPU run grow by a gigabyte.
         """
-        sample, position = (labels != NOT_MASKED).nonzero(as_tuple=True)
-        spare = -len(sample) % BUCKET
-        kept = F.pad(labels[sample, position], (0, spare), value=NOT_MASKED)
-        sample, position = F.pad(sample, (0, spare)), F.pad(position, (0, spare))
-        return self(tokens[sample, position]), kept, sample
+        is_masked = labels != NOT_MASKED
+        spare = -len(tokens) % BUCKET
+        kept = F.pad(labels[is_masked], (0, spare), value=NOT_MASKED)
+        sample = F.pad(is_masked.nonzero()[:, 0], (0, spare))
+        return self(F.pad(tokens, (0, 0, 0, spare))), kept, sample
 
     def forward(self, features: Float[Tensor, "M F"]) -> Float[Tensor, "M V"]:
         """Logits over the vocabulary for M masked positions."""

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 import open_clip
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 from open_clip.model import CustomTextCLIP
 from open_clip.timm_model import TimmModel
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
 from askew.nn.convolutions import quicken
+from askew.nn.packed import can_pack, read_texts
 
 END_TOKEN = 49407  # open_clip's tokenizer always ends a text with it; towers pool there
 VOCABULARY = 49408  # ids of open_clip's tokenizer
@@ -25,11 +26,11 @@ MASK_TOKEN = 49408  # appended after the tokenizer's own ids ; dropped from a sa
 
 
 class Encoded(NamedTuple):
-    """What a tower makes of a batch. `embed` has unit length; `tokens` only for texts."""
+    """What a tower makes of a batch. `embed` has unit length; `tokens`, of texts alone, are those asked for."""
 
     pooled: Float[Tensor, "B F"]
     embed: Float[Tensor, "B D"]
-    tokens: Float[Tensor, "B L F"] | None
+    tokens: Float[Tensor, "R F"] | None
 
 
 def unit(vectors: Float[Tensor, "B D"]) -> Float32[Tensor, "B D"]:
@@ -105,7 +106,7 @@ class TextTower(nn.Module):
 
     Pools at the first end token (`pool_type="eos"`): open_clip's default, the highest id, would be hijacked by an
     appended mask token. A causal tower in training is run at the batch's longest caption only (pads after the end
-    cannot be seen); a bidirectional one, and any tower in eval mode, at the full context.
+    cannot be seen), on CPUs without any pad; a bidirectional one, and any tower in eval mode, at the full context.
     """
 
     def __init__(self, text: nn.Module):
@@ -139,16 +140,27 @@ class TextTower(nn.Module):
         """V, the mask token included where there is one."""
         return self.trunk.token_embedding.num_embeddings
 
-    def forward(self, text: Int[Tensor, "B L"]) -> Encoded:
-        """Pooled (B, F), unit-length float32 embeddings (B, D), token features (B, L', F) with L' <= L if trimmed."""
+    def forward(self, text: Int[Tensor, "B L"], read: Bool[Tensor, "B L"] | None = None) -> Encoded:
+        """Pooled (B, F) and unit-length float32 embeddings (B, D); token features (R, F) of the R tokens where `read`.
+
+        `read` may hold tokens up to the end token; the features come text by text.
+        """
+        end = (text == END_TOKEN).int().argmax(dim=1)
+        read = torch.zeros_like(text, dtype=torch.bool) if read is None else read
+        at_end = F.one_hot(end, text.shape[1]).bool()
         if self.training and self.causal:
-            longest = int(((text == END_TOKEN).int().argmax(dim=1)).max()) + 1
-            text = text[:, :longest]
+            longest = int(end.max()) + 1
+            text, read, at_end = text[:, :longest], read[:, :longest], at_end[:, :longest]
+            if text.device.type == "cpu" and can_pack(self.trunk):
+                needed = read | at_end
+                features = read_texts(self.trunk, text, end + 1, needed)
+                pooled, tokens = features[at_end[needed]], features[read[needed]]
+                return Encoded(pooled, unit(self.projection(pooled)), tokens)
             mask = self.trunk.get_buffer("attn_mask")[:longest, :longest]
             pooled, tokens = torch.func.functional_call(self.trunk, {"attn_mask": mask}, (text,))
         else:
             pooled, tokens = self.trunk(text)
-        return Encoded(pooled, unit(self.projection(pooled)), tokens)
+        return Encoded(pooled, unit(self.projection(pooled)), tokens[read])
 
     @torch.no_grad()
     def append_mask_token(self) -> None:

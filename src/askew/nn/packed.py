@@ -1,0 +1,86 @@
+"""A causal text transformer without work that nobody reads: no pads, and in the last block no token but those wanted.
+
+The parameters are those of open_clip's TextTransformer, the results its own up to rounding. Captions are short: of the
+tokens that a batch is padded to, more than half are pads, and of a text's tokens the last block's result is read at the
+end and where a word is masked. In a tower of one block that is most of the work (dev/LOG.md).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from open_clip.transformer import ResidualAttentionBlock, TextTransformer
+from torch import Tensor, nn
+
+
+class Slots(NamedTuple):
+    """Some tokens of each text, in their order, packed in rows (R,) or side by side (B, S)."""
+
+    filled: Bool[Tensor, "B S"]  # slots that hold a token; in row-major order these are the packed rows
+    position: Int[Tensor, "B S"]  # of the slot's token in its text; 0 where there is none
+
+    @classmethod
+    def of(cls, wanted: Bool[Tensor, "B L"]) -> "Slots":
+        """One slot for every wanted token; S is the greatest number that a text has of them."""
+        number = wanted.sum(dim=1)
+        filled = torch.arange(max(1, int(number.max())), device=wanted.device) < number[:, None]
+        position = torch.zeros_like(filled, dtype=torch.long)
+        position[filled] = wanted.nonzero()[:, 1]
+        return cls(filled, position)
+
+    def side_by_side(self, rows: Float[Tensor, "R F"]) -> Float[Tensor, "B S F"]:
+        """The packed rows in their slots, zeros in the others."""
+        places = rows.new_zeros(self.filled.numel(), rows.shape[1])
+        return places.index_copy(0, self._flat(), rows).view(*self.filled.shape, -1)
+
+    def packed(self, slots: Float[Tensor, "B S F"]) -> Float[Tensor, "R F"]:
+        """The filled slots as rows."""
+        return slots.flatten(0, 1).index_select(0, self._flat())
+
+    def _flat(self) -> Int[Tensor, " R"]:
+        return self.filled.flatten().nonzero().squeeze(1)
+
+
+def can_pack(text: TextTransformer) -> bool:
+    """Whether a text transformer is one that `read_texts` knows: causal, of open_clip's plain blocks, not compiled."""
+    blocks = text.transformer.resblocks
+    plain = all(type(b) is ResidualAttentionBlock and b.attn.in_proj_bias is not None for b in blocks)
+    compiled = text._compiled_call_impl is not None
+    return plain and text.attn_mask is not None and not text.transformer.grad_checkpointing and not compiled
+
+
+def read_texts(
+    trunk: TextTransformer, text: Int[Tensor, "B L"], length: Int[Tensor, " B"], read: Bool[Tensor, "B L"]
+) -> Float[Tensor, "R F"]:
+    """The token features, after the last norm, of the R tokens where `read`, text by text.
+
+    Args:
+        length: tokens of each text, its end token included; later ones are pads.
+        read: no pad among them.
+    """
+    real = torch.arange(text.shape[1], device=text.device) < length[:, None]
+    keys = Slots.of(real)
+    x = trunk.token_embedding(text[real]) + trunk.positional_embedding[keys.position[keys.filled]]  # (T, F)
+    *earlier, last = trunk.transformer.resblocks
+    for block in earlier:
+        x = _block(block, x, x, keys, keys)
+    x = _block(last, x[read[real]], x, Slots.of(read), keys)
+    return trunk.ln_final(x)
+
+
+def _block(
+    block: ResidualAttentionBlock, asking: Float[Tensor, "R F"], x: Float[Tensor, "T F"], queries: Slots, keys: Slots
+) -> Float[Tensor, "R F"]:
+    """A block's result for the tokens that ask, each of which sees the tokens of its text up to itself."""
+    attention: nn.MultiheadAttention = block.attn
+    of_query, of_pair = attention.in_proj_weight.split((asking.shape[1], 2 * asking.shape[1]))
+    query_bias, pair_bias = attention.in_proj_bias.split((asking.shape[1], 2 * asking.shape[1]))
+    query = queries.side_by_side(F.linear(block.ln_1(asking), of_query, query_bias))
+    key, value = keys.side_by_side(F.linear(block.ln_1(x), of_pair, pair_bias)).chunk(2, dim=-1)
+    heads = [part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in (query, key, value)]
+    seen = keys.position[:, None] <= queries.position[:, :, None]  # (B, S, L)
+    seen = (seen & keys.filled[:, None])[:, None]
+    mixed = queries.packed(F.scaled_dot_product_attention(*heads, attn_mask=seen).transpose(1, 2).flatten(2))
+    asking = asking + block.ls_1(attention.out_proj(mixed))
+    return asking + block.ls_2(block.mlp(block.ln_2(asking)))
