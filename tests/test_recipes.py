@@ -6,12 +6,14 @@ import pytest
 import torch
 import yaml
 
-from askew.build import build_method, build_views, resolve
+from askew.build import build_method, build_towers, build_views, open_clip_config, resolve
 from askew.config import leaves
 from askew.data.sources import open_source
 from askew.errors import UserError
+from askew.nn.towers import build_model as open_clip_build
 from askew.recipes import PAPER, RECIPES, find, shown
 from askew.recipes.paper import sources
+from helpers import micro_towers
 
 ORIGINS = r"\b(MCD|CLIP|SLIP|DeCLIP|UniCLIP|open_clip|ours|yours|the method's paper|method, data, image tower)\b"
 CONFIRMED = {  # MCD Sec. 5.1
@@ -96,3 +98,16 @@ def test_the_heads_of_vit_b_are_the_published_ones():
 def test_data_must_be_named():
     with pytest.raises(UserError, match="--data SOURCE"):
         open_source(find("clip-cc3m-vitb16").data.source)
+
+
+def test_words_without_a_training_caption_can_be_told_to_start_small():
+    """towers.token_std scales the start of the token embeddings, and nothing else; 0.02 is open_clip's, to the bit."""
+    made = {std: build_towers(micro_towers().model_copy(update={"token_std": std}), 0, True) for std in (0.02, 0.005)}
+    torch.manual_seed(0)
+    theirs = open_clip_build(open_clip_config(micro_towers())).text.token_embedding.weight
+    usual, small = (pair.text.trunk.token_embedding.weight[:-1] for pair in made.values())
+    assert torch.equal(usual, theirs)
+    torch.testing.assert_close(small, theirs / 4)
+    usual, small = (dict(pair.named_parameters()) for pair in made.values())
+    changed = {name for name in usual if not torch.equal(usual[name], small[name])}
+    assert changed == {"text.trunk.token_embedding.weight"}

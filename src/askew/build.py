@@ -15,6 +15,8 @@ from askew.errors import UserError, printable
 from askew.methods.base import Method
 from askew.nn.towers import VOCABULARY, TwoTower, build_model, model_config
 
+OPEN_CLIP_TOKEN_STD = 0.02
+
 
 def resolve(towers: config.Towers) -> config.Towers:
     """The same towers with every field explicit, so that the recorded recipe says all.
@@ -110,6 +112,9 @@ def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower
         raise UserError(f"towers: {error}") from error
     if towers.pretrained:
         _load_pretrained(model, towers)
+    else:
+        with torch.no_grad():
+            model.text.token_embedding.weight *= towers.token_std / OPEN_CLIP_TOKEN_STD
     try:
         pair = TwoTower(named, model)
         if mask_token:

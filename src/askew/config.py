@@ -40,6 +40,7 @@ class Towers(Part):
     quick_gelu: bool = False  # the activation of OpenAI's weights; also on where `model` says so
     vision_cfg: dict[str, Any] = {}  # open_clip's fields, over those of `model`
     text_cfg: dict[str, Any] = {}
+    token_std: float = Field(default=0.02, ge=0)  # of token embeddings at the start, from random weights; open_clip's
     pretrained: str = ""  # open_clip tag, file of weights, or open_clip directory; "" starts from random weights
     lock: Literal["none", "image", "text"] = "none"  # a tower that keeps its weights
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of pixels in [0, 1]; SLIP

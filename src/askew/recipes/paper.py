@@ -70,6 +70,7 @@ SHARED = {
     "towers.quick_gelu": "off as in open_clip's ViT-B; SLIP's text tower has it: recipes NAME-timm",
     "towers.vision_cfg": "as open_clip names them",
     "towers.text_cfg": "as open_clip names them: 12 layers, width 512, 8 heads, 77 tokens, as SLIP's code",
+    "towers.token_std": "SLIP's code",
     "towers.pretrained": "SLIP's code: from random weights",
     "towers.lock": "MCD Sec. 4 and SLIP's code: both towers are trained",
     "towers.mean": "SLIP's code, ImageNet",
