@@ -114,7 +114,7 @@ def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower
         _load_pretrained(model, towers)
     else:
         with torch.no_grad():
-            model.text.token_embedding.weight *= towers.token_std / OPEN_CLIP_TOKEN_STD
+            model.text.get_parameter("token_embedding.weight").mul_(towers.token_std / OPEN_CLIP_TOKEN_STD)
     try:
         pair = TwoTower(named, model)
         if mask_token:

@@ -1,3 +1,4 @@
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
 """A causal text transformer without work that nobody reads: no pads, and in the last block no token but those wanted.
 
 The parameters are those of open_clip's TextTransformer, the results its own up to rounding. Captions are short: of the
