@@ -15,7 +15,7 @@ from askew.errors import UserError, printable
 from askew.methods.base import Method
 from askew.nn.towers import VOCABULARY, TwoTower, build_model, model_config
 
-OPEN_CLIP_TOKEN_STD = 0.02
+OPEN_CLIP_TOKEN_STD = 0.02  # of its own random token embeddings
 
 
 def resolve(towers: config.Towers) -> config.Towers:

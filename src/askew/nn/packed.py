@@ -1,4 +1,3 @@
-# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false, reportIndexIssue=false
 """A causal text transformer without work that nobody reads: no pads, and in the last block no token but those wanted.
 
 The parameters are those of open_clip's TextTransformer, the results its own up to rounding. Captions are short: of the
@@ -6,7 +5,7 @@ tokens that a batch is padded to, more than half are pads, and of a text's token
 end and where a word is masked. In a tower of one block that is most of the work (dev/LOG.md).
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +17,9 @@ from torch import Tensor, nn
 class Slots(NamedTuple):
     """Some tokens of each text, in their order, packed in rows (R,) or side by side (B, S)."""
 
-    filled: Bool[Tensor, "B S"]  # slots that hold a token; in row-major order these are the packed rows
+    filled: Bool[Tensor, "B S"]  # slots that hold a token
     position: Int[Tensor, "B S"]  # of the slot's token in its text; 0 where there is none
+    flat: Int[Tensor, " R"]  # the slot of each packed row, counted over all texts
 
     @classmethod
     def of(cls, wanted: Bool[Tensor, "B L"]) -> "Slots":
@@ -28,19 +28,16 @@ class Slots(NamedTuple):
         filled = torch.arange(max(1, int(number.max())), device=wanted.device) < number[:, None]
         position = torch.zeros_like(filled, dtype=torch.long)
         position[filled] = wanted.nonzero()[:, 1]
-        return cls(filled, position)
+        return cls(filled, position, filled.flatten().nonzero().squeeze(1))
 
     def side_by_side(self, rows: Float[Tensor, "R F"]) -> Float[Tensor, "B S F"]:
         """The packed rows in their slots, zeros in the others."""
         places = rows.new_zeros(self.filled.numel(), rows.shape[1])
-        return places.index_copy(0, self._flat(), rows).view(*self.filled.shape, -1)
+        return places.index_copy(0, self.flat, rows).view(*self.filled.shape, -1)
 
     def packed(self, slots: Float[Tensor, "B S F"]) -> Float[Tensor, "R F"]:
         """The filled slots as rows."""
-        return slots.flatten(0, 1).index_select(0, self._flat())
-
-    def _flat(self) -> Int[Tensor, " R"]:
-        return self.filled.flatten().nonzero().squeeze(1)
+        return slots.flatten(0, 1).index_select(0, self.flat)
 
 
 def can_pack(text: TextTransformer) -> bool:
@@ -63,25 +60,28 @@ def read_texts(
     real = torch.arange(text.shape[1], device=text.device) < length[:, None]
     keys = Slots.of(real)
     x = trunk.token_embedding(text[real]) + trunk.positional_embedding[keys.position[keys.filled]]  # (T, F)
-    *earlier, last = trunk.transformer.resblocks
-    for block in earlier:
-        x = _block(block, x, x, keys, keys)
-    x = _block(last, x[read[real]], x, Slots.of(read), keys)
-    return trunk.ln_final(x)
+    blocks = cast(list[ResidualAttentionBlock], list(trunk.transformer.resblocks))
+    for block in blocks[:-1]:
+        x = _block(block, x, keys, slice(None), keys)
+    return trunk.ln_final(_block(blocks[-1], x, keys, read[real], Slots.of(read)))
 
 
 def _block(
-    block: ResidualAttentionBlock, asking: Float[Tensor, "R F"], x: Float[Tensor, "T F"], queries: Slots, keys: Slots
+    block: ResidualAttentionBlock,
+    x: Float[Tensor, "T F"],
+    keys: Slots,
+    asking: Bool[Tensor, " T"] | slice,
+    queries: Slots,
 ) -> Float[Tensor, "R F"]:
-    """A block's result for the tokens that ask, each of which sees the tokens of its text up to itself."""
-    attention: nn.MultiheadAttention = block.attn
-    of_query, of_pair = attention.in_proj_weight.split((asking.shape[1], 2 * asking.shape[1]))
-    query_bias, pair_bias = attention.in_proj_bias.split((asking.shape[1], 2 * asking.shape[1]))
-    query = queries.side_by_side(F.linear(block.ln_1(asking), of_query, query_bias))
-    key, value = keys.side_by_side(F.linear(block.ln_1(x), of_pair, pair_bias)).chunk(2, dim=-1)
+    """A block's result for the rows that ask, each of which sees the tokens of its text up to itself."""
+    attention, width = cast(nn.MultiheadAttention, block.attn), x.shape[1]
+    of_query, of_pair = attention.in_proj_weight.split((width, 2 * width))
+    query_bias, pair_bias = attention.in_proj_bias.split((width, 2 * width))
+    normed = block.ln_1(x)
+    query = queries.side_by_side(F.linear(normed[asking], of_query, query_bias))
+    key, value = keys.side_by_side(F.linear(normed, of_pair, pair_bias)).chunk(2, dim=-1)
     heads = [part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in (query, key, value)]
-    seen = keys.position[:, None] <= queries.position[:, :, None]  # (B, S, L)
-    seen = (seen & keys.filled[:, None])[:, None]
-    mixed = queries.packed(F.scaled_dot_product_attention(*heads, attn_mask=seen).transpose(1, 2).flatten(2))
-    asking = asking + block.ls_1(attention.out_proj(mixed))
-    return asking + block.ls_2(block.mlp(block.ln_2(asking)))
+    seen = (keys.position[:, None] <= queries.position[:, :, None]) & keys.filled[:, None]  # (B, S, L)
+    mixed = F.scaled_dot_product_attention(*heads, attn_mask=seen[:, None]).transpose(1, 2).flatten(2)
+    x = x[asking] + block.ls_1(attention.out_proj(queries.packed(mixed)))
+    return x + block.ls_2(block.mlp(block.ln_2(x)))

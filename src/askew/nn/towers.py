@@ -147,11 +147,11 @@ class TextTower(nn.Module):
         """
         end = (text == END_TOKEN).int().argmax(dim=1)
         read = torch.zeros_like(text, dtype=torch.bool) if read is None else read
-        at_end = F.one_hot(end, text.shape[1]).bool()
         if self.training and self.causal:
             longest = int(end.max()) + 1
-            text, read, at_end = text[:, :longest], read[:, :longest], at_end[:, :longest]
+            text, read = text[:, :longest], read[:, :longest]
             if text.device.type == "cpu" and can_pack(self.trunk):
+                at_end = F.one_hot(end, longest).bool()
                 needed = read | at_end
                 features = read_texts(self.trunk, text, end + 1, needed)
                 pooled, tokens = features[at_end[needed]], features[read[needed]]
