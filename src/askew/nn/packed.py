@@ -62,15 +62,15 @@ def read_texts(
     x = trunk.token_embedding(text[real]) + trunk.positional_embedding[keys.position[keys.filled]]  # (T, F)
     blocks = cast(list[ResidualAttentionBlock], list(trunk.transformer.resblocks))
     for block in blocks[:-1]:
-        x = _block(block, x, keys, slice(None), keys)
-    return trunk.ln_final(_block(blocks[-1], x, keys, read[real], Slots.of(read)))
+        x = _block(block, x, keys, torch.arange(len(x), device=x.device), keys)
+    return trunk.ln_final(_block(blocks[-1], x, keys, read[real].nonzero().squeeze(1), Slots.of(read)))
 
 
 def _block(
     block: ResidualAttentionBlock,
     x: Float[Tensor, "T F"],
     keys: Slots,
-    asking: Bool[Tensor, " T"] | slice,
+    asking: Int[Tensor, " R"],
     queries: Slots,
 ) -> Float[Tensor, "R F"]:
     """A block's result for the rows that ask, each of which sees the tokens of its text up to itself."""
@@ -78,10 +78,10 @@ def _block(
     of_query, of_pair = attention.in_proj_weight.split((width, 2 * width))
     query_bias, pair_bias = attention.in_proj_bias.split((width, 2 * width))
     normed = block.ln_1(x)
-    query = queries.side_by_side(F.linear(normed[asking], of_query, query_bias))
+    query = queries.side_by_side(F.linear(normed.index_select(0, asking), of_query, query_bias))
     key, value = keys.side_by_side(F.linear(normed, of_pair, pair_bias)).chunk(2, dim=-1)
     heads = [part.unflatten(2, (attention.num_heads, -1)).transpose(1, 2) for part in (query, key, value)]
     seen = (keys.position[:, None] <= queries.position[:, :, None]) & keys.filled[:, None]  # (B, S, L)
     mixed = F.scaled_dot_product_attention(*heads, attn_mask=seen[:, None]).transpose(1, 2).flatten(2)
-    x = x[asking] + block.ls_1(attention.out_proj(queries.packed(mixed)))
+    x = x.index_select(0, asking) + block.ls_1(attention.out_proj(queries.packed(mixed)))
     return x + block.ls_2(block.mlp(block.ln_2(x)))
