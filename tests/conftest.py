@@ -13,6 +13,16 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.enviro
 install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
 
 
+# Files of most seconds; begun last they would keep one core alone, because a file stays on one worker
+LONGEST_FIRST = ("test_cli", "test_resume", "test_export", "test_kill_drill", "test_bad_input", "test_contract")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, the others as they were; `--no-loadscope-reorder` keeps it so."""
+    place = {name: number for number, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
+
+
 def pytest_addoption(parser):
     """`--errors-doc` writes docs/errors.md anew."""
     parser.addoption("--errors-doc", action="store_true", help="write docs/errors.md from the lines printed")

@@ -1,13 +1,16 @@
 """Micro recipes and runs for the tests of the loop: seconds on one core."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
 
-from askew import config, run
+from askew import cli, config, run
 from askew.config import Recipe
 from askew.console import Console
 from askew.methods.clip import CLIP
@@ -81,6 +84,21 @@ def askew(*arguments: str | Path, cwd: Path | None = None, timeout: float = 120)
     """`python -m askew ...` as a user runs it."""
     command = [sys.executable, "-m", "askew", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
+
+
+def askew_here(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    """The same in this process: the command line as it is, without seconds of imports."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    before = sys.argv
+    sys.argv = ["askew", *map(str, arguments)]
+    try:
+        with contextlib.chdir(cwd or Path.cwd()), redirect_stdout(out), redirect_stderr(err):
+            cli.main()
+    except SystemExit as stopped:
+        code = int(stopped.code or 0)
+    finally:
+        sys.argv = before
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def micro_settings() -> list[str]:

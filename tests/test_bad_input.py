@@ -5,13 +5,11 @@ lines that they print, and a test keeps it so. `python -m pytest tests/test_bad_
 """
 
 import json
-import os
 import pickle
 import re
 import shutil
 import struct
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -26,13 +24,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from askew import checkpoint, cli
+from askew import checkpoint
 from askew.build import build_views, resolve
 from askew.config import override
 from askew.data.loader import Loader, _Batches
 from askew.data.sources import open_source
 from askew.train import Reporter, Trainer
-from runs import askew, micro_recipe, micro_settings, table_of_25, train
+from runs import askew, askew_here, micro_recipe, micro_settings, table_of_25, train
 
 DOC = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -353,7 +351,7 @@ RUN = "A run"
 def trained(here: Path, steps: int) -> list:
     """A run of the user's own, stopped after `steps` of its 3 steps; returns its arguments."""
     arguments = training(pairs(here))
-    end(cli_in(here, arguments if steps == 3 else [*arguments, "--set", f"train.max_steps={steps}"]), 0)
+    end(askew_here(*(arguments if steps == 3 else [*arguments, "--set", f"train.max_steps={steps}"]), cwd=here), 0)
     return arguments
 
 
@@ -468,26 +466,6 @@ def no_teacher(here):
 # Running them
 
 
-def cli_in(folder: Path, arguments: list) -> subprocess.CompletedProcess:
-    """`askew ...` in a folder, in this process: the command line as it is, without seconds of imports."""
-    import contextlib
-    import io
-
-    out, err = io.StringIO(), io.StringIO()
-    before, argv, code = Path.cwd(), sys.argv, 0
-    os.chdir(folder)
-    sys.argv = ["askew", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli.main()
-    except SystemExit as stopped:
-        code = int(stopped.code or 0)
-    finally:
-        os.chdir(before)
-        sys.argv = argv
-    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
-
-
 def end(done: subprocess.CompletedProcess, code: int) -> str:
     """What was printed to a person, after checking how it ended."""
     assert done.returncode == code, done.stderr
@@ -519,7 +497,7 @@ def no_retries(monkeypatch):
 @pytest.mark.parametrize("case", FAULTS, ids=lambda case: case.prepare.__name__)
 def test_a_fault_is_one_clear_line(case, tmp_path):
     arguments = case.prepare(tmp_path)
-    line = line_of(end(cli_in(tmp_path, arguments), case.code), case)
+    line = line_of(end(askew_here(*arguments, cwd=tmp_path), case.code), case)
     LINES[case.prepare.__name__] = line.replace(str(tmp_path.resolve()), "").replace("/data/", "data/")
     if case.code == 2 and case.topic != RUN:
         assert not (tmp_path / "run").exists()  # nothing is left behind
@@ -576,7 +554,7 @@ def test_a_full_disk_while_saving_loses_no_checkpoint(tmp_path):
         settings = ["train.keep_checkpoints=5", "method.name=clip"]
         arguments = training(tmp_path / "data" / "pairs.csv", *settings)
         arguments[arguments.index("run")] = disk / "run"
-        printed = end(cli_in(tmp_path, arguments), 2)
+        printed = end(askew_here(*arguments, cwd=tmp_path), 2)
         assert "step 3: the checkpoint could not be written" in printed
         assert "No space left on device" in printed
         assert "earlier checkpoints are untouched" in printed
@@ -584,7 +562,7 @@ def test_a_full_disk_while_saving_loses_no_checkpoint(tmp_path):
         assert found is not None
         assert found.step == 2
         subprocess.run(["mount", "-o", f"remount,size={40 * size}k", str(disk)], check=True)
-        end(cli_in(tmp_path, ["train", "--resume", "--out", disk / "run"]), 0)
+        end(askew_here("train", "--resume", "--out", disk / "run", cwd=tmp_path), 0)
         assert (disk / "run" / "model" / "open_clip_model.safetensors").is_file()
 
 
@@ -593,7 +571,7 @@ def test_a_read_only_output_folder_is_one_line(tmp_path):
     with small_disk(tmp_path / "disk", "ro") as disk:
         arguments = training(table)
         arguments[arguments.index("run")] = disk / "run"
-        assert "the run directory cannot be made" in end(cli_in(tmp_path, arguments), 2)
+        assert "the run directory cannot be made" in end(askew_here(*arguments, cwd=tmp_path), 2)
 
 
 def test_a_read_only_home_is_no_hindrance(tmp_path, monkeypatch):

@@ -22,6 +22,7 @@ def recipe_of(table):
 
 def go(folder, number):
     """One life of the run, in a process of its own: started, or gone on with; every second one has a worker."""
+    multiprocessing.set_start_method("fork", force=True)  # of the worker, as in a process that nobody forked
     recipe = from_yaml(folder.with_suffix(".yaml"))
     resume = (folder / "recipe.yaml").exists()
     run.train(override(recipe, [f"loader.num_workers={number % 2}"]), folder, resume, Console(quiet=True))

@@ -17,7 +17,6 @@ from askew.train import Reporter, Trainer
 from runs import (
     METHODS,
     STEPS,
-    askew,
     assert_same_state,
     metrics_of,
     micro_recipe,
@@ -195,6 +194,6 @@ def test_a_signal_saves_and_exits_with_its_code(table, tmp_path, number, code, w
     lines = metrics_of(tmp_path / "run")
     assert lines[-1]["step"] == saved.step
 
-    again = askew("train", "--out", tmp_path / "run", "--resume", "--set", "train.epochs=3")
+    again = askew_here("train", "--out", tmp_path / "run", "--resume", "--set", "train.epochs=3")
     assert again.returncode == 2
     assert "train.epochs (200.0 -> 3.0)" in " ".join(again.stderr.split())

@@ -1,8 +1,10 @@
 """Order, seeds and batches are functions of (seed, epoch, position): nothing else gets in."""
 
+import multiprocessing
 import os
 import re
 import signal
+import subprocess
 import time
 from collections import Counter
 
@@ -291,6 +293,31 @@ def test_a_worker_that_dies_is_a_failure(source):
 
 
 # What cannot work is said before anything starts
+
+
+def hold_a_worker(table, pipe):
+    """A run in mid-epoch tells its worker, which a server forked, as Python 3.14 has it."""
+    multiprocessing.set_start_method("forkserver", force=True)
+    batches = make(open_source(str(table)), num_workers=1).batches(0, 100)
+    next(batches)
+    pipe.send([child.pid for child in multiprocessing.active_children()])
+    time.sleep(60)
+
+
+def test_no_worker_outlives_a_run_that_was_killed(tmp_path):
+    table = write_pairs(tmp_path / "pairs", 26)
+    context = multiprocessing.get_context("forkserver")
+    here, there = context.Pipe()
+    run = context.Process(target=hold_a_worker, args=(table, there))
+    run.start()
+    assert here.poll(60)
+    (worker,) = here.recv()
+    run.kill()
+    run.join()
+    deadline = time.monotonic() + 20
+    while subprocess.run(["ps", "-o", "stat=", "-p", str(worker)], capture_output=True, text=True).stdout.strip("Z+\n"):
+        assert time.monotonic() < deadline, "the worker stays"
+        time.sleep(0.1)
 
 
 def test_a_batch_that_does_not_divide_names_the_nearest_sizes(source):

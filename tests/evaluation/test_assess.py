@@ -179,7 +179,7 @@ def test_your_own_folder_and_table_by_one_command(here, tmp_path):
     shutil.copy(tmp_path / "pairs" / "0004.png", tmp_path / "mine" / "test" / "owl" / "9.png")
     out = tmp_path / "r.jsonl"
     model = ("eval", f"local-dir:{root / 'model'}", "--out", out, "--cache", root / "cache")
-    done = runs.askew(*model, "--data", tmp_path / "mine", "--prompts", "art of {}", "--against", table)
+    done = runs.askew_here(*model, "--data", tmp_path / "mine", "--prompts", "art of {}", "--against", table)
     assert done.returncode == 0, done.stderr
     assert "1 test images stand in" in done.stderr
     assess(request(root, data=str(table), out=out, options=Options()), Console(quiet=True))
@@ -232,7 +232,7 @@ def test_compare_prints_intervals_and_refuses_other_items(here, tmp_path):
     root, _ = here
     micro_model(root / "other", seed=1)
     assess(request(root, "other", out=tmp_path / "b.jsonl"), Console(quiet=True))
-    done = runs.askew("compare", root / "first.jsonl", tmp_path / "b.jsonl")
+    done = runs.askew_here("compare", root / "first.jsonl", tmp_path / "b.jsonl")
     assert done.returncode == 0, done.stderr
     assert "pets/zero_shot" in done.stdout
     assert "95 % interval" in done.stdout

@@ -2,7 +2,10 @@
 
 import errno
 import gc
+import multiprocessing
+import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -199,21 +202,19 @@ def cause_of(error: OSError) -> str:
         return "missing file"
     if isinstance(error, PermissionError):
         return "permission denied"
-    if error.errno in ERRNO_CAUSES:
-        return ERRNO_CAUSES[error.errno]
-    message = str(error)
-    for sign, cause in (
-        ("empty image", "empty image"),
-        ("truncated", "truncated image"),
-        ("over the limit", "too many pixels"),
-        ("cannot identify", "not an image"),
-    ):
-        if sign in message:
-            return cause
-    return "unreadable image"
+    return ERRNO_CAUSES.get(error.errno or 0, "unreadable image")
 
 
 def _start_worker(worker: int) -> None:
     torch.set_num_threads(1)  # workers work beside the training threads
     for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole group (Ctrl-C, a scheduler); the loop answers
         signal.signal(number, signal.SIG_IGN)
+    # PyTorch looks for the process that forked a worker: from Python 3.14 on a server, which its own workers keep alive
+    threading.Thread(target=_end_with_the_run, daemon=True).start()
+
+
+def _end_with_the_run() -> None:
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+        os._exit(1)
