@@ -22,7 +22,7 @@ from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 from askew.train import Reporter, Trainer
 from helpers import micro_towers
-from runs import askew, assert_same_state, metrics_of, state_of
+from runs import askew, askew_here, assert_same_state, metrics_of, state_of
 
 WEIGHTS = "model/open_clip_model.safetensors"
 
@@ -108,6 +108,16 @@ def test_a_locked_tower_keeps_its_weights(lock, method, pretrained, halves, tmp_
     changed = [key for key in before if not torch.equal(before[key], after[key]) and key != "logit_scale"]
     moved = {"image" if key.startswith("visual.") else "text" for key in changed}
     assert moved == {"text" if lock == "image" else "image"}
+
+
+@pytest.mark.parametrize("std", [0.003, 0.02])
+def test_a_setting_that_pretrained_weights_make_void_is_named(std, pretrained, halves, tmp_path):
+    settings = [f"towers.pretrained={pretrained / 'model'}", f"towers.token_std={std}", "loader.batch_size=8"]
+    settings += ["loader.num_workers=0", "train.max_steps=1", "evaluation.suite=none"]
+    sets = [part for setting in settings for part in ("--set", setting)]
+    done = askew_here("train", "finetune", "--data", halves / "1.parquet", "--out", tmp_path / "run", *sets)
+    assert done.returncode == 0, done.stderr
+    assert ("towers.token_std is not used" in done.stderr) == (std != 0.02)
 
 
 def test_weights_of_other_shapes_name_the_first_difference(pretrained, tmp_path):

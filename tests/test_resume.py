@@ -17,6 +17,7 @@ from askew.train import Reporter, Trainer
 from runs import (
     METHODS,
     STEPS,
+    askew_here,
     assert_same_state,
     metrics_of,
     micro_recipe,

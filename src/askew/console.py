@@ -52,6 +52,8 @@ class Console:
             f"method   {recipe.method.name}, {parameters:.1f} M trained parameters, {trainer.device}, "
             f"{recipe.train.precision}"
         )
+        if recipe.towers.pretrained and recipe.towers.token_std != type(recipe.towers)().token_std:
+            self.say("towers   token embeddings are those of towers.pretrained: towers.token_std is not used")
         start = f" (from step {trainer.done})" if trainer.done else ""
         self.say(
             f"plan     {trainer.total:,} steps of {trainer.loader.batch_size}{start}, {samples:,} samples, "
