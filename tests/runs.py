@@ -1,11 +1,10 @@
 """Micro recipes and runs for the tests of the loop: seconds on one core."""
 
-import contextlib
 import io
 import json
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import torch
@@ -92,13 +91,18 @@ def askew_here(*arguments: str | Path, cwd: Path | None = None) -> subprocess.Co
     before = sys.argv
     sys.argv = ["askew", *map(str, arguments)]
     try:
-        with contextlib.chdir(cwd or Path.cwd()), redirect_stdout(out), redirect_stderr(err):
+        with chdir(cwd or Path.cwd()), redirect_stdout(out), redirect_stderr(err):
             cli.main()
     except SystemExit as stopped:
         code = int(stopped.code or 0)
     finally:
         sys.argv = before
     return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def as_options(*settings: str) -> list[str]:
+    """Each `KEY=VALUE` behind its `--set`."""
+    return [part for setting in settings for part in ("--set", setting)]
 
 
 def micro_settings() -> list[str]:
@@ -115,4 +119,4 @@ def micro_settings() -> list[str]:
         "train.checkpoint_steps": 1,
         "evaluation.suite": "none",
     }
-    return [part for key, value in settings.items() for part in ("--set", f"{key}={value}")]
+    return as_options(*(f"{key}={value}" for key, value in settings.items()))

@@ -30,7 +30,7 @@ from askew.config import override
 from askew.data.loader import Loader, _Batches
 from askew.data.sources import open_source
 from askew.train import Reporter, Trainer
-from runs import askew, askew_here, micro_recipe, micro_settings, table_of_25, train
+from runs import as_options, askew, askew_here, micro_recipe, micro_settings, table_of_25, train
 
 DOC = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -61,8 +61,7 @@ def fault(topic: str, what: str, *words: str, code: int = 2):
 
 def training(table, *settings: str) -> list:
     """`askew train tiny` on a table with micro towers."""
-    extra = [part for setting in settings for part in ("--set", setting)]
-    return ["train", "tiny", "--data", table, "--out", "run", *micro_settings(), *extra]
+    return ["train", "tiny", "--data", table, "--out", "run", *micro_settings(), *as_options(*settings)]
 
 
 def pairs(here: Path) -> Path:
@@ -449,7 +448,7 @@ def other_normalisation(here):
 @fault(WEIGHTS, "weights to download, and no network", "could not be downloaded", "give a local file or folder")
 def no_network(here):
     settings = ["towers.pretrained=laion2b_s34b_b79k", "towers.model=ViT-B-32"]
-    return ["train", "tiny", "--data", pairs(here), *(part for s in settings for part in ("--set", s))]
+    return ["train", "tiny", "--data", pairs(here), *as_options(*settings)]
 
 
 @fault(WEIGHTS, "a model to evaluate that is not there", "nowhere: neither a run directory")

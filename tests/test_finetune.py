@@ -22,7 +22,7 @@ from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 from askew.train import Reporter, Trainer
 from helpers import micro_towers
-from runs import askew, askew_here, assert_same_state, metrics_of, state_of
+from runs import as_options, askew, askew_here, assert_same_state, metrics_of, state_of
 
 WEIGHTS = "model/open_clip_model.safetensors"
 
@@ -60,8 +60,9 @@ def tuned(pretrained, halves, tmp_path_factory):
     folder = tmp_path_factory.mktemp("tuned") / "run"
     settings = [f"towers.pretrained={pretrained / 'model'}", "loader.batch_size=64", "loader.num_workers=0"]
     settings += ["train.learning_rate=3e-4", "train.epochs=4", "train.log_every=1"]
-    sets = [part for setting in settings for part in ("--set", setting)]
-    return folder, askew("train", "finetune", "--data", halves / "1.parquet", "--out", folder, *sets, timeout=300)
+    return folder, askew(
+        "train", "finetune", "--data", halves / "1.parquet", "--out", folder, *as_options(*settings), timeout=300
+    )
 
 
 def scores(file):
@@ -114,8 +115,9 @@ def test_a_locked_tower_keeps_its_weights(lock, method, pretrained, halves, tmp_
 def test_a_setting_that_pretrained_weights_make_void_is_named(std, pretrained, halves, tmp_path):
     settings = [f"towers.pretrained={pretrained / 'model'}", f"towers.token_std={std}", "loader.batch_size=8"]
     settings += ["loader.num_workers=0", "train.max_steps=1", "evaluation.suite=none"]
-    sets = [part for setting in settings for part in ("--set", setting)]
-    done = askew_here("train", "finetune", "--data", halves / "1.parquet", "--out", tmp_path / "run", *sets)
+    done = askew_here(
+        "train", "finetune", "--data", halves / "1.parquet", "--out", tmp_path / "run", *as_options(*settings)
+    )
     assert done.returncode == 0, done.stderr
     assert ("towers.token_std is not used" in done.stderr) == (std != 0.02)
 

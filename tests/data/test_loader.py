@@ -292,9 +292,6 @@ def test_a_worker_that_dies_is_a_failure(source):
         list(make(Deadly(source, 0), num_workers=1).batches(0, 3))
 
 
-# What cannot work is said before anything starts
-
-
 def hold_a_worker(table, pipe):
     """A run in mid-epoch tells its worker, which a server forked, as Python 3.14 has it."""
     multiprocessing.set_start_method("forkserver", force=True)
@@ -318,6 +315,9 @@ def test_no_worker_outlives_a_run_that_was_killed(tmp_path):
     while subprocess.run(["ps", "-o", "stat=", "-p", str(worker)], capture_output=True, text=True).stdout.strip("Z+\n"):
         assert time.monotonic() < deadline, "the worker stays"
         time.sleep(0.1)
+
+
+# What cannot work is said before anything starts
 
 
 def test_a_batch_that_does_not_divide_names_the_nearest_sizes(source):

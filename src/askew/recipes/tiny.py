@@ -1,4 +1,4 @@
-"""Minutes on two CPU cores, on the embedded data: the default run, and CLIP on the same samples."""
+"""Minutes on two CPU cores, on the embedded data: the default run, and CLIP on the same data."""
 
 from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train
 from askew.methods.clip import CLIP
@@ -58,5 +58,5 @@ def tiny() -> Recipe:
 
 
 def tiny_clip() -> Recipe:
-    """CLIP on the same samples, towers and schedule."""
+    """CLIP on the same data and towers; train.max_steps of a run of `tiny` gives it the same samples."""
     return tiny().model_copy(update={"name": "tiny-clip", "method": CLIP.Config()})
