@@ -10,7 +10,8 @@ import torch
 import yaml
 
 from askew import __version__, config, recipes
-from runs import askew, askew_here, metrics_of, micro_settings, table_of_25
+from helpers import write_pairs
+from runs import as_options, askew, askew_here, metrics_of, micro_settings, table_of_25
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,41 @@ def test_a_missing_caption_column_names_the_columns(tmp_path):
     line = one_line(askew("train", "tiny", "--data", "pairs.csv", *micro_settings(), cwd=tmp_path))
     assert "no caption column; the columns are 'image', 'words'" in line
     assert "data.caption_column=NAME" in line
+
+
+def test_a_table_without_both_columns_names_both(tmp_path):
+    (tmp_path / "pairs.csv").write_text("picture,words\na.png,b\n", encoding="utf-8")
+    line = one_line(askew_here("train", "tiny", "--data", "pairs.csv", *micro_settings(), cwd=tmp_path))
+    assert "pairs.csv: no image path column and no caption column; the columns are 'picture', 'words'" in line
+    assert "name them with --set data.image_column=NAME --set data.caption_column=NAME" in line
+
+
+def test_a_named_model_is_the_one_that_is_trained_and_is_said(table, tmp_path):
+    small = ["towers.vision_cfg={image_size: 32, layers: 1, width: 64, patch_size: 16}", "towers.text_cfg.layers=1"]
+    settings = as_options("towers.model=ViT-S-32", *small, "train.epochs=1", "train.minutes=0")
+    settings += as_options("loader.batch_size=8", "loader.num_workers=0", "train.max_steps=1")
+    done = askew_here("train", "tiny", "--data", table, "--out", tmp_path / "run", *settings)
+    assert done.returncode == 0, done.stderr
+    assert "towers   ViT-S-32, images of 32 px, captions of 77 tokens, from random weights" in done.stderr
+    saved = json.loads((tmp_path / "run/model/open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
+    named = open_clip.get_model_config("ViT-S-32")
+    assert saved["embed_dim"] == named["embed_dim"]
+    assert "timm_model_name" not in saved["vision_cfg"]
+    assert saved["text_cfg"]["width"] == named["text_cfg"]["width"]
+
+
+def test_a_run_that_fails_before_its_first_step_can_be_started_again_by_the_same_command(tmp_path):
+    table = write_pairs(tmp_path, 25)
+    command = ["train", "tiny", "--data", table, "--out", tmp_path / "run", *micro_settings()]
+    command += as_options("train.minutes=0", "train.max_steps=1")
+    images = sorted(tmp_path.glob("*.png"))
+    for image in images:
+        image.rename(image.with_suffix(".away"))
+    assert "were all unusable" in one_line(askew_here(*command), code=3)
+    assert not (tmp_path / "run").exists()
+    for image in images:
+        image.with_suffix(".away").rename(image)
+    assert askew_here(*command).returncode == 0
 
 
 def test_a_run_that_fails_exits_with_three_and_keeps_the_batch(table, tmp_path):

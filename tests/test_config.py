@@ -1,8 +1,10 @@
 """A recipe is data: YAML in and out, typed overrides, and clear words for what is wrong."""
 
+import open_clip
 import pytest
 
 from askew import config
+from askew.build import open_clip_config, resolve
 from askew.config import from_yaml, leaves, override, to_yaml
 from askew.errors import UserError
 from askew.methods.clip import CLIP
@@ -90,6 +92,27 @@ def test_another_method_by_name_takes_its_own_defaults():
     back = override(changed, ["method.name=mcd", "method.mlm_weight=0"])
     assert back.method == MCD.Config(mlm_weight=0)
     assert override(back, ["method.name=mcd"]).method == MCD.Config()
+    assert override(changed, ["method.mlm_weight=0", "method.name=mcd"]) == back, "whatever the order"
+
+
+@pytest.mark.parametrize("name", ["tiny", "mcd-yfcc15m-vitb32-timm", "mcd-yfcc15m-vitb32"])
+def test_another_model_by_name_comes_as_open_clip_has_it(name):
+    """And not with the shape that the recipe gave its own towers."""
+    towers = resolve(override(find(name), ["towers.model=ViT-S-32"]).towers)
+    assert towers == resolve(config.Towers(model="ViT-S-32"))
+    assert open_clip_config(towers)["vision_cfg"] == open_clip.get_model_config("ViT-S-32")["vision_cfg"]
+
+
+def test_changes_of_another_model_are_kept_whatever_the_order():
+    settings = ["towers.vision_cfg.image_size=64", "towers.embed_dim=32", "towers.lock=text", "towers.model=ViT-S-32"]
+    for order in (settings, settings[::-1]):
+        towers = override(find("tiny"), order).towers
+        assert towers == config.Towers(model="ViT-S-32", vision_cfg={"image_size": 64}, embed_dim=32, lock="text")
+
+
+def test_the_model_that_a_recipe_has_already_keeps_its_changes():
+    changed = override(find("mcd-yfcc15m-vitb32"), ["towers.vision_cfg.patch_dropout=0.5"])
+    assert override(changed, ["towers.model=ViT-B-32"]) == changed
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,18 @@ import torch
 from askew import devices
 from askew.config import to_yaml
 from askew.train import Trainer
-from runs import STEPS, assert_same_state, metrics_of, micro_recipe, state_of, table_of_25, train
+from runs import (
+    STEPS,
+    as_options,
+    askew_here,
+    assert_same_state,
+    metrics_of,
+    micro_recipe,
+    micro_settings,
+    state_of,
+    table_of_25,
+    train,
+)
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +35,7 @@ def test_minutes_cut_the_schedule_and_the_recipe_records_the_steps(table, tmp_pa
     monkeypatch.setattr(time, "perf_counter", lambda: next(seconds))
     trainer.fit_into_minutes()
     assert trainer.total == 3  # six seconds of two seconds each
+    assert trainer.cut_from == STEPS
     assert trainer.recipe.train.max_steps == 3
     assert all(torch.equal(value, before[name]) for name, value in trainer.method.state_dict().items())
     assert all(parameter.grad is None for parameter in trainer.method.parameters())
@@ -44,6 +56,17 @@ def test_minutes_never_lengthen_a_run(table):
     trainer = Trainer(micro_recipe(table, "clip", minutes=60), None)
     trainer.fit_into_minutes()
     assert trainer.total == STEPS
+    assert trainer.cut_from == 0
+
+
+def test_a_run_that_minutes_cut_says_so_and_how_to_lift_it(table, tmp_path):
+    options = ["--data", table, "--out", tmp_path / "run", *micro_settings()]
+    cut = askew_here("train", "tiny", *options, *as_options("train.minutes=1e-9"))
+    assert "plan     1 steps of 8" in cut.stderr
+    assert "plan     cut from 3 steps: more do not fit into train.minutes=1e-09 here; train.minutes=0" in cut.stderr
+    again = askew_here("train", tmp_path / "run" / "recipe.yaml", "--out", tmp_path / "again")
+    assert "plan     1 steps of 8" in again.stderr
+    assert "cut from" not in again.stderr
 
 
 def test_precision_is_settled_by_the_device_and_recorded(table, tmp_path, monkeypatch):

@@ -135,6 +135,9 @@ class Recipe(Part):
     evaluation: Evaluation = Evaluation()
 
 
+LEADING = ("method.name", "towers.model")  # settings that change what others stand for
+OF_MODEL = ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg", "token_std")  # what a named model says by itself
+
 RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "loader.num_workers",
     "loader.cache_mb",
@@ -172,11 +175,13 @@ def from_yaml(path: Path) -> Recipe:
 def override(recipe: Recipe, settings: list[str]) -> Recipe:
     """The recipe with KEY=VALUE settings; keys are dotted (`train.epochs=2`), values are read as YAML.
 
+    Another `method.name` or `towers.model` comes with its own defaults, over which the other settings are laid.
+
     Raises:
         UserError: no `=`, an unknown key (names the nearest), a value of the wrong type.
     """
     fields = recipe.model_dump(mode="json")
-    for setting in settings:
+    for setting in sorted(settings, key=lambda setting: setting.partition("=")[0].strip() not in LEADING):
         key, equals, text = setting.partition("=")
         if not equals:
             raise UserError(f"--set {printable(setting)}: write it as KEY=VALUE, for example train.epochs=2")
@@ -196,8 +201,10 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
             where[leaf] = _number(where[leaf])
         if where[leaf] is None:
             where[leaf] = ""
-        if key.strip() == "method.name":  # another method comes with its own defaults
+        if key.strip() == "method.name":
             fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
+        if key.strip() == "towers.model" and where[leaf] != recipe.towers.model:
+            where |= Towers().model_dump(mode="json", include=set(OF_MODEL))
     return validate(fields, "--set")
 
 

@@ -52,13 +52,18 @@ class Console:
             f"method   {recipe.method.name}, {parameters:.1f} M trained parameters, {trainer.device}, "
             f"{recipe.train.precision}"
         )
-        if recipe.towers.pretrained and recipe.towers.token_std != type(recipe.towers)().token_std:
-            self.say("towers   token embeddings are those of towers.pretrained: towers.token_std is not used")
+        self._towers(recipe.towers, trainer.loader.views)
         start = f" (from step {trainer.done})" if trainer.done else ""
         self.say(
             f"plan     {trainer.total:,} steps of {trainer.loader.batch_size}{start}, {samples:,} samples, "
             f"{trainer.total / trainer.loader.steps_per_epoch:.1f} epochs"
         )
+        if trainer.cut_from:
+            self.say(
+                f"plan     cut from {trainer.cut_from:,} steps: more do not fit into train.minutes="
+                f"{recipe.train.minutes:g} here; train.minutes=0 takes them all, and "
+                f"train.max_steps={trainer.total} gives any method as many as this run has"
+            )
         levels = ", ".join(f"{k} {v:.3f}" for k, v in trainer.method.chance(trainer.loader.batch_size).items())
         self.say(f"chance   {levels} (a loss that stays there has learned nothing)")
         self._total = trainer.total
@@ -66,6 +71,18 @@ class Console:
             self._bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self.err, transient=True)
             self._task = self._bar.add_task("starting", total=trainer.total, completed=trainer.done)
             self._bar.start()
+
+    def _towers(self, towers: Any, views: Any) -> None:
+        """Which towers are trained, and from what."""
+        name = towers.model or towers.vision_cfg.get("timm_model_name", "a ViT given whole")
+        start = f"the weights of {towers.pretrained}" if towers.pretrained else "random weights"
+        if towers.pretrained and towers.token_std != type(towers)().token_std:
+            start += ", those of tokens too: towers.token_std is not used"
+        lock = f"; the {towers.lock} tower keeps its weights" if towers.lock != "none" else ""
+        self.say(
+            f"towers   {name}, images of {views.images[0].size} px, captions of {views.tokens.context_length} tokens, "
+            f"from {start}{lock}"
+        )
 
     def progress(self, line: dict[str, Any]) -> None:
         """One logged step."""

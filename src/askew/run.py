@@ -10,11 +10,11 @@ from typing import Any
 from askew import checkpoint, distributed
 from askew.assess import RECIPE, RESULTS, RESULTS_BEFORE, evaluate_tiny
 from askew.build import build_views, resolve
-from askew.config import RESUMABLE, Recipe, Towers, from_yaml, leaves, override, to_yaml
+from askew.config import RESUMABLE, Recipe, from_yaml, leaves, override, to_yaml
 from askew.console import Console
 from askew.data.check import check
 from askew.data.sources import EMBEDDED, open_source
-from askew.errors import UserError, writing
+from askew.errors import RunFailed, UserError, writing
 from askew.export import save_models
 from askew.methods.mcd import MCD
 from askew.train import DISCARDED, METRICS, Reporter, Trainer
@@ -86,7 +86,12 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
     if main and suite.before and suite.suite != "none" and trainer.done == 0:
         _evaluate_start(trainer, folder, console)
     distributed.barrier()
-    trainer.run()
+    try:
+        trainer.run()
+    except RunFailed:
+        if main and trainer.done == 0:
+            _take_back(folder)
+        raise
     if main:
         with writing("the model", folder):
             save_models(trainer.method, recipe.towers, folder)
@@ -152,8 +157,8 @@ def recipe_file(folder: Path) -> Path:
 
 def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bool, console: Console) -> dict[str, Any]:
     """Look at a source as a run would and print what was found; `sets` change the views (MCD's at 224 px) and more."""
-    towers = Towers(vision_cfg={"image_size": 224}, text_cfg={"context_length": 77})
-    recipe = override(Recipe(name="check", method=MCD.Config(), towers=towers), sets)
+    recipe = override(Recipe(name="check", method=MCD.Config()), sets)
+    recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
     views = build_views(recipe, ("image", "aug", "text", "masked_text", "mlm_labels"))
     found = check(open_source(source, recipe.data.options), views, ranks, limit, progress=console.say)
     console.checked(found, as_json)
@@ -187,6 +192,13 @@ def _claim(recipe: Recipe, out: Path | None) -> Path:
         return out
     except OSError as error:
         raise UserError(f"the run directory cannot be made: {error}; choose a writable one with --out DIR") from error
+
+
+def _take_back(folder: Path) -> None:
+    """Remove the folder of a run that failed before its first step and holds nothing: the command can be repeated."""
+    if [entry.name for entry in folder.iterdir()] == [RECIPE]:
+        (folder / RECIPE).unlink()
+        folder.rmdir()
 
 
 def _shared(make: Any) -> Any:

@@ -101,6 +101,7 @@ class Trainer:
             fused=self.device.type in ("cpu", "cuda"),
         )
         self.step = parallel.wrap(Step(self.method, config.precision, config.block_rows), self.device, config.compile)
+        self.cut_from = 0  # steps that the recipe asked for, if `fit_into_minutes` left fewer
         self.done = 0  # optimiser steps taken
         self.seconds = 0.0  # of training, over all sessions of the run
         self.broken = Broken()
@@ -125,7 +126,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         give_back_freed_memory()
         pace = max(distributed.everyone(statistics.median(seconds[WARM_UP_STEPS:])))
-        self.total = max(1, min(self.total, int(60 * config.minutes / pace)))
+        fitting = max(1, int(60 * config.minutes / pace))
+        if fitting < self.total:
+            self.total, self.cut_from = fitting, self.total
         self.warmup = min(self.warmup, self.total // 2)
         self.recipe = self.recipe.model_copy(update={"train": config.model_copy(update={"max_steps": self.total})})
 

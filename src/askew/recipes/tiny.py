@@ -29,7 +29,7 @@ LOADER = Loader(
     mask_probability=0.05,  # of 0.15 a third: the vocabulary's logits of masked words are a fifth of a step
     blur_sigma=(0.1, 0.6),  # SLIP's at 224 px reaches 2.0
 )
-EPOCHS = 12  # what two cores with AVX512 do in less than `minutes`, so that methods and runs there have the same samples
+EPOCHS = 12  # two cores with AVX512 need less than `minutes` for them, so that runs there have the same samples
 # Short runs: the teacher's half-life is about 2 % of the run: 2 ** (-1 / (0.02 T)), T = 480 steps
 MOMENTUM = 0.93
 TRAIN = Train(
@@ -58,5 +58,5 @@ def tiny() -> Recipe:
 
 
 def tiny_clip() -> Recipe:
-    """CLIP on the same samples; where minutes cut `tiny` short, train.max_steps with its number of steps gives it them."""
+    """CLIP on the same samples; where minutes cut a run of `tiny`, give train.max_steps its number of steps."""
     return tiny().model_copy(update={"name": "tiny-clip", "method": CLIP.Config()})

@@ -109,14 +109,34 @@ def decode_text(data: bytes, what: str) -> str:
         raise Unusable(f"{what} is not UTF-8 text (byte {error.start})", "caption not UTF-8") from error
 
 
-def pick_column(columns: Sequence[str], known: Sequence[str], what: str, path: Path, key: str) -> str:
-    """The first known name among the columns, compared without case."""
-    lowered = {c.lower(): c for c in columns if c}
-    for name in known:
-        if name in lowered:
-            return lowered[name]
-    have = ", ".join(f"'{printable(c)}'" for c in columns if c) or "none"
-    raise UserError(f"{path}: no {what} column; the columns are {have}; name it with --set {key}=NAME")
+def pick_columns(
+    columns: Sequence[str], options: Options, path: Path, what: str, images: Sequence[str] = ()
+) -> tuple[str, str]:
+    """The columns of images and of captions: those of the options, or the first known names, compared without case.
+
+    `what` says what an image's column holds; `images` are the only columns that its name is looked for in, if any.
+
+    Raises:
+        UserError: what is missing, both at once, with the columns that there are.
+    """
+    found, missing = [], {}
+    for key, asked, known, where, kind in (
+        ("data.image_column", options.image_column, IMAGE_COLUMNS, images or columns, f"{what} column"),
+        ("data.caption_column", options.caption_column, CAPTION_COLUMNS, columns, "caption column"),
+    ):
+        lowered = {name.lower(): name for name in where if name}
+        name = asked or next((lowered[name] for name in known if name in lowered), "")
+        found.append(name)
+        if not name or name not in columns:
+            missing[key] = f"column '{printable(asked)}' ({key})" if asked else kind
+    if missing:
+        have = ", ".join(f"'{printable(name)}'" for name in columns if name) or "none"
+        named = " ".join(f"--set {key}=NAME" for key in missing)
+        raise UserError(
+            f"{path}: no {' and no '.join(missing.values())}; the columns are {have}; "
+            f"name {'it' if len(missing) == 1 else 'them'} with {named}"
+        )
+    return found[0], found[1]
 
 
 def read_file(path: Path) -> bytes:

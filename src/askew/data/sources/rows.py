@@ -6,16 +6,15 @@ from pathlib import Path
 import pyarrow as pa
 
 from askew.data.sources.base import (
-    CAPTION_COLUMNS,
     IMAGE_COLUMNS,
     MAX_BYTES,
     Options,
     Sample,
     caption_texts,
-    pick_column,
+    pick_columns,
     stable_id,
 )
-from askew.errors import Unusable, UserError, printable
+from askew.errors import Unusable, UserError
 
 ID_COLUMNS = ("id", "path", "file_name", "filename", "filepath", "image_path", "key", "__key__")
 
@@ -58,18 +57,8 @@ def choose_columns(schema: pa.Schema, path: Path, options: Options) -> Columns:
     """
     names = schema.names
     holds_bytes = [name for name in names if is_bytes(schema.field(name).type)]
-    image = options.image_column or pick_column(
-        holds_bytes if {n.lower() for n in holds_bytes} & set(IMAGE_COLUMNS) else names,
-        IMAGE_COLUMNS,
-        "image bytes",
-        path,
-        "data.image_column",
-    )
-    caption = options.caption_column or pick_column(names, CAPTION_COLUMNS, "caption", path, "data.caption_column")
-    for name in (image, caption):
-        if name not in names:
-            have = ", ".join(f"'{printable(n)}'" for n in names)
-            raise UserError(f"{path}: no column {name!r}; the columns are {have}")
+    named = [name for name in holds_bytes if name.lower() in IMAGE_COLUMNS]
+    image, caption = pick_columns(names, options, path, "image bytes", named)
     kind = schema.field(image).type
     is_path = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if not (is_path or is_bytes(kind)):

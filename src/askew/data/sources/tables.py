@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from askew.data.sources.base import CAPTION_COLUMNS, IMAGE_COLUMNS, Options, caption_texts, pick_column
+from askew.data.sources.base import Options, caption_texts, pick_columns
 from askew.data.sources.files import FileSource, Pairs
 from askew.data.sources.index import indexed
 from askew.errors import UserError
@@ -50,11 +50,7 @@ class TableSource(FileSource):
 def pairs_of(path: Path, options: Options) -> Pairs:
     """The rows of a table, grouped by image path."""
     rows, columns = read_table(path)
-    image = options.image_column or pick_column(columns, IMAGE_COLUMNS, "image path", path, "data.image_column")
-    caption = options.caption_column or pick_column(columns, CAPTION_COLUMNS, "caption", path, "data.caption_column")
-    for name, key in ((image, "data.image_column"), (caption, "data.caption_column")):
-        if name not in columns:
-            raise UserError(f"{path}: no column {name!r} ({key}); the columns are {', '.join(map(repr, columns))}")
+    image, caption = pick_columns(columns, options, path, "image path")
     pairs = Pairs()
     for row in rows:
         pairs.add(str(row.get(image) or "").strip(), caption_texts(row.get(caption)))
