@@ -29,9 +29,9 @@ LOADER = Loader(
     mask_probability=0.05,  # of 0.15 a third: the vocabulary's logits of masked words are a fifth of a step
     blur_sigma=(0.1, 0.6),  # SLIP's at 224 px reaches 2.0
 )
-EPOCHS = 12  # two cores with AVX512 need less than `minutes` for them, so that runs there have the same samples
-# Short runs: the teacher's half-life is about 2 % of the run: 2 ** (-1 / (0.02 T)), T = 480 steps
-MOMENTUM = 0.93
+EPOCHS = 11  # two cores with AVX512 need less than `minutes` for them, so that runs there have the same samples
+# Short runs: the teacher's half-life is about 2 % of the run: 2 ** (-1 / (0.02 T)), T = 440 steps
+MOMENTUM = 0.925
 TRAIN = Train(
     epochs=EPOCHS,
     minutes=4,
