@@ -132,6 +132,24 @@ def no_captions(here):
     return training("pairs.csv")
 
 
+@fault(DATA, "neither column", "no image path column and no caption column; the columns are 'picture', 'words'")
+def no_columns(here):
+    (here / "pairs.csv").write_text("picture,words\na.png,b\n", encoding="utf-8")
+    return training("pairs.csv")
+
+
+@fault(DATA, "a caption with a comma and no quotes", "line 2: 3 fields under 2 names", "stands in quotes")
+def bare_comma(here):
+    (here / "pairs.csv").write_text("image,caption\na.png,two dogs, one asleep\n", encoding="utf-8")
+    return training("pairs.csv")
+
+
+@fault(DATA, "a quote that is not closed", "line 3: not a readable table", "written twice")
+def open_quote(here):
+    (here / "pairs.csv").write_text('image,caption\na.png,"Hello he said\nb.png,c\n', encoding="utf-8")
+    return training("pairs.csv")
+
+
 @fault(DATA, "a table in another encoding", "not UTF-8 text", "iconv")
 def other_encoding(here):
     (here / "pairs.csv").write_bytes("image,caption\na.png,Bär\n".encode("latin-1"))

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from safetensors.torch import load_file
 
 from askew import recipes, run
@@ -120,6 +121,46 @@ def test_a_setting_that_pretrained_weights_make_void_is_named(std, pretrained, h
     )
     assert done.returncode == 0, done.stderr
     assert ("towers.token_std is not used" in done.stderr) == (std != 0.02)
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        (
+            "towers.vision_cfg.image_size=96",
+            "towers.vision_cfg.image_size=96 does not fit the pretrained model",
+        ),
+        ("towers.text_cfg.context_length=64", "towers.text_cfg.context_length=64 does not fit"),
+        ("towers.embed_dim=7", "towers.embed_dim=7 does not fit"),
+    ],
+)
+def test_another_shape_than_the_pretrained_models_is_refused(setting, words, pretrained):
+    for recipe in ("finetune", "tiny"):
+        asked = override(recipes.find(recipe), [setting, f"towers.pretrained={pretrained / 'model'}"])
+        with pytest.raises(UserError, match=words):
+            resolve(asked.towers)
+
+
+def test_a_recipes_own_shape_gives_way_to_a_pretrained_model(pretrained):
+    plain = resolve(Towers(pretrained=str(pretrained / "model")))
+    assert resolve(override(recipes.find("tiny"), [f"towers.pretrained={pretrained / 'model'}"]).towers) == plain
+    assert resolve(plain) == plain
+
+
+def test_a_file_of_weights_has_the_preprocessing_that_lies_beside_it_or_open_clips(pretrained, tmp_path):
+    assert resolve(Towers(pretrained=str(pretrained / WEIGHTS))).mean == (0.5, 0.4, 0.3)
+    alone = shutil.copy(pretrained / WEIGHTS, tmp_path / "weights.safetensors")
+    towers = resolve(Towers(pretrained=str(alone)))
+    assert (towers.mean, towers.std) == (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
+    assert resolve(towers) == towers
+    assert resolve(Towers(pretrained=str(alone), mean=(0.5, 0.5, 0.5))).mean == (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model_cfg": 3}'])
+def test_a_directory_that_is_none_is_one_line(text, tmp_path):
+    (tmp_path / "open_clip_config.json").write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=r"open_clip_config.json is no configuration of open_clip"):
+        resolve(Towers(pretrained=str(tmp_path)))
 
 
 def test_weights_of_other_shapes_name_the_first_difference(pretrained, tmp_path):

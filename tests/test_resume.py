@@ -170,6 +170,43 @@ def test_other_data_are_refused(whole, tmp_path):
         trainer.resume(found)
 
 
+@pytest.mark.parametrize("change", ["one more", "another order"])
+def test_other_data_are_refused_where_the_steps_are_as_many(table, tmp_path, change):
+    own = table_of_25(tmp_path / "own")
+    recipe = micro_recipe(own, "clip", max_steps=4)
+    stop_at(recipe, tmp_path / "run", 1)
+    first, *rows = own.read_text(encoding="utf-8").splitlines()
+    rows = [*rows, "0025.png,another"] if change == "one more" else rows[::-1]
+    own.write_text("\n".join([first, *rows]) + "\n", encoding="utf-8")
+    before = state_of(tmp_path / "run")
+    with pytest.raises(UserError, match="the data are not those that the run began with"):
+        train(recipe, tmp_path / "run", resume=True)
+    assert_same_state(state_of(tmp_path / "run"), before)
+
+
+def test_towers_that_draw_at_random_draw_the_same_again(table, tmp_path):
+    recipe = micro_recipe(table, "clip", max_steps=4)
+    vision = {**recipe.towers.vision_cfg, "patch_dropout": 0.5}
+    recipe = recipe.model_copy(update={"towers": recipe.towers.model_copy(update={"vision_cfg": vision})})
+    whole = train(recipe, tmp_path / "whole")
+    stop_at(recipe, tmp_path / "run", 2)
+    train(recipe, tmp_path / "run", resume=True)
+    assert_same_state(state_of(tmp_path / "run"), state_of(whole))
+    losses = [line["loss"] for line in metrics_of(whole)]
+    without = micro_recipe(table, "clip", max_steps=4)
+    assert losses != [line["loss"] for line in metrics_of(train(without, tmp_path / "without"))]
+
+
+def test_a_damaged_checkpoint_of_later_goes_and_not_the_one_just_written(table, tmp_path):
+    recipe = micro_recipe(table, "clip", checkpoint_steps=1, keep_checkpoints=1)
+    stop_at(recipe, tmp_path / "run", 5)
+    folder = tmp_path / "run" / "checkpoints"
+    (folder / "step-000000005" / "method.safetensors").write_bytes(b"")
+    trainer = Trainer(recipe, tmp_path / "run", Reporter(lambda text: None))
+    trainer.run(until=2)
+    assert [path.name for path in checkpoint.checkpoints(folder)] == ["step-000000002"]
+
+
 @pytest.mark.parametrize(
     ("number", "code", "workers", "whole_group"),
     [(signal.SIGINT, 130, 0, False), (signal.SIGINT, 130, 1, True), (signal.SIGTERM, 143, 1, True)],

@@ -6,6 +6,7 @@ from typing import Any
 
 import open_clip
 import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CustomTextCLIP
 from torch import nn
 
@@ -15,6 +16,7 @@ from askew.errors import UserError, printable
 from askew.methods.base import Method
 from askew.nn.towers import VOCABULARY, TwoTower, build_model, model_config
 
+DIRECTORY_CONFIG = "open_clip_config.json"
 OPEN_CLIP_TOKEN_STD = 0.02  # of its own random token embeddings
 
 
@@ -30,13 +32,18 @@ def resolve(towers: config.Towers) -> config.Towers:
     fields = towers.model_dump()
     if not towers.pretrained:
         pass
-    elif (Path(towers.pretrained).expanduser() / "open_clip_config.json").is_file():
+    elif (Path(towers.pretrained).expanduser() / DIRECTORY_CONFIG).is_file():
         directory = Path(towers.pretrained).expanduser().resolve()
-        saved = json.loads((directory / "open_clip_config.json").read_text(encoding="utf-8"))
-        fields |= {"model": "", "pretrained": str(directory), **_explicit(saved["model_cfg"])}
-        fields |= _preprocessing(towers, saved.get("preprocess_cfg", {}))
+        shape, preprocessing = _read_directory(directory)
+        _refuse_other_shape(towers, shape)
+        fields |= {"model": "", "pretrained": str(directory), **shape, **_preprocessing(towers, preprocessing)}
     elif Path(towers.pretrained).expanduser().is_file():
-        fields["pretrained"] = str(Path(towers.pretrained).expanduser().resolve())
+        path = Path(towers.pretrained).expanduser().resolve()
+        fields["pretrained"] = str(path)
+        if (path.parent / DIRECTORY_CONFIG).is_file():
+            fields |= _preprocessing(towers, _read_directory(path.parent)[1])
+        elif (towers.mean, towers.std) == (config.IMAGENET_MEAN, config.IMAGENET_STD):
+            fields |= {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
     else:
         tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
         if not tag:
@@ -59,6 +66,31 @@ def resolve(towers: config.Towers) -> config.Towers:
     if not fields["embed_dim"]:
         raise UserError("towers.embed_dim is 0 and towers.model names no configuration; give one of them")
     return config.Towers(**fields)
+
+
+def _read_directory(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model configuration of an open_clip directory, and its preprocessing."""
+    file = directory / DIRECTORY_CONFIG
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        return _explicit(saved["model_cfg"]), dict(saved.get("preprocess_cfg") or {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"towers.pretrained: {file} is no configuration of open_clip ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _refuse_other_shape(asked: config.Towers, trained: dict[str, Any]) -> None:
+    """The shape of a model comes with its directory; another wish is refused, not dropped."""
+    wishes = {("embed_dim", ""): (asked.embed_dim, trained["embed_dim"])} if asked.embed_dim else {}
+    for side in ("vision_cfg", "text_cfg"):
+        wishes |= {(side, f".{k}"): (v, trained[side].get(k)) for k, v in getattr(asked, side).items()}
+    for (field, key), (wish, found) in wishes.items():
+        if wish != found:
+            raise UserError(
+                f"towers.{field}{key}={printable(str(wish))} does not fit the pretrained model, which has "
+                f"{printable(str(found))}; leave it out"
+            )
 
 
 def _preprocessing(asked: config.Towers, trained: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +167,8 @@ def _load_pretrained(model: CustomTextCLIP, towers: config.Towers) -> None:
     path = Path(towers.pretrained)
     if path.is_dir():
         path = path / "open_clip_model.safetensors"
+        if not path.is_file():
+            raise UserError(f"towers.pretrained: {path.parent} holds no {path.name}; give the file of weights instead")
     elif not path.is_file():
         tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
         try:

@@ -83,7 +83,9 @@ def save(
     shutil.rmtree(final, ignore_errors=True)
     os.replace(temporary, final)
     sync(folder)
-    for old in checkpoints(folder)[:-keep]:
+    there = checkpoints(folder)
+    place = there.index(final)
+    for old in [*there[: max(0, place + 1 - keep)], *there[place + 1 :]]:  # a later one was damaged, and passed over
         shutil.rmtree(old)
     return final
 

@@ -9,7 +9,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from askew.data.sources.base import Options
 from askew.errors import UserError, printable
@@ -21,7 +30,20 @@ from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 
 Unit = Annotated[float, Field(ge=0, le=1)]
-Range = tuple[float, float]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Area = Annotated[float, Field(gt=0, le=1)]
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("the first of the range is above the second")
+    return pair
+
+
+AreaRange = Annotated[tuple[Area, Area], AfterValidator(_rising)]
+Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_rising)]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -29,7 +51,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Part(BaseModel):
     """Base of the parts: frozen and closed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Towers(Part):
@@ -41,10 +63,12 @@ class Towers(Part):
     vision_cfg: dict[str, Any] = {}  # open_clip's fields, over those of `model`
     text_cfg: dict[str, Any] = {}
     token_std: float = Field(default=0.02, ge=0)  # of token embeddings at the start, from random weights; open_clip's
-    pretrained: str = ""  # open_clip tag, file of weights, or open_clip directory; "" starts from random weights
+    # An open_clip tag, an open_clip directory, or a file of weights, which alone is taken to have open_clip's own mean
+    # and std (OpenAI's) where `mean` and `std` are left as they are; "" starts from random weights
+    pretrained: str = ""
     lock: Literal["none", "image", "text"] = "none"  # a tower that keeps its weights
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of pixels in [0, 1]; SLIP
-    std: tuple[float, float, float] = IMAGENET_STD
+    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default
 
 
@@ -74,9 +98,10 @@ class Loader(Part):
     scaled_decode: bool = True  # JPEGs are decoded no larger than the crops need; such images are not cached
     tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
     tags_alone: Unit = 0.0  # probability that such tags stand in the caption's place
-    image_scale: Range = (0.5, 1.0)  # crop area of the original view; SLIP
-    aug_scale: Range = (0.08, 1.0)  # crop area of the augmented view; SLIP
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue; SLIP
+    image_scale: AreaRange = (0.5, 1.0)  # crop area of the original view; SLIP
+    aug_scale: AreaRange = (0.08, 1.0)  # crop area of the augmented view; SLIP
+    # Greatest change of brightness, contrast, saturation (factors), and hue (turns); SLIP
+    jitter: tuple[Unit, Unit, Unit, Annotated[float, Field(ge=0, le=0.5)]] = (0.4, 0.4, 0.4, 0.1)
     jitter_probability: Unit = 0.8
     grey: Unit = 0.2
     blur: Unit = 0.5
@@ -89,16 +114,16 @@ class Train(Part):
     """Optimiser, schedule, precision, checkpoints."""
 
     epochs: float = Field(default=32, gt=0)  # passes over the data; Sec. 5.1
-    max_steps: int = Field(default=0, ge=0)  # stops the schedule's end earlier; 0 = epochs alone decide
+    max_steps: int = Field(default=0, ge=0)  # no more steps than that, however many `minutes` allow; 0 = epochs decide
     learning_rate: float = Field(default=1e-3, gt=0)  # peak; Sec. 5.1
     min_learning_rate: float = Field(default=1e-5, ge=0)  # at the end of the cosine; SLIP
     warmup_learning_rate: float = Field(default=1e-6, ge=0)  # at step 0; SLIP
-    warmup_epochs: float = Field(default=1, ge=0)  # linear; SLIP
+    warmup_epochs: float = Field(default=1, ge=0)  # linear, no more than half of the run; SLIP
     weight_decay: float = Field(default=0.2, ge=0)  # on matrices only; Sec. 5.1
-    betas: tuple[Unit, Unit] = (0.9, 0.98)  # SLIP
+    betas: tuple[Beta, Beta] = (0.9, 0.98)  # SLIP
     eps: float = Field(default=1e-8, gt=0)  # SLIP
     clip_gradient: float = Field(default=0.0, ge=0)  # greatest gradient norm; 0 = no clipping (SLIP)
-    minutes: float = Field(default=0.0, ge=0)  # of training: fewer epochs where a machine needs longer; 0 = no limit
+    minutes: float = Field(default=0.0, ge=0)  # of training: fewer steps where a machine needs longer; 0 = no limit
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # autocast of the towers; auto: bf16 where it is quick
     block_rows: int = Field(default=0, ge=0)  # samples a rank whose pairs are in memory at once; 0 = all
     compile: bool = False  # towers by torch.compile; needs a C++ compiler, and pays in long runs only
@@ -108,6 +133,14 @@ class Train(Part):
     checkpoint_steps: int = Field(default=0, ge=0)  # a checkpoint every so many steps; 0 = by minutes alone
     checkpoint_minutes: float = Field(default=10, gt=0)
     keep_checkpoints: int = Field(default=2, ge=1)
+
+    @field_validator("min_learning_rate", "warmup_learning_rate")
+    @classmethod
+    def _below_the_peak(cls, rate: float, info: ValidationInfo) -> float:
+        peak = info.data.get("learning_rate", rate)
+        if rate > peak:
+            raise ValueError(f"is above the peak, train.learning_rate={peak:g}; lower it too")
+        return rate
 
 
 class Evaluation(Part):
@@ -135,7 +168,7 @@ class Recipe(Part):
     evaluation: Evaluation = Evaluation()
 
 
-LEADING = ("method.name", "towers.model")  # settings that change what others stand for
+LEADING = ("method.name", "towers.model", "towers.pretrained")  # settings that change what others stand for
 OF_MODEL = ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg", "token_std")  # what a named model says by itself
 
 RESUMABLE = (  # what may differ from the recorded recipe on --resume
@@ -175,7 +208,8 @@ def from_yaml(path: Path) -> Recipe:
 def override(recipe: Recipe, settings: list[str]) -> Recipe:
     """The recipe with KEY=VALUE settings; keys are dotted (`train.epochs=2`), values are read as YAML.
 
-    Another `method.name` or `towers.model` comes with its own defaults, over which the other settings are laid.
+    Another `method.name` or `towers.model`, and a directory for `towers.pretrained`, come with their own defaults, over
+    which the other settings are laid.
 
     Raises:
         UserError: no `=`, an unknown key (names the nearest), a value of the wrong type.
@@ -205,6 +239,8 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
             fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
         if key.strip() == "towers.model" and where[leaf] != recipe.towers.model:
             where |= Towers().model_dump(mode="json", include=set(OF_MODEL))
+        if key.strip() == "towers.pretrained" and Path(str(where[leaf])).expanduser().is_dir():
+            where |= Towers().model_dump(mode="json", include=set(OF_MODEL))
     return validate(fields, "--set")
 
 
@@ -227,7 +263,8 @@ def validate(fields: dict[str, Any], where: str) -> Recipe:
         key = ".".join(path)
         if problem["type"] == "extra_forbidden":
             raise UserError(f"{where}: {unknown_key(key, fields)}") from error
-        message = problem["msg"][0].lower() + problem["msg"][1:]
+        message = problem["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
         raise UserError(f"{where}: {key or 'recipe'}: {message}, got {printable(repr(problem['input']))}") from error
 
 

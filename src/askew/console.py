@@ -58,6 +58,9 @@ class Console:
             f"plan     {trainer.total:,} steps of {trainer.loader.batch_size}{start}, {samples:,} samples, "
             f"{trainer.total / trainer.loader.steps_per_epoch:.1f} epochs"
         )
+        asked = round(recipe.train.epochs * trainer.loader.steps_per_epoch)
+        if trainer.total < asked and not trainer.cut_from:
+            self.say(f"plan     train.max_steps={trainer.total} leaves off before the {asked:,} steps of train.epochs")
         if trainer.cut_from:
             self.say(
                 f"plan     cut from {trainer.cut_from:,} steps: more do not fit into train.minutes="

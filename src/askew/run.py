@@ -99,7 +99,7 @@ def train(recipe: Recipe | None, out: Path | None, resume: bool, console: Consol
             evaluate(str(folder), suite.suite, "student", console, batch_size=suite.batch_size)
         elif suite.suite != "none":
             console.say(
-                "results  none: the suite `tiny` tests on askew's own drawings, which this model was not trained for; "
+                "results  none: the suite `tiny` ends a training on askew's own drawings alone; "
                 f"askew eval {folder} runs it all the same"
             )
         console.run_ends(folder)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -34,6 +35,7 @@ from askew.pace import Pace
 from askew.step import Step
 
 WARM_UP_STEPS, PACE_STEPS = 2, 3  # of `fit_into_minutes`
+TOWERS_DRAW = 3  # the stream of randomness
 METRICS, DISCARDED = "metrics.jsonl", "metrics.discarded.jsonl"
 
 
@@ -141,6 +143,11 @@ class Trainer:
                 f"{found.path}: the run was to take {facts['total']} steps, the data and recipe now give {self.total}; "
                 "resume with the same data"
             )
+        if facts.get("data", self.loader.fingerprint) != self.loader.fingerprint:
+            raise UserError(
+                f"{found.path}: the data are not those that the run began with (another number of samples, or others "
+                "in their places); go on with the same data, or start a new run"
+            )
         self.done, self.seconds = found.step, facts["seconds"]
         self.broken = Broken(facts["drawn"], type(self.broken.causes)(facts["broken"]))
 
@@ -201,6 +208,7 @@ class Trainer:
         if self.folder is not None and distributed.rank() == 0:
             facts = {
                 "total": self.total,
+                "data": self.loader.fingerprint,
                 "seconds": self.seconds,
                 "drawn": self.broken.drawn,
                 "broken": dict(self.broken.causes),
@@ -221,11 +229,17 @@ class Trainer:
         loss.backward()
         return batch, loss, terms, everyone
 
+    def _seed_of_step(self) -> int:
+        """For what towers draw at random (dropout, drop path): the same when a step is taken again."""
+        parts = [TOWERS_DRAW, self.recipe.train.seed, self.done, distributed.rank()]
+        return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
     def _one_step(self, batch: Batch) -> dict[str, Any]:
         config = self.recipe.train
         learning_rate = learning_rate_at(self.done, self.total, self.warmup, config)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
+        torch.manual_seed(self._seed_of_step())
         batch, loss, terms, everyone = self._gradients(batch)
         gradients = [p.grad for p in self.method.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)

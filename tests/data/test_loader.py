@@ -1,5 +1,6 @@
 """Order, seeds and batches are functions of (seed, epoch, position): nothing else gets in."""
 
+import io
 import multiprocessing
 import os
 import re
@@ -9,10 +10,13 @@ import time
 from collections import Counter
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from askew.data import images as images_module
 from askew.data.loader import Broken, Loader
@@ -191,6 +195,22 @@ def test_a_cache_of_decoded_images_changes_nothing_and_keeps_to_its_size(source,
     assert len(calls) == 9 * 8 if kept == 0 else len(calls) < 9 * 8
     if kept == 26:
         assert len(calls) == 26
+
+
+def test_rows_of_one_number_keep_their_own_images_in_the_cache(tmp_path):
+    """Two files that each number their rows from 0."""
+    colours = {"a": ((255, 0, 0), (0, 255, 0)), "b": ((0, 0, 255), (9, 9, 9))}
+    for name, two in colours.items():
+        images = [io.BytesIO(), io.BytesIO()]
+        for file, colour in zip(images, two, strict=True):
+            Image.new("RGB", (40, 40), colour).save(file, "PNG")
+        rows = {"id": [0, 1], "image": [file.getvalue() for file in images], "caption": [str(c) for c in two]}
+        pq.write_table(pa.table(rows), tmp_path / f"{name}.parquet")
+    source = open_source(str(tmp_path / "{a,b}.parquet"))
+    plain, cached = (make(source, cache_bytes=cache, batch_size=4) for cache in (0, 10**6))
+    for step in range(3):
+        assert_equal(cached.batch(step), plain.batch(step))
+    assert len(cached._cache) == 4
 
 
 # Broken samples

@@ -122,6 +122,17 @@ def test_a_missing_image_is_an_os_error_for_the_loader_to_count(folder):
         ("t.jsonl", '["a.png", "x"]\n', ["line 1", "JSON object"]),
         ("t.txt", "a.png x\n", ["of no known kind", ".csv"]),
         ("t.csv", "image,cap\x1b[31mtion\na.png,x\n", ["cap\\x1b[31mtion"]),
+        (
+            "t.csv",
+            "image,caption\na.png,x\nb.png,two dogs, one asleep\n",
+            ["line 3", "3 fields under 2 names"],
+        ),
+        (
+            "t.tsv",
+            'image\tcaption\na.png\t"Hello he said\nb.png\tsecond\n',
+            ["line 3", "not a readable", "twice"],
+        ),
+        ("t.csv", 'image,caption\na.png,"x" y\n', ["line 2", "not a readable table"]),
     ],
 )
 def test_what_is_wrong_with_a_table_is_one_line(folder, name, text, words):
@@ -174,6 +185,12 @@ def test_parquet_with_image_bytes(tmp_path, kind):
     assert len({sample.id for sample in samples(source)}) == 5
     assert [sample.group for sample in samples(source)] == [sample.id for sample in samples(source)]
     assert source[3].name == "t.parquet row 3"
+
+
+@pytest.mark.parametrize("tags", [["bike, street"], [[1, 2]], [{"a": 1}]], ids=["text", "numbers", "struct"])
+def test_tags_that_are_no_lists_of_texts_are_not_read(tmp_path, tags):
+    pq.write_table(pa.table({"image": [png()], "caption": ["a"], "tags": tags}), tmp_path / "t.parquet")
+    assert open_source(str(tmp_path / "t.parquet"))[0].tags == ()
 
 
 def test_parquet_columns_give_ids_groups_and_tags(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from askew.build import open_clip_config
+from askew.build import build_towers, open_clip_config, resolve
 from askew.nn.momentum import Momentum
 from askew.nn.packed import can_pack
 from askew.nn.towers import (
@@ -19,6 +19,7 @@ from askew.nn.towers import (
     plain_config,
     plain_state,
 )
+from askew.recipes import find
 from helpers import micro_batch, micro_towers
 
 NATIVE = open_clip_config(micro_towers())
@@ -358,3 +359,25 @@ def test_towers_keep_their_own_copy_of_the_configuration():
     towers = TwoTower(config, build_model(config))
     config["text_cfg"]["width"] = 0
     assert towers.config == NATIVE
+
+
+def test_gradients_are_the_same_again_with_two_threads():
+    """A sum whose order the threads decide differs in its last digit, and a run is then never the same again."""
+    pair = build_towers(resolve(find("tiny").towers), 0, False)
+    torch.manual_seed(0)
+    text = torch.zeros(128, 32, dtype=torch.long)
+    for row, length in enumerate(torch.randint(3, 32, (128,)).tolist()):
+        text[row, :length] = torch.randint(1, 49_000, (length,))
+        text[row, length] = END_TOKEN
+    image, threads = torch.randn(64, 3, 40, 40), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        seen = []
+        for _ in range(4):
+            pair.zero_grad()
+            (pair.image(image).embed[:, :8].sum() + pair.text(text).embed[:, :8].sum()).backward()
+            seen.append({name: p.grad.clone() for name, p in pair.named_parameters() if p.grad is not None})
+    finally:
+        torch.set_num_threads(threads)
+    different = {name for other in seen[1:] for name in other if not torch.equal(other[name], seen[0][name])}
+    assert different == set()

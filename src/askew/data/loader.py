@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,6 +26,7 @@ from askew.errors import RunFailed, Unusable, UserError, printable
 
 MAX_ATTEMPTS = 100  # substitutes tried for one broken sample before the source is called unusable
 ERRNO_CAUSES = {errno.ELOOP: "link loop", errno.ENAMETOOLONG: "missing file", errno.EIO: "disk error"}
+FINGERS = 64  # samples that a fingerprint names
 SUBSTITUTE = 1  # the stream of randomness; Order has another
 
 
@@ -48,7 +51,7 @@ class Broken:
             causes = ", ".join(f"{cause}: {count:,}" for cause, count in self.causes.most_common())
             raise RunFailed(
                 f"{self.total:,} broken samples were met for {self.drawn:,} drawn, over the budget of max(10, 1 %): "
-                f"{causes}. Mend or remove them and run again with --resume"
+                f"{causes}. Mend them and go on with --resume, or leave them out and start a new run"
             )
 
 
@@ -118,6 +121,13 @@ class Loader:
         """Whole batches in the data; an epoch drops its last partial batch."""
         return len(self.source) // self.batch_size
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of how many samples there are, and of what some of them, evenly spaced, are called."""
+        number = len(self.source)
+        names = [self.source.name(index * number // FINGERS) for index in range(min(FINGERS, number))]
+        return hashlib.sha256("\n".join([str(number), *names]).encode("utf-8", "surrogateescape")).hexdigest()
+
     def batches(self, first: int, last: int) -> Iterator[dict]:
         """Batches of steps first .. last - 1, made ahead by workers; starts at `first` at once."""
         workers = min(self.num_workers, max(last - first, 0))
@@ -173,7 +183,7 @@ class Loader:
                 if not any(c.strip() for c in sample.captions):
                     raise Unusable("no caption", "no caption")
                 seed = [self.seed, epoch, position, sample.id]
-                made = self.views.sample(self._open(sample), sample.captions, sample.tags, seed)
+                made = self.views.sample(self._open(index, sample.image), sample.captions, sample.tags, seed)
             except OSError as error:
                 name = str(error.filename or name or self.source.name(index))
                 broken.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
@@ -183,14 +193,14 @@ class Loader:
             f"{MAX_ATTEMPTS} samples drawn one after another were all unusable; the last was {broken[-1][1]}"
         )
 
-    def _open(self, sample: Sample) -> Picture:
+    def _open(self, index: int, image: bytes) -> Picture:
         """From the cache, where there is room for it whole; never so if it may be decoded at a smaller size."""
-        if sample.id in self._cache:
-            return self._cache[sample.id]
-        picture = Picture(sample.image)
+        if index in self._cache:
+            return self._cache[index]
+        picture = Picture(image)
         if self._cached + picture.nbytes <= self.cache_bytes and not self.views.scales(picture):
             self._cached += picture.keep()
-            self._cache[sample.id] = picture
+            self._cache[index] = picture
         return picture
 
 

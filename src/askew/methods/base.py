@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import Annotated
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from askew.nn.heads import TokenHead
@@ -13,6 +14,8 @@ from askew.nn.towers import Encoded, ImageTower, TextTower, TwoTower
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from askew.objectives.reduce import by_rows
 
+Temperature = Annotated[float, Field(gt=0)]
+Temperatures = tuple[Temperature, Temperature, Temperature]
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
 
@@ -20,7 +23,7 @@ Terms = dict[str, Tensor]
 class MethodConfig(BaseModel, ABC):
     """Base of every method's nested Config: frozen, and an unknown key is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @abstractmethod
     def build(self, towers: TwoTower) -> "Method":

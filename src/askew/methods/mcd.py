@@ -6,7 +6,17 @@ from typing import Literal, cast
 from pydantic import Field
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, MethodConfig, Terms, both_views, same_group, text_and_masked, unified
+from askew.methods.base import (
+    Batch,
+    Method,
+    MethodConfig,
+    Temperatures,
+    Terms,
+    both_views,
+    same_group,
+    text_and_masked,
+    unified,
+)
 from askew.nn.heads import TokenHead
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
 from askew.nn.similarity import SIMILARITY
@@ -27,7 +37,7 @@ class MCD(Method):
         """Every field with unit and origin."""
 
         name: Literal["mcd"] = "mcd"
-        temperatures: tuple[float, float, float] = (0.1, 0.07, 0.07)  # tau at the start: II, IT, TT; docs/deviations.md
+        temperatures: Temperatures = (0.1, 0.07, 0.07)  # tau at the start: II, IT, TT; docs/deviations.md
         momentum: float = Field(default=0.996, ge=0, le=1)  # m at step 0, cosine to 1; Sec. 4.4; docs/deviations.md
         mlm_weight: float = Field(default=0.2, ge=0)  # beta of Eq. (13); DeCLIP's weight; 0 turns the term off
         # Of Eq. (10); ablations leave some out, or put soft_alignment, the paper's point of contrast, in their place

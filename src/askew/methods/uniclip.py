@@ -14,6 +14,7 @@ from askew.methods.base import (
     Batch,
     Method,
     MethodConfig,
+    Temperatures,
     Terms,
     same_group,
     text_and_masked,
@@ -37,7 +38,7 @@ class UniCLIP(Method):
         """Every field with unit and origin."""
 
         name: Literal["uniclip"] = "uniclip"
-        temperatures: tuple[float, float, float] = (0.1, 0.07, 0.07)  # tau at the start: II, IT, TT; docs/deviations.md
+        temperatures: Temperatures = (0.1, 0.07, 0.07)  # tau at the start: II, IT, TT; docs/deviations.md
         pair_weights: Literal["equal", "inverse_counts"] = "equal"  # w_D; not found, docs/deviations.md
         augmentation_encoding: bool = True  # off in row (a) of MCD's Table 5
         mlm_weight: float = Field(default=0.0, ge=0)  # masked language modelling, as in MCD; 0 turns the term off

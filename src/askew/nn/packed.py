@@ -59,7 +59,8 @@ def read_texts(
     """
     real = torch.arange(text.shape[1], device=text.device) < length[:, None]
     keys = Slots.of(real)
-    x = trunk.token_embedding(text[real]) + trunk.positional_embedding[keys.position[keys.filled]]  # (T, F)
+    places = F.embedding(keys.position[keys.filled], trunk.positional_embedding)  # indexing sums gradients in any order
+    x = trunk.token_embedding(text[real]) + places  # (T, F)
     blocks = cast(list[ResidualAttentionBlock], list(trunk.transformer.resblocks))
     for block in blocks[:-1]:
         x = _block(block, x, keys, torch.arange(len(x), device=x.device), keys)

@@ -28,7 +28,7 @@ class Columns:
         caption: a text or a list of texts.
         id: an integer, or a name that is hashed, so that it should be the image's path; equal ids are one image.
         group: what is drawn: rows that share it are each other's positives.
-        tags: a list of keywords.
+        tags: a list of keywords; a column of that name which holds anything else is not read.
     """
 
     image: str
@@ -64,8 +64,15 @@ def choose_columns(schema: pa.Schema, path: Path, options: Options) -> Columns:
     if not (is_path or is_bytes(kind)):
         raise UserError(f"{path}: column {image!r} holds {kind}, not image bytes or paths; see data.image_column")
     ids = [name for name in ID_COLUMNS if name in names and name not in (image, caption)]
-    group, tags = ("concept" if "concept" in names else ""), ("tags" if "tags" in names else "")
+    group = "concept" if "concept" in names else ""
+    tags = "tags" if "tags" in names and is_texts(schema.field("tags").type) else ""
     return Columns(image, caption, ids[0] if ids else "", group, tags, is_path)
+
+
+def is_texts(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds lists of texts."""
+    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return listed and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
 
 
 def is_bytes(kind: pa.DataType) -> bool:

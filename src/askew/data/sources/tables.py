@@ -17,6 +17,7 @@ from askew.errors import UserError
 
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".jsonl": ""}
 FIRST_LINES = 1_000  # of a JSONL file, whose keys are taken for the columns
+QUOTING = "a caption with the separator in it stands in quotes, and a quote in such a caption is written twice"
 LARGE = 64 * 2**20  # bytes from which a table is read once and then from its index
 
 
@@ -112,14 +113,19 @@ def delimited_rows(path: Path) -> Iterator[dict]:
     """Rows under the names of the first line. A table that has only that yields one empty row, for its names."""
     csv.field_size_limit(2**31 - 1)  # a caption may be longer than the module's 128 kB; the tokenizer cuts it
     lines: Iterable[str] = lines_of(path)
+    reader = csv.DictReader(lines, delimiter=TABLE_SUFFIXES[path.suffix.lower()], strict=True)
     try:
-        reader = csv.DictReader(lines, delimiter=TABLE_SUFFIXES[path.suffix.lower()])
         if not reader.fieldnames:
             raise UserError(f"{path}: the table is empty; its first line names the columns: image,caption")
         row = None
         for row in reader:
+            if None in row:
+                raise UserError(
+                    f"{path}, line {reader.line_num}: {len(reader.fieldnames) + len(row[None])} fields under "
+                    f"{len(reader.fieldnames)} names; {QUOTING}"
+                )
             yield row
         if row is None:
             raise UserError(f"{path}: the table has no rows; it needs one line per image-caption pair")
     except csv.Error as error:
-        raise UserError(f"{path}: not a readable table ({error})") from error
+        raise UserError(f"{path}, line {reader.reader.line_num}: not a readable table ({error}); {QUOTING}") from error
