@@ -105,6 +105,8 @@ def test_a_folder_that_holds_a_run_is_refused(run, table):
         (("eval", "nothing"), ("nothing", "neither a run directory")),
         (("eval", "nothing", "--weights", "bogus"), ("bogus", "student or teacher")),
         (("eval", "nothing", "--suite", "bogus"), ("bogus", "tiny")),
+        (("eval", "nothing", "--suite", "tiny,pets"), ("the suite tiny stands alone", "no other names in --suite")),
+        (("eval", "nothing", "--precision", "bf16"), ("the suite tiny stands alone", "no --precision bf16")),
         (("recipes", "tyni"), ("did you mean 'tiny'",)),
     ],
 )

@@ -188,5 +188,6 @@ def test_a_run_goes_on_when_its_pretrained_weights_are_gone(pretrained, halves, 
     with pytest.raises(Interrupted):
         Trainer(from_yaml(folder / "recipe.yaml"), folder, Reporter(lambda text: None, stop)).run()
     shutil.rmtree(tmp_path / "start")
-    run.train(None, folder, True, Console(quiet=True))
+    asked = override(from_yaml(folder / "recipe.yaml"), ["train.log_every=2"])
+    run.train(asked, folder, True, Console(quiet=True))
     assert_same_state(state_of(folder), state_of(tmp_path / "whole"))

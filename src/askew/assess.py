@@ -75,7 +75,17 @@ def assess(asked: Request, console: Console) -> None:
     unknown = [task for task in asked.options.tasks if task not in TASKS]
     if unknown:
         raise UserError(f"--tasks {printable(','.join(unknown))} is not known; tasks: {', '.join(TASKS)}")
-    if not asked.data and asked.suite == "tiny":
+    if not asked.data and "tiny" in asked.suite.split(","):
+        options = {
+            "--precision bf16": asked.precision != "fp32",
+            "--prompts": asked.prompts,
+            "--against": asked.against,
+            "--data-root": asked.data_root,
+            "other names in --suite": asked.suite != "tiny",
+        }
+        void = [option for option, given in options.items() if given]
+        if void:
+            raise UserError(f"the suite tiny stands alone: it takes no {', no '.join(void)}; name others with --suite")
         if not distributed.is_main():  # small enough for one
             return
         evaluate_tiny(asked.model, asked.weights, console, asked.out, asked.batch_size)

@@ -228,7 +228,8 @@ def _settle(asked: Recipe, recorded: Recipe) -> Recipe:
     if asked.train.minutes == recorded.train.minutes > 0 and asked.train.max_steps == 0:
         settled["max_steps"] = recorded.train.max_steps
     train = asked.train.model_copy(update=settled)
-    return asked.model_copy(update={"towers": resolve(asked.towers), "name": recorded.name, "train": train})
+    towers = asked.towers if asked.towers == recorded.towers else resolve(asked.towers)  # weights may be gone by now
+    return asked.model_copy(update={"towers": towers, "name": recorded.name, "train": train})
 
 
 def changes(asked: Recipe, recorded: Recipe) -> dict[str, tuple[Any, Any]]:
