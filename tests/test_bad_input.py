@@ -132,7 +132,12 @@ def no_captions(here):
     return training("pairs.csv")
 
 
-@fault(DATA, "neither column", "no image path column and no caption column; the columns are 'picture', 'words'")
+@fault(
+    DATA,
+    "neither column",
+    "pairs.csv: no image path column and no caption column; the columns are 'picture', 'words'",
+    "name them with --set data.image_column=NAME --set data.caption_column=NAME",
+)
 def no_columns(here):
     (here / "pairs.csv").write_text("picture,words\na.png,b\n", encoding="utf-8")
     return training("pairs.csv")

@@ -124,13 +124,6 @@ def test_a_missing_caption_column_names_the_columns(tmp_path):
     assert "data.caption_column=NAME" in line
 
 
-def test_a_table_without_both_columns_names_both(tmp_path):
-    (tmp_path / "pairs.csv").write_text("picture,words\na.png,b\n", encoding="utf-8")
-    line = one_line(askew_here("train", "tiny", "--data", "pairs.csv", *micro_settings(), cwd=tmp_path))
-    assert "pairs.csv: no image path column and no caption column; the columns are 'picture', 'words'" in line
-    assert "name them with --set data.image_column=NAME --set data.caption_column=NAME" in line
-
-
 def test_a_named_model_is_the_one_that_is_trained_and_is_said(table, tmp_path):
     small = ["towers.vision_cfg={image_size: 32, layers: 1, width: 64, patch_size: 16}", "towers.text_cfg.layers=1"]
     settings = as_options("towers.model=ViT-S-32", *small, "train.epochs=1", "train.minutes=0")

@@ -14,9 +14,15 @@ from askew import config
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.errors import UserError, printable
 from askew.methods.base import Method
-from askew.nn.towers import VOCABULARY, TwoTower, build_model, model_config
+from askew.nn.towers import (
+    DIRECTORY_CONFIG,
+    DIRECTORY_WEIGHTS,
+    VOCABULARY,
+    TwoTower,
+    build_model,
+    model_config,
+)
 
-DIRECTORY_CONFIG = "open_clip_config.json"
 OPEN_CLIP_TOKEN_STD = 0.02  # of its own random token embeddings
 
 
@@ -29,16 +35,14 @@ def resolve(towers: config.Towers) -> config.Towers:
     Raises:
         UserError: unknown names, or a pretrained source that is none.
     """
-    fields = towers.model_dump()
+    fields, path = towers.model_dump(), Path(towers.pretrained).expanduser().resolve()
     if not towers.pretrained:
         pass
-    elif (Path(towers.pretrained).expanduser() / DIRECTORY_CONFIG).is_file():
-        directory = Path(towers.pretrained).expanduser().resolve()
-        shape, preprocessing = _read_directory(directory)
+    elif (path / DIRECTORY_CONFIG).is_file():
+        shape, preprocessing = _read_directory(path)
         _refuse_other_shape(towers, shape)
-        fields |= {"model": "", "pretrained": str(directory), **shape, **_preprocessing(towers, preprocessing)}
-    elif Path(towers.pretrained).expanduser().is_file():
-        path = Path(towers.pretrained).expanduser().resolve()
+        fields |= {"model": "", "pretrained": str(path), **shape, **_preprocessing(towers, preprocessing)}
+    elif path.is_file():
         fields["pretrained"] = str(path)
         if (path.parent / DIRECTORY_CONFIG).is_file():
             fields |= _preprocessing(towers, _read_directory(path.parent)[1])
@@ -166,7 +170,7 @@ def _load_pretrained(model: CustomTextCLIP, towers: config.Towers) -> None:
     model.logit_bias = nn.Parameter(torch.zeros(()))  # for the weights of a model with a bias
     path = Path(towers.pretrained)
     if path.is_dir():
-        path = path / "open_clip_model.safetensors"
+        path = path / DIRECTORY_WEIGHTS
         if not path.is_file():
             raise UserError(f"towers.pretrained: {path.parent} holds no {path.name}; give the file of weights instead")
     elif not path.is_file():

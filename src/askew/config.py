@@ -237,9 +237,8 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
             where[leaf] = ""
         if key.strip() == "method.name":
             fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
-        if key.strip() == "towers.model" and where[leaf] != recipe.towers.model:
-            where |= Towers().model_dump(mode="json", include=set(OF_MODEL))
-        if key.strip() == "towers.pretrained" and Path(str(where[leaf])).expanduser().is_dir():
+        another = key.strip() == "towers.model" and where[leaf] != recipe.towers.model
+        if another or (key.strip() == "towers.pretrained" and Path(str(where[leaf])).expanduser().is_dir()):
             where |= Towers().model_dump(mode="json", include=set(OF_MODEL))
     return validate(fields, "--set")
 

@@ -58,14 +58,16 @@ class Console:
             f"plan     {trainer.total:,} steps of {trainer.loader.batch_size}{start}, {samples:,} samples, "
             f"{trainer.total / trainer.loader.steps_per_epoch:.1f} epochs"
         )
-        asked = round(recipe.train.epochs * trainer.loader.steps_per_epoch)
-        if trainer.total < asked and not trainer.cut_from:
-            self.say(f"plan     train.max_steps={trainer.total} leaves off before the {asked:,} steps of train.epochs")
         if trainer.cut_from:
             self.say(
                 f"plan     cut from {trainer.cut_from:,} steps: more do not fit into train.minutes="
                 f"{recipe.train.minutes:g} here; train.minutes=0 takes them all, and "
                 f"train.max_steps={trainer.total} gives any method as many as this run has"
+            )
+        elif trainer.total < trainer.asked:
+            self.say(
+                f"plan     train.max_steps={trainer.total} leaves off before the {trainer.asked:,} steps of "
+                "train.epochs"
             )
         levels = ", ".join(f"{k} {v:.3f}" for k, v in trainer.method.chance(trainer.loader.batch_size).items())
         self.say(f"chance   {levels} (a loss that stays there has learned nothing)")

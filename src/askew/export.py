@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from askew.checkpoint import sync
 from askew.config import Towers
 from askew.methods.base import Method
-from askew.nn.towers import plain_config, plain_state
+from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS, plain_config, plain_state
 
 
 def save_models(method: Method, towers: Towers, run: Path) -> list[Path]:
@@ -31,9 +31,9 @@ def save_models(method: Method, towers: Towers, run: Path) -> list[Path]:
             "resize_mode": "shortest",
         }
         contents = {"model_cfg": plain_config(method.towers.config, method.logit_bias), "preprocess_cfg": preprocess}
-        (temporary / "open_clip_config.json").write_text(json.dumps(contents, indent=2), encoding="utf-8")
+        (temporary / DIRECTORY_CONFIG).write_text(json.dumps(contents, indent=2), encoding="utf-8")
         state = plain_state(method.towers, image, method.logit_scale, method.logit_bias)
-        save_file(state, temporary / "open_clip_model.safetensors", metadata={"format": "pt"})
+        save_file(state, temporary / DIRECTORY_WEIGHTS, metadata={"format": "pt"})
         for file in temporary.iterdir():
             sync(file)
         shutil.rmtree(folder, ignore_errors=True)

@@ -92,8 +92,8 @@ class Trainer:
             self.reporter.say,
             fail_after=60 * loader.stall_minutes,
         )
-        steps = round(config.epochs * self.loader.steps_per_epoch)
-        self.total = max(1, min(steps, config.max_steps or steps))
+        self.asked = round(config.epochs * self.loader.steps_per_epoch)  # steps of the epochs
+        self.total = max(1, min(self.asked, config.max_steps or self.asked))
         self.warmup = min(round(config.warmup_epochs * self.loader.steps_per_epoch), self.total // 2)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.method, config.weight_decay),

@@ -18,6 +18,7 @@ from torch import Tensor
 from askew.checkpoint import digest
 from askew.errors import UserError, printable
 from askew.evaluation.layers import Project, encode_trimmed, may_trim, take_off_projection
+from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 
 
 @dataclass
@@ -133,9 +134,9 @@ def load_encoders(
             )
     elif weights != "student":
         raise UserError(f"--weights {weights} needs a run directory, {printable(name)} is none")
-    config_file = folder / "open_clip_config.json"
+    config_file = folder / DIRECTORY_CONFIG
     if config_file.is_file():
-        identifier, fingerprint = f"local-dir:{folder}", digest(folder / "open_clip_model.safetensors")
+        identifier, fingerprint = f"local-dir:{folder}", digest(folder / DIRECTORY_WEIGHTS)
     else:
         identifier, _, tag = name.partition("/")
         pretrained, fingerprint = tag or None, ""

@@ -21,6 +21,10 @@ from askew.nn.convolutions import quicken
 from askew.nn.packed import can_pack, read_texts
 
 END_TOKEN = 49407  # open_clip's tokenizer always ends a text with it; towers pool there
+DIRECTORY_CONFIG, DIRECTORY_WEIGHTS = (
+    "open_clip_config.json",
+    "open_clip_model.safetensors",
+)  # open_clip's names
 VOCABULARY = 49408  # ids of open_clip's tokenizer
 MASK_TOKEN = 49408  # appended after the tokenizer's own ids ; dropped from a saved model
 
