@@ -2,8 +2,8 @@
 
     python benchmarks/by_rows.py [--samples 512 1024 2048] [--blocks 64 256]
 
-Embeddings of 256 numbers, no towers; every line is a process of its own, whose peak memory before the objective is
-taken off. The whole keeps matrices of 3N x 3N pairs for the backward pass, a block of R samples 3R x 3N.
+Embeddings have 256 numbers, and there are no towers. Every line is a process of its own; its peak memory before the
+objective is subtracted. The whole keeps matrices of 3N x 3N pairs for the backward pass, a block of R samples 3R x 3N.
 """
 
 import argparse
@@ -17,26 +17,27 @@ def child(num: int, block: int) -> None:
     """Print MB above the start, and seconds."""
     import torch
 
-    from askew.build import build_towers
     from askew.config import Towers
+    from askew.data.operations import IDENTITY
     from askew.methods.mcd import MCD
     from askew.nn.towers import unit
     from askew.objectives.reduce import by_rows
+    from askew.training.towers import build_towers
 
     vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
     text = {"context_length": 16, "width": 32, "heads": 2, "layers": 1}
     towers = build_towers(Towers(model="", embed_dim=256, vision_cfg=vision, text_cfg=text), 0, mask_token=False)
-    method = MCD.Config(mlm_weight=0).build(towers)
+    method = MCD.Config(mlm_weight=0).build(towers, IDENTITY)
     leaves = {name: torch.randn(num, 256, requires_grad=True) for name in ("image", "aug", "text")}
-    mine = {"group": torch.arange(num), **{name: unit(leaf) for name, leaf in leaves.items()}}
-    mine |= {f"teacher_{name}": unit(torch.randn(num, 256)) for name in ("image", "aug")}
+    local = {"match_id": torch.arange(num), **{name: unit(leaf) for name, leaf in leaves.items()}}
+    local |= {f"teacher_{name}": unit(torch.randn(num, 256)) for name in ("image", "aug")}
 
     def objective(rows: dict) -> dict:
-        loss, terms = method.objective(rows, mine, 0.5)
+        loss, terms = method.objective(rows, local, 0.5)
         return {"": loss, **terms}
 
     before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    (by_rows(objective, mine, block) if block else objective(mine))[""].backward()
+    (by_rows(objective, local, block) if block else objective(local))[""].backward()
     seconds = time.perf_counter() - start
     print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024, seconds)
 

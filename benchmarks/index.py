@@ -18,13 +18,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from askew.build import build_views
 from askew.config import Recipe, Towers
 from askew.data.loader import Loader
 from askew.data.sources import TarSource, open_source
 from askew.data.sources.index import SUFFIX
 from askew.data.sources.layout import layout
 from askew.methods.clip import CLIP
+from askew.training.build import build_views
 
 SHARD = 10_000  # samples
 BATCH = 256

@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageFilter
 from torchvision import transforms
 
-from askew.data import augment
+from askew.data import operations
 from askew.data.images import Picture
 from askew.data.views import Drawn, ImageView, MaskedTokens, Normalise, Tokens, Views, stream
 from askew.devices import keep_freed_memory
@@ -140,12 +140,12 @@ def profile(files: list[bytes]) -> None:
         cuts = clock(f"{view.key}: cut", cut, view, pixels, drawn)
         batch = clock(f"{view.key}: stack", stack, cuts)
         image, parameters = batch[view.key], batch[f"{view.key}_params"]
-        clock(f"{view.key}: finish", augment.finish, image, parameters, view.jitter, normalise)
+        clock(f"{view.key}: finish", operations.finish, image, parameters, view.jitter, normalise)
         for name, columns in (("nothing", []), ("jitter", [4, 5, 6, 7]), ("blur", [8]), ("grey", [10])):
             only = torch.zeros_like(parameters)
             only[:, columns] = parameters[:, columns]
             if view is STRONG:
-                clock(f"  finish with {name} alone", augment.finish, image, only, view.jitter, normalise)
+                clock(f"  finish with {name} alone", operations.finish, image, only, view.jitter, normalise)
 
 
 def draw(view: ImageView, pixels: list[torch.Tensor]) -> list[Drawn]:

@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py [--samples 200000] [--workers 2] [--kind tar|parquet] [--plot FILE.png]
 
-The embedded drawings are repeated in a tar (or Parquet) source of so many samples, each under a name of its own. Pss of
-the process tree (/proc/PID/smaps_rollup) is sampled all along, with and without the pages of files: torch's libraries
-are shared with every other Python process of the machine, and our share changes when one of these ends. Growth is the
-slope of a line through what is not of files, after the first fifth, per 10,000 samples. Linux only.
+The embedded drawings are repeated in a tar (or Parquet) source of that many samples, each under its own name. The Pss
+of the process tree (/proc/PID/smaps_rollup) is sampled throughout, with and without the pages of files: torch's libraries
+are shared with every other Python process on the machine, and our share changes when one of them ends. Growth is the
+slope of a line through the memory without files, after the first fifth, per 10,000 samples. Linux only.
 """
 
 import argparse
@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from askew.build import build_views
 from askew.config import Recipe, Towers
 from askew.data.loader import Loader
 from askew.data.sources import EmbeddedSource, open_source
 from askew.methods.mcd import MCD
+from askew.training.build import build_views
 
 BATCH, SHARD = 128, 10_000
 
@@ -44,7 +44,7 @@ def write_tar(folder: Path, samples: int) -> str:
 
 
 def write_parquet(folder: Path, samples: int) -> str:
-    """Files of ten thousand rows, a thousand a row group."""
+    """Files of ten thousand rows, in row groups of a thousand."""
     source = EmbeddedSource()
     for first in range(0, samples, SHARD):
         drawn = [(n, source[n % len(source)]) for n in range(first, min(first + SHARD, samples))]
@@ -97,7 +97,7 @@ def main() -> None:
         loader = Loader(source, views, BATCH, seed=0, num_workers=arguments.workers)
         seen, memory, started = [], [], time.monotonic()
         for number, batch in enumerate(loader.batches(0, loader.steps_per_epoch), 1):
-            assert not batch["broken"], batch["broken"]
+            assert not batch["bad_samples"], batch["bad_samples"]
             if number % max(1, loader.steps_per_epoch // 50) == 0:
                 seen.append(number * BATCH)
                 memory.append(pss_mb())

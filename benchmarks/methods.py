@@ -2,11 +2,11 @@
 
     python benchmarks/methods.py [--rounds 3] [--steps 8] [--set KEY=VALUE ...] [NAME ...]
 
-A NAME is a recipe; `tiny-clip` is always measured. Each measurement is a process of its own; in a round every method
-runs once, so a slow minute of the machine meets them all, and a ratio is the median over rounds of time over CLIP's
-time of the same round. Operations are counted by PyTorch over forward and backward, the teacher's among them; products
-of the optimiser and of augmentation are not. The goal is a ratio of times of at most 1.15 times that of operations. The
-machine must be otherwise idle.
+A NAME is a recipe; `tiny-clip` is always measured. Each measurement is a process of its own. In a round every method
+runs once, so a slow minute of the machine affects all of them, and a ratio is the median over rounds of time over
+CLIP's time of the same round. PyTorch counts operations over forward and backward, including the teacher's; products of
+the optimiser and of augmentation are left out. The goal is a ratio of times of at most 1.15 times that of operations.
+The machine must be otherwise idle.
 """
 
 import argparse
@@ -22,19 +22,16 @@ NAMES = ["tiny-slip", "tiny-declip", "tiny-uniclip", "tiny", "tiny-siglip", "tin
 def child(name: str, settings: list[str], steps: int) -> None:
     """Print median seconds of a step, operations of a step, peak MB, as JSON."""
     import torch
+    from steps import trainer_of
     from torch.utils.flop_counter import FlopCounterMode
 
-    from askew import config, recipes
-    from askew.build import resolve
     from askew.devices import peak_memory_mb
-    from askew.train import Trainer
 
-    made = config.override(recipes.find(name), ["loader.num_workers=0", *settings])
-    trainer = Trainer(made.model_copy(update={"towers": resolve(made.towers)}), None)
+    trainer = trainer_of(name, settings)
     batches = [trainer.loader.batch(step) for step in range(steps + 2)]
     seconds = []
     for batch in batches:
-        batch.pop("broken", None)
+        batch.pop("bad_samples", None)
         start = time.perf_counter()
         trainer._one_step(batch)
         if torch.cuda.is_available():
@@ -73,7 +70,7 @@ def main() -> None:
     print(f"{'recipe':<18}{'ms':>8}{'time':>8}{'GFLOP':>8}{'ops':>8}{'time/ops':>10}{'MB':>8}")
     for name, rounds in found.items():
         seconds, operations, memory = map(statistics.median, zip(*rounds, strict=True))
-        time_ratio = statistics.median(mine[0] / clip[0] for mine, clip in zip(rounds, found["tiny-clip"], strict=True))
+        time_ratio = statistics.median(one[0] / clip[0] for one, clip in zip(rounds, found["tiny-clip"], strict=True))
         ratio = operations / found["tiny-clip"][0][1]
         print(
             f"{name:<18}{1e3 * seconds:>8.0f}{time_ratio:>8.2f}{operations / 1e9:>8.1f}{ratio:>8.2f}"

@@ -14,25 +14,44 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+
+
+def trainer_of(recipe: str, settings: list[str]) -> Any:
+    """A trainer of the tree that is on the path: this one, or the one before runs had a room of their own."""
+    from askew import recipes
+
+    settings = ["loader.num_workers=0", "train.minutes=0", *settings]
+    try:
+        from askew.recipes.settings import override
+        from askew.training.build import build
+        from askew.training.loop import Trainer
+        from askew.training.towers import resolve
+    except ImportError:
+        from askew.build import resolve
+        from askew.train import Trainer
+
+        from askew.config import override
+
+        made = override(recipes.find(recipe), settings)
+        return Trainer(made.model_copy(update={"towers": resolve(made.towers)}), None)
+    made = override(recipes.find(recipe), settings)
+    return Trainer(build(made.model_copy(update={"towers": resolve(made.towers)})), None)
 
 
 def child(recipe: str, settings: list[str], steps: int) -> None:
     """Print the seconds of every step but the first four, as JSON."""
-    from askew import config, recipes
-    from askew.build import resolve
-    from askew.train import Trainer
-
-    made = config.override(recipes.find(recipe), ["loader.num_workers=0", *settings])
-    trainer = Trainer(made.model_copy(update={"towers": resolve(made.towers)}), None)
+    trainer = trainer_of(recipe, settings)
     batches = [trainer.loader.batch(step) for step in range(steps + 4)]
     seconds = []
     for batch in batches:
-        batch.pop("broken", None)
+        for key in ("bad_samples", "broken"):
+            batch.pop(key, None)
         start = time.perf_counter()
         trainer._one_step(batch)
         seconds.append(time.perf_counter() - start)
         trainer.done += 1
-    print(json.dumps({"seconds": seconds[4:], "batch": made.loader.batch_size}))
+    print(json.dumps({"seconds": seconds[4:], "batch": trainer.recipe.loader.batch_size}))
 
 
 def measure(source: Path, arguments: argparse.Namespace) -> tuple[float, int]:

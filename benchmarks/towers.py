@@ -2,8 +2,8 @@
 
     python benchmarks/towers.py [--size 48] [--batch 128] [NAME ...]
 
-Prints, for every timm name, samples/s forward and backward, forward alone, and of MCD's image part (two views through
-the student with gradient and through the teacher without), in bf16 autocast; the best of several repetitions.
+Prints, for every timm name, samples/s forward and backward, forward only, and of MCD's image part (two views through
+the student with gradient and through the teacher without), in bf16 autocast; the best of several repetitions is taken.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def seconds(function: Callable[[], None], repetitions: int) -> float:
 
 
 def measure(name: str, size: int, batch: int, repetitions: int) -> tuple[float, float, float]:
-    """Parameters in millions, seconds a sample with gradient, seconds a sample without."""
+    """Parameters in millions, seconds per sample with gradient, seconds per sample without."""
     vit = {"img_size": size} if "vit" in name else {}
     model = timm.create_model(name, num_classes=0, **vit)
     images = torch.randn(batch, 3, size, size)

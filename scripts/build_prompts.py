@@ -3,12 +3,12 @@
     python scripts/build_prompts.py SLIP CLIP
 
 SLIP and CLIP are checkouts of facebookresearch/SLIP (labels.json, templates.json) and openai/CLIP (data/prompts.md and
-the ImageNet notebook), both MIT. Names and templates are SLIP's, which the paper follows; where OpenAI publishes the
-same list, the two have to be equal, but for ImageNet's templates: SLIP takes seven, OpenAI's eighty are stored beside
-them. WordNet ids of the ImageNet classes come from timm (Apache-2.0), in the order of the ids.
+the ImageNet notebook), both MIT. Names and templates are SLIP's, which the paper follows. If OpenAI publishes the same
+list, the two must be equal. The exception is ImageNet's templates: SLIP uses seven, and OpenAI's eighty are stored
+beside them. The WordNet ids of the ImageNet classes come from timm (Apache-2.0), in the order of the ids.
 
-Each class is stored as [what the set itself calls it, name, further names...]; the first decides which label an image
-has, so that no reader depends on the order of folders or files.
+Each class is stored as [what the set itself calls it, name, further names...]. The first item decides which label an
+image gets, so that no reader depends on the order of folders or files.
 """
 
 import argparse
@@ -41,7 +41,7 @@ CALTECH_FOLDERS = {
 
 
 def openai_lists(checkout: Path) -> dict[str, tuple[list, list]]:
-    """(class names, templates) of every section of data/prompts.md, and of the notebook as "ImageNet"."""
+    """(class names, templates) of every section of data/prompts.md, and those of the notebook as "ImageNet"."""
     found = {}
     text = (checkout / "data" / "prompts.md").read_text(encoding="utf-8")
     for section in text.split("\n## ")[1:]:
@@ -79,7 +79,7 @@ def keys(name: str, classes: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Write the file, one line a set."""
+    """Write the file, one line per data set."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("slip", type=Path)
     parser.add_argument("clip", type=Path)

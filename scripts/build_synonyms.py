@@ -17,7 +17,7 @@ FILES = ("data.noun", "data.verb", "data.adj", "data.adv")
 OUT = Path(__file__).parents[1] / "src" / "askew" / "assets" / "synonyms" / "synonyms.txt.xz"
 FUNCTION_WORDS = """
     a an the this that these those some any each every either neither no none all both few many much more most other
-    another such i me my mine we us our ours you your yours he him his she her hers it its they them their theirs
+    another such i me my local we us our ours you your yours he him his she her hers it its they them their theirs
     myself ourselves yourself himself herself itself themselves who whom whose which what where when why how am is
     are was were be been being have has had having do does did doing will would shall should can could may might
     must and or but nor so yet if then than because as until while although though since unless of at by for with

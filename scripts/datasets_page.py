@@ -1,17 +1,19 @@
-"""Write docs/datasets.md from the catalogue: where each evaluation data set lies, how it is laid out, what goes wrong.
+"""Write docs/datasets.md from the catalogue: where each evaluation data set lies, its layout, and its traps.
 
     python scripts/datasets_page.py
 
-tests/evaluation/test_readers.py fails when the page and the catalogue differ.
+tests/evaluation/datasets/test_readers.py fails if the page and the catalogue differ.
 """
 
+import textwrap
 from pathlib import Path
 
-from askew.evaluation.catalog import ROWS
-from askew.evaluation.prompts import prompts
+from askew.evaluation.datasets.catalog import ENTRIES, CatalogEntry
+from askew.evaluation.datasets.prompts import prompts
 
 PAGE = Path(__file__).parents[1] / "docs" / "datasets.md"
-SPLITS = {  # what is trained on, validated on and tested on
+WIDTH = 100
+SPLITS = {  # train / validation / test, or the test data of sets without labels
     "pets": "3,680 (trainval) / - / 3,669",
     "cifar10": "50,000 / - / 10,000",
     "cifar100": "50,000 / - / 10,000",
@@ -29,93 +31,122 @@ SPLITS = {  # what is trained on, validated on and tested on
     "sugarcrepe": "7,511 items in seven subsets, 1,560 images",
 }
 METRICS = dict.fromkeys(("pets", "flowers102", "caltech101", "aircraft"), "mean per class")
+WITHOUT_CLASSES = {
+    "flickr30k": "R@1, R@5, R@10, both directions",
+    "coco": "R@1, R@5, R@10, both directions",
+    "sugarcrepe": "share preferred, ties lose",
+}
+
 HEAD = """# Evaluation data sets
 
-`askew eval MODEL --suite paper --data-root DIR` reads the data sets below from folders of DIR. Nothing is downloaded:
-unpack each set's official archive there. A set that is missing, or lacks a part, is reported with what is needed.
-Files that cannot be right are an error in one line: a class too many, a class without an image, an image that is
-listed and not there, listed twice or in two splits, an image without a caption. Counts found are compared with the
-published ones and both are stored.
+`askew eval MODEL --suite paper --data-root DIR` reads these data sets from folders of DIR. Nothing
+is downloaded: unpack the official archive of each set there. If a set or a part of it is missing,
+one line says what is needed and the other sets are still evaluated.
 
-This page is written by `scripts/datasets_page.py` from `askew/evaluation/catalog.py`; a test keeps them equal.
+Files that cannot be right are an error, also of one line: an unknown class, a class without an
+image, an image that is listed but does not exist, is listed twice or is in two splits, an image
+without a caption. The counts found are compared with the published ones, and both are stored.
 
-`ASKEW_DATA_ROOT=DIR python -m pytest tests/evaluation/test_readers.py` asserts the published counts of every set that
-is in DIR; without the variable the readers are tested on small replicas in the same layouts.
+`scripts/datasets_page.py` writes this page from `askew/evaluation/datasets/catalog.py`, and a test
+keeps the two equal. The readers are tested on small replicas in the same layouts. To check the
+published counts of the real data sets in a folder, run
 
-## Where they lie
+    ASKEW_DATA_ROOT=DIR python -m pytest tests/evaluation/datasets/test_readers.py
 
-| name | set | folder under `--data-root` | what it holds |
-|---|---|---|---|
-"""
-PROTOCOL = """
 ## What is measured
 
-| name | classes | templates | metric | train / validation / test |
+Splits are train / validation / test.
+
+| name | classes | templates | metric | images |
 |---|---|---|---|---|
 """
+
+LAYOUTS = """
+Class names and templates are SLIP's. They equal OpenAI's, except for the templates of ImageNet
+([NOTICE](../src/askew/assets/prompts/NOTICE)). A label goes by what the data set itself calls the
+class, never by the position of a folder or a line. If a set has no official validation split, the
+probe holds out a part of the training images.
+
+## Where each set lies, and its traps
+
+Folders are relative to `--data-root`.
+"""
+
 TAIL = """
-Class names and templates are SLIP's, which are OpenAI's; only ImageNet's templates differ
-([NOTICE](../src/askew/assets/prompts/NOTICE)). A label goes by what the set itself calls the class, never by the
-position of a folder or a line. Where a set has no official validation split, the probe keeps a part of the training
-images aside.
+## What can be compared with what
 
-## What is compared with what
+- The paper's Tables 1 and 2 report top-1, or mean per class for Pets, Flowers, Caltech-101 and
+  Aircraft. Their "average" is the plain mean of the eleven numbers.
+- The paper's zero-shot accuracies on Flowers are 6 to 8 %, next to linear probes of 93 to 97 %.
+  They match the lexicographic order of folders, which costs every published average about 4.5
+  points. Both orders are reported.
+- MERU reports mean per class on every set, with its own prompts. Its numbers differ by
+  construction.
+- In retrieval, a query counts as found if any of its matches is among the first k, and ties lose.
+  The images are Karpathy's test images, with all captions, no prompt, and the model's own
+  preprocessing. Papers that keep five captions per image have another set of candidates.
+- SugarCrepe's official script prints seven accuracies. Replace, Swap and Add are means over their
+  subsets (macro); the means over items are reported beside them.
 
-- The paper's Tables 1 and 2 report top-1, or mean per class for Pets, Flowers, Caltech-101 and Aircraft; "average" is
-  the plain mean over the eleven numbers.
-- Zero-shot numbers of 6 to 8 % on Flowers in the paper stand beside linear probes of 93 to 97 %: they fit the
-  lexicographic order of folders, and about 4.5 points of every published average with them. Both orders are reported.
-- MERU reports mean per class on every set, with prompts of its own: other numbers by construction.
-- Retrieval counts a query as found when any of its matches is among the first k, and ties lose. Karpathy's test
-  images, all captions, no prompt, the model's own preprocessing; papers that keep five captions an image have other
-  pools.
-- SugarCrepe's official script prints seven accuracies. Replace, Swap and Add are means over their subsets (macro);
-  the item-weighted means stand beside them.
+## Agreement with other tools
 
-## Other layouts and other people's tools
+The metrics are compared with CLIP_benchmark (48de38c) and SugarCrepe's script (0047054) on the same
+embeddings, in `tests/evaluation/test_agreement.py`. Accuracy, mean per class and recall agree for
+every sample, and SugarCrepe's seven accuracies are equal. The rules for equal scores differ:
+CLIP_benchmark counts SugarCrepe's ties as right (a constant encoder gets 100 % there and 0 % here),
+and in retrieval it leaves the order of equal scores to `topk`.
 
-- The metrics are compared with CLIP_benchmark's (48de38c) and with SugarCrepe's script (0047054) on the same
-  embeddings in `tests/evaluation/test_agreement.py`: accuracy, mean per class and recall agree to the last sample,
-  and SugarCrepe's seven shares are equal. Where scores are equal, CLIP_benchmark counts SugarCrepe's ties as right (a
-  constant encoder has 100 % there, 0 % here) and leaves the order of equals in retrieval to `topk`.
-- Not taken: Stanford Cars as one folder (`car_ims/` with `cars_annos.mat`), COCO as five captions an image,
-  webdataset and TFDS copies. A folder of classes or a table can be evaluated as your own data.
-- CIFAR is distributed as pickles. They are taken apart by `pickletools` and interpreted
-  (`askew/evaluation/pickled.py`); nothing in them is ever called.
-- Caltech-101's thirty images a class: `numpy.random.RandomState(0)`, the 102 folders in the order of their names as
-  bytes, of each the sorted file names (n with the file `tmp`), `choice(n, size=30, replace=False)`; one generator for
-  all folders. This is VISSL's draw but for the order of folders, which there is that of the disk.
+## Files and splits in detail
+
+- Not supported: Stanford Cars as one folder (`car_ims/` with `cars_annos.mat`), COCO with five
+  captions per image, and webdataset or TFDS copies. You can evaluate a folder of class folders or a
+  table as custom data ([evaluation.md](evaluation.md)).
+- CIFAR is distributed as pickles. `pickletools` splits them into opcodes, which
+  `askew/evaluation/datasets/pickled.py` interprets. Nothing in them is ever called.
+- Caltech-101: one `numpy.random.RandomState(0)` goes through the 102 folders, sorted by their names
+  as bytes. Of the n sorted file names in a folder (the file `tmp` included) it draws
+  `choice(n, size=30, replace=False)` for training. VISSL does the same, but takes the folders in
+  the order in which the disk lists them.
+
+## A data set from outside askew
+
+`--suite module:NAME` evaluates a `CatalogEntry` of any module. Its reader gets the data set's
+folder, and provides the classes and the prompts; [adding.md](adding.md#an-evaluation-data-set) has
+an example. The folder is a `DatasetFolder` (`askew/evaluation/datasets/folder.py`). Its methods
+check what the built-in readers check: files that are missing or listed twice, unknown classes, and
+classes without an image.
 """
 
 
 def page() -> str:
     """The whole page."""
-    lines = [HEAD]
-    for row in ROWS:
-        folders = " or ".join(f"`{folder}/`" for folder in row.folders)
-        lines.append(f"| `{row.name}` | {row.title} | {folders} | {code(row.layout)} |\n")
-    lines.append(PROTOCOL)
-    for row in ROWS:
-        if row.name in ("flickr30k", "coco", "sugarcrepe"):
-            metric = "share preferred, ties lose" if row.name == "sugarcrepe" else "R@1, R@5, R@10, both directions"
-            lines.append(f"| `{row.name}` | - | - | {metric} | {SPLITS[row.name]} |\n")
-        else:
-            known = prompts(row.name)
-            metric = METRICS.get(row.name, "top-1")
-            counts = f"{len(known.classes)} | {len(known.templates)}"
-            lines.append(f"| `{row.name}` | {counts} | {metric} | {SPLITS[row.name]} |\n")
-    lines.append("\n## Traps, and what is done\n\n| name | |\n|---|---|\n")
-    lines += [f"| `{row.name}` | {row.traps} |\n" for row in ROWS]
-    lines.append(TAIL)
-    return "".join(lines)
+    rows = []
+    for entry in ENTRIES:
+        counts, metric = "- | -", WITHOUT_CLASSES.get(entry.name, "")
+        if not metric:
+            known = prompts(entry.name)
+            counts, metric = f"{len(known.classes)} | {len(known.templates)}", METRICS.get(entry.name, "top-1")
+        rows.append(f"| `{entry.name}` | {counts} | {metric} | {SPLITS[entry.name]} |\n")
+    return HEAD + "".join(rows) + LAYOUTS + "".join(map(section, ENTRIES)) + TAIL
+
+
+def section(entry: CatalogEntry) -> str:
+    """The section of one data set."""
+    folders = " or ".join(f"`{folder}/`" for folder in entry.folders)
+    items = (f"Folder: {folders}", f"Contents: {code(entry.layout)}", f"Traps: {entry.traps}")
+    return f"\n### `{entry.name}`: {entry.title}\n\n" + "".join(
+        textwrap.fill(
+            f"- {item}", WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        ) + "\n" for item in items
+    )  # fmt: skip
 
 
 def code(layout: str) -> str:
-    """A layout with its file names set as code."""
+    """A layout, with its file names marked as code."""
     words = []
     for word in layout.split(" "):
         bare = word.rstrip(",;")
-        is_name = any(c in bare for c in "/_*") or bare.endswith((".txt", ".mat", ".json"))
+        is_name = any(c in bare for c in "/_*") or bare.endswith((".txt", ".mat", ".json", ".meta", ".zip"))
         words.append(f"`{bare}`{word[len(bare) :]}" if is_name else word)
     return " ".join(words)
 

@@ -24,13 +24,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from askew import checkpoint
-from askew.build import build_views, resolve
-from askew.config import override
 from askew.data.loader import Loader, _Batches
 from askew.data.sources import open_source
-from askew.train import Reporter, Trainer
-from runs import as_options, askew, askew_here, micro_recipe, micro_settings, table_of_25, train
+from askew.recipes.settings import override
+from askew.training import checkpoint
+from askew.training.build import build_views
+from askew.training.towers import resolve
+from micro_runs import as_options, askew, askew_here, micro_recipe, micro_settings, table_of_25, train, trainer_of
 
 DOC = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -232,7 +232,7 @@ def many_broken(here):
 SAMPLE = "A sample"
 
 
-@fault(SAMPLE, "a missing image", "replaced a broken sample (missing file): data/0003.png", code=0)
+@fault(SAMPLE, "a missing image", "replaced a bad sample (missing file): data/0003.png", code=0)
 def image_gone(here):
     return spoil(here, None)
 
@@ -326,7 +326,7 @@ def misspelt(here):
 @fault(SETTING, "a misspelt key in a recipe's file", "recipe.yaml: unknown key 'train.learningrate'; did you mean")
 def misspelt_in_file(here):
     (here / "recipe.yaml").write_text(
-        "name: mine\nmethod: {name: clip}\ntrain: {learningrate: 1.0e-3}\n", encoding="utf-8"
+        "name: local\nmethod: {name: clip}\ntrain: {learningrate: 1.0e-3}\n", encoding="utf-8"
     )
     return ["train", "recipe.yaml"]
 
@@ -348,9 +348,9 @@ def batch_of_one(here):
     return training(pairs(here), "loader.batch_size=1")
 
 
-@fault(SETTING, "masked language modelling with nothing to mask", "loader.mask_probability=0", "method.mlm_weight=0")
+@fault(SETTING, "masked language modelling with nothing to mask", "views.mask_probability=0", "method.mlm_weight=0")
 def nothing_to_mask(here):
-    return training(pairs(here), "loader.mask_probability=0")
+    return training(pairs(here), "views.mask_probability=0")
 
 
 @fault(SETTING, "a graphics card where there is none", "train.device=cuda is not available on this machine; it has")
@@ -384,7 +384,7 @@ def folder_taken(here):
 
 @fault(RUN, "an output folder that is a file", "--out run is a file; choose a new folder")
 def folder_is_a_file(here):
-    (here / "run").write_text("mine", encoding="utf-8")
+    (here / "run").write_text("local", encoding="utf-8")
     return training(pairs(here))
 
 
@@ -571,7 +571,7 @@ def small_disk(folder: Path, options: str):
 
 def test_a_full_disk_while_saving_loses_no_checkpoint(tmp_path):
     recipe = override(micro_recipe(table_of_25(tmp_path / "data"), "clip"), ["train.checkpoint_steps=1"])
-    size = len(pickle.dumps(Trainer(recipe, None).method.state_dict())) // 1024  # of the weights, kB
+    size = len(pickle.dumps(trainer_of(recipe).method.state_dict())) // 1024  # of the weights, kB
     with small_disk(tmp_path / "disk", f"size={8 * size}k") as disk:  # a checkpoint takes three times the weights
         settings = ["train.keep_checkpoints=5", "method.name=clip"]
         arguments = training(tmp_path / "data" / "pairs.csv", *settings)
@@ -613,7 +613,7 @@ def test_no_compiler_is_one_line_before_the_run_starts(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     done = askew(*training(table, "train.compile=true"), cwd=tmp_path)
     printed = end(done, 2)
-    assert "train.compile=true needs a C++ compiler" in printed
+    assert "train.compile=true needs a working C++ compiler" in printed
     assert "train.compile=false" in printed
     assert not (tmp_path / "run").exists()
 
@@ -629,13 +629,13 @@ def test_workers_may_be_spawned(tmp_path):
     for step, batch in enumerate(spawned):
         expected = loader.batch(step)
         assert batch.keys() == expected.keys()
-        assert all(torch.equal(batch[key], value) for key, value in expected.items() if key != "broken")
+        assert all(torch.equal(batch[key], value) for key, value in expected.items() if key != "bad_samples")
 
 
 def test_a_batch_in_which_nothing_was_masked_trains_on(tmp_path):
-    trainer = Trainer(micro_recipe(table_of_25(tmp_path / "data"), "mcd"), None, Reporter(lambda text: None))
+    trainer = trainer_of(micro_recipe(table_of_25(tmp_path / "data"), "mcd"))
     batch = trainer.loader.batch(0)
-    batch.pop("broken")
+    batch.pop("bad_samples")
     batch["masked_text"], batch["mlm_labels"] = batch["text"].clone(), torch.full_like(batch["text"], -100)
     line = trainer._one_step(batch)
     assert line["terms"]["mlm"].item() == 0

@@ -9,9 +9,10 @@ import pytest
 import torch
 import yaml
 
-from askew import __version__, config, recipes
+from askew import __version__, recipes
+from askew.recipes.settings import to_yaml
 from helpers import write_pairs
-from runs import as_options, askew, askew_here, metrics_of, micro_settings, table_of_25
+from micro_runs import as_options, askew, askew_here, metrics_of, micro_settings, table_of_25
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(table, tmp_path_factory):
     """A run on a user's own table, by the one command of the README."""
-    folder = tmp_path_factory.mktemp("runs") / "mine"
+    folder = tmp_path_factory.mktemp("runs") / "local"
     settings = micro_settings()
     del settings[-2:]  # the recipe's own evaluation
     done = askew("train", "tiny", "--data", table, "--out", folder, *settings)
@@ -101,12 +102,12 @@ def test_a_folder_that_holds_a_run_is_refused(run, table):
         (("train", "tiny", "--set", "train.epochs=many"), ("train.epochs", "valid number", "'many'")),
         (("train", "tiny", "--set", "train.epochs"), ("KEY=VALUE",)),
         (("train", "tiny", "--resume", "--out", "nothing"), ("nothing is not a run directory",)),
-        (("train", "--resume"), ("no run to go on with",)),
+        (("train", "--resume"), ("there is no run of tiny under runs/",)),
         (("eval", "nothing"), ("nothing", "neither a run directory")),
         (("eval", "nothing", "--weights", "bogus"), ("bogus", "student or teacher")),
         (("eval", "nothing", "--suite", "bogus"), ("bogus", "tiny")),
-        (("eval", "nothing", "--suite", "tiny,pets"), ("the suite tiny stands alone", "no other names in --suite")),
-        (("eval", "nothing", "--precision", "bf16"), ("the suite tiny stands alone", "no --precision bf16")),
+        (("eval", "nothing", "--suite", "tiny,pets"), ("the suite tiny takes", "no other names in --suite")),
+        (("eval", "nothing", "--precision", "bf16"), ("the suite tiny takes", "no --precision bf16")),
         (("recipes", "tyni"), ("did you mean 'tiny'",)),
     ],
 )
@@ -153,7 +154,7 @@ def test_a_run_that_fails_before_its_first_step_can_be_started_again_by_the_same
 
 
 def test_a_run_that_fails_exits_with_three_and_keeps_the_batch(table, tmp_path):
-    settings = ["--set", "train.learning_rate=1e30", "--set", "train.clip_gradient=0", "--set", "train.epochs=20"]
+    settings = ["--set", "train.learning_rate=1e30", "--set", "train.grad_clip_norm=0", "--set", "train.epochs=20"]
     done = askew("train", "tiny", "--data", table, "--out", tmp_path / "run", *micro_settings(), *settings)
     line = one_line(done, code=3)
     assert "is not finite" in line
@@ -175,7 +176,7 @@ def test_recipes_are_listed_and_printed_as_yaml_that_is_taken_back(table, tmp_pa
 def test_every_recipe_is_yaml_that_is_taken_back(name, tmp_path):
     recipe = recipes.find(name)
     assert recipe.name == name
-    (tmp_path / "recipe.yaml").write_text(config.to_yaml(recipe), encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(to_yaml(recipe), encoding="utf-8")
     assert recipes.find(str(tmp_path / "recipe.yaml")) == recipe
 
 

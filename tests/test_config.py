@@ -4,12 +4,12 @@ import open_clip
 import pytest
 
 from askew import config
-from askew.build import open_clip_config, resolve
-from askew.config import from_yaml, leaves, override, to_yaml
 from askew.errors import UserError
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 from askew.recipes import RECIPES, find
+from askew.recipes.settings import from_yaml, leaves, override, to_yaml
+from askew.training.towers import open_clip_config, resolve
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -33,7 +33,7 @@ def test_clip_differs_from_mcd_in_the_method_alone():
     [
         ("train.learning_rate=1e-3", "train.learning_rate", 0.001),
         ("train.epochs=2", "train.epochs", 2.0),
-        ("loader.image_scale=[0.2, 1]", "loader.image_scale", [0.2, 1.0]),
+        ("views.image_scale=[0.2, 1]", "views.image_scale", [0.2, 1.0]),
         ("method.noisy=own_against_own", "method.noisy", "own_against_own"),
         ("data.caption_column=title", "data.caption_column", "title"),
         ("data.caption_column=", "data.caption_column", ""),
@@ -75,15 +75,15 @@ def test_a_recipe_is_not_changed_by_an_override_of_it():
         ("train.betas=[0.9, 1]", ["train.betas.1", "less than 1"]),
         ("method.temperatures=[0, 0.07, 0.07]", ["method.temperatures.0", "greater than 0"]),
         ("method.momentum=.nan", ["method.momentum", "finite"]),
-        ("loader.image_scale=[50, 100]", ["loader.image_scale.0", "less than or equal to 1", "50"]),
-        ("loader.aug_scale=[0.9, 0.1]", ["loader.aug_scale", "the first of the range is above the second"]),
-        ("loader.jitter=[0.4, 0.4, 0.4, 0.6]", ["loader.jitter.3", "less than or equal to 0.5"]),
-        ("loader.blur_sigma=[-2, -1]", ["loader.blur_sigma.0", "greater than or equal to 0"]),
+        ("views.image_scale=[50, 100]", ["views.image_scale.0", "less than or equal to 1", "50"]),
+        ("views.aug_scale=[0.9, 0.1]", ["views.aug_scale", "the first of the range is above the second"]),
+        ("views.jitter=[0.4, 0.4, 0.4, 0.6]", ["views.jitter.3", "less than or equal to 0.5"]),
+        ("views.blur_sigma=[-2, -1]", ["views.blur_sigma.0", "greater than or equal to 0"]),
         ("towers.std=[0, 1, 1]", ["towers.std.0", "greater than 0"]),
         ("train.precision=fp8", ["train.precision", "'bf16' or 'fp32'", "fp8"]),
-        ("loader.flip=2", ["loader.flip", "less than or equal to 1"]),
+        ("views.flip=2", ["views.flip", "less than or equal to 1"]),
         ("train.epochs", ["KEY=VALUE"]),
-        ("loader.jitter=[1, 2", ["not valid YAML"]),
+        ("views.jitter=[1, 2", ["not valid YAML"]),
         ("train.epochs.x=1", ["unknown key 'train.epochs'"]),
     ],
 )

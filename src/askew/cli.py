@@ -1,7 +1,7 @@
-"""The command line. It parses, calls one function, and turns an outcome into an exit code; heavy imports are lazy.
+"""The command line. It parses, calls one function, and turns an outcome into an exit code. Heavy imports are lazy.
 
-Exit codes: 0 done; 2 the user can mend it (one line, no traceback); 3 the run failed; 130, 143 after saving on Ctrl-C
-and SIGTERM; 1 our fault.
+Exit codes: 0 done; 2 the user can fix it (one line, no traceback); 3 the run failed; 130 and 143 after saving on Ctrl-C
+and SIGTERM; 1 a bug in askew.
 """
 
 import json
@@ -24,7 +24,9 @@ app = typer.Typer(
 data_app = typer.Typer(no_args_is_help=True, help="Look at data before training.")
 app.add_typer(data_app, name="data")
 
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one field; may repeat.")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -45,59 +47,80 @@ def _options(
 @app.command()
 def train(
     recipe: Annotated[
-        str | None, typer.Argument(help="A name, a YAML file, or module:function. Default: tiny.")
+        str | None, typer.Argument(help="A recipe's name, a YAML file, or module:function. Default: tiny.")
     ] = None,
     data: Annotated[
-        str | None, typer.Option(help="Table, Parquet, tar shards, folder, or `embedded`; over the recipe's.")
+        str | None,
+        typer.Option(
+            help="Image-text pairs: a table, Parquet, tar shards, a folder, or `embedded`. Default: the recipe's."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory. Default: a new runs/RECIPE-NNN.")] = None,
     sets: Sets = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --out (default: the newest).")
+        bool, typer.Option("--resume", help="Resume the run in --out (default: the recipe's newest).")
     ] = False,
 ) -> None:
-    """Train a model by a recipe, save it, evaluate it."""
-    from askew import config, recipes, run
-    from askew.console import Console
+    """Train a model with a recipe, save it, and evaluate it."""
+    from askew import recipes
     from askew.distributed import is_main
+    from askew.recipes.settings import override
+    from askew.report.console import Console
+    from askew.runs.directory import RunDirectory
+    from askew.runs.resume import resume as resume_run
+    from askew.runs.train import start
 
     console = Console(quiet=not is_main())
-    chosen = None
-    if recipe is not None or out is None or not resume:
-        chosen = recipes.find(recipe or "tiny")
-    elif sets or data:
-        chosen = config.from_yaml(run.recipe_file(out))
-    if chosen is not None:
-        chosen = config.override(chosen, [*(sets or []), *([f"data.source={json.dumps(data)}"] if data else [])])
-    run.train(chosen, out, resume, console)
+    changes = [*(sets or []), *([f"data.source={json.dumps(data)}"] if data else [])]
+    if not resume:
+        start(override(recipes.find(recipe or "tiny"), changes), out, console)
+    elif recipe is None and out is not None:
+        recorded = RunDirectory.open(out).read_recipe()
+        resume_run(override(recorded, changes) if changes else None, out, console)
+    else:
+        resume_run(override(recipes.find(recipe or "tiny"), changes), out, console)
 
 
 @app.command(name="eval")
 def evaluate(
     model: Annotated[str, typer.Argument(help="A run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.")],
-    suite: Annotated[str, typer.Option(help="tiny, paper, or names of data sets with commas.")] = "tiny",
-    data_root: Annotated[Path | None, typer.Option(help="The folder that the data sets lie in.")] = None,
+    suite: Annotated[
+        str, typer.Option(help="tiny, paper, or names of data sets separated by commas; module:ENTRY for one of yours.")
+    ] = "tiny",
+    data_root: Annotated[Path | None, typer.Option(help="The folder that holds the data sets.")] = None,
     data: Annotated[
-        str | None, typer.Option(help="Your own: a folder of class folders, or a source of images and captions.")
+        str | None, typer.Option(help="Custom data: a folder of class folders, or a source of images and captions.")
     ] = None,
-    prompts: Annotated[str, typer.Option(help="For --data: 'a photo of a {}', or a file of one a line.")] = "",
-    against: Annotated[str, typer.Option(help="For --data: name test images that stand in this source too.")] = "",
-    weights: Annotated[str, typer.Option(help="student, or the momentum teacher of a run.")] = "student",
-    out: Annotated[Path | None, typer.Option(help="Append results here (default: the run's results.jsonl).")] = None,
-    tasks: Annotated[str, typer.Option(help="Which tasks.")] = "zero_shot,linear_probe,retrieval,sugarcrepe",
+    prompts: Annotated[
+        str, typer.Option(help="For --data: 'a photo of a {}', or a file with one template per line.")
+    ] = "",
+    against: Annotated[
+        str, typer.Option(help="For --data: report test images that are also in this training source.")
+    ] = "",
+    weights: Annotated[str, typer.Option(help="student, or teacher for the momentum teacher of a run.")] = "student",
+    out: Annotated[
+        Path | None, typer.Option(help="Append results to this file (default: the run's results.jsonl).")
+    ] = None,
+    tasks: Annotated[str, typer.Option(help="Tasks to run.")] = "zero_shot,linear_probe,retrieval,sugarcrepe",
     batch_size: Annotated[int, typer.Option(min=1)] = 256,
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
-    cache: Annotated[Path | None, typer.Option(help="Folder of features (default: in the user's cache).")] = None,
-    caption_prompt: Annotated[str, typer.Option(help="What captions are put into for retrieval.")] = "{}",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of cached features (default: in the user's cache folder).")
+    ] = None,
+    caption_prompt: Annotated[str, typer.Option(help="Template for captions in retrieval.")] = "{}",
     allow_unreadable: Annotated[
-        bool, typer.Option("--allow-unreadable", help="Count images that cannot be read as wrong.")
+        bool,
+        typer.Option(
+            "--allow-unreadable", help="Count unreadable images as wrong answers instead of refusing the data set."
+        ),
     ] = False,
 ) -> None:
     """Evaluate a model and print its tables."""
-    from askew.assess import Request, assess, default_cache
-    from askew.console import Console
     from askew.distributed import is_main
-    from askew.evaluation.suite import Options
+    from askew.evaluation.suite import EvaluationOptions
+    from askew.report.console import Console
+    from askew.runs.evaluate import Request, default_cache
+    from askew.runs.evaluate import evaluate as evaluate_model
 
     for option, value, known in (
         ("--weights", weights, ("student", "teacher")),
@@ -105,10 +128,10 @@ def evaluate(
     ):
         if value not in known:
             raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
-    options = Options(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
+    options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
                     cache or default_cache(), options)  # fmt: skip
-    assess(asked, Console(quiet=not is_main()))
+    evaluate_model(asked, Console(quiet=not is_main()))
 
 
 @app.command()
@@ -117,41 +140,41 @@ def compare(
     b: Annotated[str, typer.Argument(help="The other.")],
 ) -> None:
     """Compare two models item by item: paired differences with 95 % intervals."""
-    from askew.assess import compare as compare_outcomes
-    from askew.console import Console
+    from askew.report.console import Console
+    from askew.runs.compare import compare as compare_outcomes
 
     compare_outcomes(a, b, Console())
 
 
 @app.command()
 def study(
-    file: Annotated[Path, typer.Argument(help="A YAML file of rows: recipes with their settings, and seeds.")],
+    file: Annotated[Path, typer.Argument(help="A YAML file: recipes with their settings, and seeds.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the runs. Default: runs/study-NAME.")] = None,
 ) -> None:
-    """Run several recipes and seeds, and print one table; stopped, the same command goes on."""
-    from askew.console import Console
-    from askew.study import run_study
+    """Run several recipes and seeds, and print one table. Run the same command again to continue after a stop."""
+    from askew.report.console import Console
+    from askew.runs.study import run_study
 
     typer.echo(run_study(file, out, Console()))
 
 
 @data_app.command(name="check")
 def data_check(
-    source: Annotated[str, typer.Argument(help="As --data of `train`: table, shards, Parquet, folder, ...")],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object in place of lines.")] = False,
-    ranks: Annotated[int, typer.Option(min=1, help="Processes on this machine that will share it.")] = 1,
+    source: Annotated[str, typer.Argument(help="As --data of `train`: a table, shards, Parquet, a folder, ...")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ranks: Annotated[int, typer.Option(min=1, help="Processes that will read it on this machine.")] = 1,
     limit: Annotated[int, typer.Option(min=1, help="Samples to look at, spread evenly.")] = 10_000,
     sets: Sets = None,
 ) -> None:
-    """Say what is in a source, what is broken, and how fast this machine feeds a run from it."""
-    from askew import run
-    from askew.console import Console
+    """Show what is in a source, what cannot be used, and how fast this machine can feed a run from it."""
+    from askew.report.console import Console
+    from askew.runs.check import check_data
 
-    run.check_data(source, sets or [], ranks, limit, as_json, Console())
+    check_data(source, sets or [], ranks, limit, as_json, Console())
 
 
 @app.command(name="recipes")
-def list_recipes(name: Annotated[str | None, typer.Argument(help="Print this one as YAML.")] = None) -> None:
+def list_recipes(name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None) -> None:
     """List the recipes, or print one as YAML."""
     from askew import recipes
 
@@ -178,7 +201,7 @@ def main() -> None:
 
 
 def _end(text: str, code: int, label: str = "error") -> None:
-    from askew.console import Console
+    from askew.report.console import Console
 
     Console().error(text, label)
     sys.exit(code)

@@ -1,24 +1,20 @@
-"""What differs from device to device: which there are, memory, the quickest kernels."""
+"""What differs between devices: which there are, precision, memory."""
 
 import ctypes
 import resource
 import sys
-from contextlib import AbstractContextManager, nullcontext
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from askew import distributed
 from askew.errors import UserError
 
-SHORT = 128  # tokens; up to here plain products are quicker on a CPU than the fused attention kernel
-
 
 def choose_device(name: str) -> torch.device:
-    """The device of a recipe; `auto` takes CUDA, then MPS, then the CPU.
+    """The device of a recipe. `auto` takes CUDA, then MPS, then the CPU.
 
     Raises:
-        UserError: the named device is not there.
+        UserError: this machine does not have the named device.
     """
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -33,9 +29,9 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(name: str, device: torch.device) -> str:
-    """The precision of a recipe; `auto` takes bf16 where the device multiplies it quicker than float32.
+    """The precision of a recipe. `auto` takes bf16 where the device multiplies it faster than float32.
 
-    A CPU without AVX512-BF16 or AMX emulates bfloat16 and takes several times as long as in float32 (dev/LOG.md).
+    A CPU without AVX512-BF16 or AMX emulates bfloat16 and is several times slower than in float32 (dev/LOG.md).
     """
     if name != "auto":
         return name
@@ -51,10 +47,10 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed memory for the next step instead of giving it back and zeroing new pages.
+    """Let glibc keep freed memory for the next step, instead of returning it and zeroing new pages.
 
-    Gradients of the vocabulary are tens of megabytes each; their pages cost a third of a small model's step on a CPU.
-    Nothing happens with another C library.
+    Gradients of the vocabulary are tens of megabytes each, and their pages cost a third of a small model's step on a
+    CPU. With another C library this does nothing.
     """
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
@@ -63,24 +59,9 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, 2**31 - 1)
 
 
-def give_back_freed_memory() -> None:
-    """Once: before workers are forked, which would keep the freed pages of their parent for themselves."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
-
-
 def peak_memory_mb(device: torch.device) -> float:
-    """Peak memory in MB: of the device on CUDA, of this process elsewhere."""
+    """Peak memory in MB: the device's on CUDA, this process's elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in kB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
-def quick_attention(device: str, longest: int) -> AbstractContextManager:
-    """The attention kernel for sequences of at most `longest` tokens.
-
-    On a CPU the fused kernel takes 3 to 8 times as long as plain products over a few dozen tokens (dev/LOG.md).
-    """
-    return sdpa_kernel(SDPBackend.MATH) if device == "cpu" and longest <= SHORT else nullcontext()

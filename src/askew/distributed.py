@@ -1,15 +1,18 @@
-"""The only collectives. One process is the case world_size() = 1, in which nothing is communicated."""
+"""All collectives are here. In one process, world_size() is 1 and nothing is communicated."""
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
+
 
 def start(device: torch.device) -> None:
-    """Join the process group that torchrun announces; nothing outside torchrun."""
+    """Join the process group that torchrun announces. Without torchrun, do nothing."""
     if "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
@@ -36,35 +39,35 @@ def local_rank() -> int:
 
 
 class _Gather(torch.autograd.Function):
-    """(B, ...) to (N, ...); backward sums over ranks what every rank's loss says of this rank's rows."""
+    """(B, ...) to (N, ...). Backward sums, over ranks, the gradients of every rank's loss in this rank's rows."""
 
     @staticmethod
-    def forward(ctx, mine: Tensor) -> Tensor:
-        ctx.size = len(mine)
-        parts = [torch.empty_like(mine) for _ in range(world_size())]
-        dist.all_gather(parts, mine.contiguous())
+    def forward(ctx, local: Tensor) -> Tensor:
+        ctx.size = len(local)
+        parts = [torch.empty_like(local) for _ in range(world_size())]
+        dist.all_gather(parts, local.contiguous())
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone(memory_format=torch.contiguous_format)  # not ours to change in place
+        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd owns it: copy, then reduce in place
         dist.all_reduce(gradient)
         return gradient[rank() * ctx.size : (rank() + 1) * ctx.size]
 
 
 def is_main() -> bool:
-    """Whether this is the process that talks, known before the group is joined."""
+    """Whether this is rank 0, the process that reports and writes. Known before the group is joined."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def gather(mine: dict[str, Tensor]) -> dict[str, Tensor]:
+def gather(local: dict[str, Tensor]) -> dict[str, Tensor]:
     """Every tensor (B, ...) concatenated over ranks to (N, ...), with gradient. Ranks hold equally many samples.
 
     Each rank computes its own B x N rows; with DDP's mean over ranks the gradient is that of the mean loss.
     """
     if world_size() == 1:
-        return mine
-    return {key: _Gather.apply(value) for key, value in mine.items()}  # type: ignore[misc]
+        return local
+    return {key: _Gather.apply(value) for key, value in local.items()}  # type: ignore[misc]
 
 
 def mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -76,13 +79,18 @@ def mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(values, stacked / world_size(), strict=True))
 
 
-def everyone(value: Any) -> list[Any]:
-    """One small Python object of each rank, in order of rank."""
+def all_gather_object(value: Any) -> list[Any]:
+    """One small Python object from each rank, in order of rank."""
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
+
+
+def from_main(make: Callable[[], T]) -> T:
+    """What rank 0 makes, on every rank."""
+    return all_gather_object(make() if is_main() else None)[0]
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

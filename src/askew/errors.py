@@ -1,18 +1,22 @@
-"""The ways a run ends that are not our fault; the command line turns each into one line and an exit code."""
+"""The ways a run ends that are not our fault. The command line turns each into one line and an exit code."""
 
+import importlib
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError
 
 
 class UserError(ValueError):
-    """Something the user can mend: what is wrong, where, and how to mend it, in one line. Exit code 2."""
+    """Something the user can fix. One line: what is wrong, where, and how to fix it. Exit code 2."""
 
 
 class RunFailed(RuntimeError):
-    """A run that started rightly and cannot go on: non-finite numbers, too many broken samples. Exit code 3."""
+    """A run that started well and cannot continue: non-finite numbers, too many bad samples. Exit code 3."""
 
 
 class Interrupted(Exception):
@@ -46,6 +50,29 @@ def writing(what: str, where: Path) -> Iterator[None]:
             f"{what} could not be written to {printable(str(where), 400)} ({reason}); "
             "earlier checkpoints are untouched: make room there, or make it writable, and go on with --resume"
         ) from error
+
+
+def imported(text: str, what: str) -> Any:
+    """The object that `module:NAME` names. Modules in the working directory are found, as by `python -m`.
+
+    Args:
+        what: what asks for it, for messages.
+
+    Raises:
+        UserError: no such module or name, or a module that fails when it is imported.
+    """
+    module, _, name = text.partition(":")
+    here = os.getcwd()
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        found: Any = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except Exception as error:  # the module is not ours: anything may happen while it runs
+        kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+        raise UserError(f"{what}={printable(text)}: {kind}{printable(str(error), 300)}") from error
+    return found
 
 
 def printable(text: str, limit: int = 120) -> str:

@@ -1,6 +1,6 @@
-"""The corpus of faults: what users' data have been seen to hold, and how each is to be counted.
+"""The corpus of faults: odd things that users' data contain, and how each must be counted.
 
-Faults of one sample are written through every format; faults of a file or folder have a format of their own.
+Faults of a sample are written in every format. Faults of a file or folder have one format each.
 """
 
 import io
@@ -67,15 +67,15 @@ def absurd_exif() -> bytes:
 
 
 GOOD = "fine"
-TORN = ("truncated image", "not an image", "unreadable image")  # Pillow does not tell these apart in every format
-NO_LINES = ("tokens",)  # a line is a caption there
+TORN = ("truncated image", "not an image", "unreadable image")  # not every format lets Pillow tell these apart
+NO_LINES = ("tokens",)  # where a line is a caption
 NO_BYTES = ("csv", "tsv", "jsonl", "imagefolder", "coco", "karpathy", "tokens")  # text files, all of them UTF-8
 Causes = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class SampleFault:
-    """One odd sample: its image, its caption, its name, and the cause it is counted under; none: it is usable."""
+    """One odd sample: its image, caption and name, and the causes it may be counted under. Without any it is usable."""
 
     image: bytes = field(default_factory=lambda: encoded("PNG"))
     text: str | bytes = "a kite"
@@ -93,27 +93,27 @@ SAMPLE_FAULTS: dict[str, SampleFault] = {
     "one byte": SampleFault(b"\x89", causes=("not an image",)),
     "text named .jpg": SampleFault(b"<html>404</html>", name="odd.jpg", causes=("not an image",)),
     "bomb: a PNG of 10 gigapixels": SampleFault(png_that_declares(100_000, 100_000), causes=("too many pixels",)),
-    "bomb: a PNG of 2^31 pixels a side": SampleFault(
+    "bomb: a PNG of 2^31 pixels per side": SampleFault(
         png_that_declares(2**31 - 1, 2**31 - 1), causes=("too many pixels", *TORN)
     ),
-    "PNG of no size": SampleFault(png_that_declares(0, 0), causes=("empty image", *TORN)),
+    "PNG of size zero": SampleFault(png_that_declares(0, 0), causes=("empty image", *TORN)),
     "CMYK JPEG": SampleFault(encoded("JPEG", "CMYK"), name="odd.jpg"),
     "progressive JPEG": SampleFault(encoded("JPEG", progressive=True), name="odd.jpeg"),
-    "JPEG with rubbish after it": SampleFault(encoded("JPEG") + b"rubbish" * 99, name="odd.jpg"),
-    "grey JPEG": SampleFault(encoded("JPEG", "L"), name="odd.jpg"),
+    "JPEG followed by rubbish": SampleFault(encoded("JPEG") + b"rubbish" * 99, name="odd.jpg"),
+    "grayscale JPEG": SampleFault(encoded("JPEG", "L"), name="odd.jpg"),
     "absurd EXIF": SampleFault(absurd_exif(), name="odd.jpg"),
-    "EXIF of no known orientation": SampleFault(exif(99), name="odd.jpg"),
-    "EXIF that turns": SampleFault(exif(6), name="odd.jpg"),
+    "EXIF with an unknown orientation": SampleFault(exif(99), name="odd.jpg"),
+    "EXIF that turns the image": SampleFault(exif(6), name="odd.jpg"),
     "16-bit PNG": SampleFault(png16()),
     "1-bit PNG": SampleFault(encoded("PNG", "1")),
     "palette PNG with transparency": SampleFault(encoded("PNG", "P", transparency=3)),
-    "grey PNG with alpha": SampleFault(encoded("PNG", "LA")),
+    "grayscale PNG with alpha": SampleFault(encoded("PNG", "LA")),
     "animated GIF": SampleFault(animated("GIF")),
     "animated WebP": SampleFault(animated("WEBP"), name="odd.webp"),
     "one pixel": SampleFault(encoded("PNG", size=(1, 1))),
     "a line of 1 x 5000 pixels": SampleFault(encoded("PNG", size=(1, 5000))),
-    "a suffix in capitals": SampleFault(encoded("JPEG"), name="ODD.JPG"),
-    "another format than the suffix": SampleFault(encoded("WEBP"), name="odd.jpg"),
+    "a suffix in upper case": SampleFault(encoded("JPEG"), name="ODD.JPG"),
+    "a format other than the suffix": SampleFault(encoded("WEBP"), name="odd.jpg"),
     "empty caption": SampleFault(text="", causes=("no caption",)),
     "blank caption": SampleFault(text=" \t ", causes=("no caption",)),
     "caption of 100 kB": SampleFault(text="very " * 20_000 + "long"),
@@ -125,7 +125,7 @@ SAMPLE_FAULTS: dict[str, SampleFault] = {
     "caption in another encoding": SampleFault(text=b"B\xe4r", causes=("caption not UTF-8",), not_in=NO_BYTES),
     "a name with blanks and quotes": SampleFault(name='it\'s a "b" , c.png'),
     "a name in another script": SampleFault(name="凧 é.png"),
-    "a name with signs": SampleFault(name="-a#b%20&c=+{1..2}*[x].png"),
+    "a name with special characters": SampleFault(name="-a#b%20&c=+{1..2}*[x].png"),
     "a name with dots": SampleFault(name="a.b.c..d.png"),
     "a name of 200 letters": SampleFault(name="x" * 200 + ".png"),
     "a deep folder": SampleFault(name="/".join("abcdefgh") + "/odd.png"),
@@ -134,13 +134,13 @@ SAMPLE_FAULTS: dict[str, SampleFault] = {
 
 @dataclass(frozen=True)
 class Made:
-    """A source with a fault: what `askew` is given, and how it must be counted, or refused.
+    """A source with a fault: what `askew` is given, and how the fault must be counted, or refused.
 
     Attributes:
         unusable: samples by cause.
-        notes: causes that the source tells of when it is opened.
-        refused: words of the one line that it is refused with.
-        later: done once the source is open: it changes while in use.
+        notes: causes that are noted when the source is opened.
+        refused: words of the message with which the source is refused.
+        later: called once the source is open, which then changes while in use.
     """
 
     source: str
@@ -154,7 +154,7 @@ SOURCE_FAULTS: dict[str, Callable[[Path, list[Pair]], Made]] = {}
 
 
 def fault(what: str):
-    """Register a function that makes a faulty source out of good pairs in an empty folder."""
+    """Register a function that makes a faulty source from good pairs, in an empty folder."""
 
     def register(make):
         SOURCE_FAULTS[what] = make
@@ -187,7 +187,7 @@ def truncated_tar(folder, pairs):
     return Made(str(path), {"truncated tar": 1}, ("truncated tar",))
 
 
-@fault("a header that is damaged")
+@fault("a damaged header")
 def damaged_tar(folder, pairs):
     path = Path(tar_of(folder, members_of(pairs)))
     with tarfile.open(path) as tar:
@@ -229,8 +229,8 @@ def link_in_tar(folder, pairs):
     return Made(path, {}, ("link in tar",))
 
 
-@fault("json that is none")
-def json_that_is_none(folder, pairs):
+@fault("text that is not JSON")
+def not_json(folder, pairs):
     members = [(n, b"{" if n.endswith(".json") else d) for n, d in members_of(pairs[:3], ".json")]
     return Made(tar_of(folder, members), {"caption not JSON": 3})
 
@@ -281,7 +281,7 @@ def removed_shard(folder, pairs):
 
 
 def table(folder: Path, pairs: list[Pair], lines: str) -> str:
-    """A good table with lines of one's own after it."""
+    """A good table with more lines at its end."""
     path = Path(write_csv(folder, pairs))
     path.write_text(path.read_text(encoding="utf-8") + lines, encoding="utf-8")
     return str(path)
@@ -311,7 +311,7 @@ def outside(folder, pairs):
     return Made(table(folder, pairs, lines), {"path outside the folder": 4}, ("path outside the folder",))
 
 
-@fault("a path of no file")
+@fault("a path that no file can have")
 def no_file(folder, pairs):
     return Made(table(folder, pairs, f"{'x' * 5000},a\n ,b\n"), {"missing file": 1, "no image path": 1})
 
@@ -325,10 +325,10 @@ def nul_in_path(folder, pairs):
     return Made(str(folder / "t.jsonl"), {"missing file": 1})
 
 
-@fault("a file too large")
+@fault("a file that is too large")
 def too_large(folder, pairs):
     with (folder / "huge.png").open("wb") as file:
-        file.truncate(2**30)  # takes no room on the disk
+        file.truncate(2**30)  # takes no space on the disk
     return Made(table(folder, pairs, "huge.png,a\n"), {"file too large": 1})
 
 
@@ -344,7 +344,7 @@ def long_row(folder, pairs):
     return Made(table(folder, pairs, "most.png,a,b,c\n"), refused="4 fields under 2 names")
 
 
-@fault("a BOM and Windows line ends")
+@fault("a byte order mark and Windows line ends")
 def bom_and_crlf(folder, pairs):
     path = Path(write_csv(folder, pairs))
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n"))
@@ -375,7 +375,7 @@ def no_rows(folder, pairs):
     return Made(str(folder / "t.csv"), refused="no rows")
 
 
-@fault("a line that is no JSON")
+@fault("a line that is not JSON")
 def bad_line(folder, pairs):
     (folder / "t.jsonl").write_text('{"image": "a.png", "caption": "x"}\n{"image": \n', encoding="utf-8")
     return Made(str(folder / "t.jsonl"), refused="line 2: not valid JSON")
@@ -390,7 +390,7 @@ def null_captions(folder, pairs):
     return Made(str(folder / "t.jsonl"), {"no caption": 2})
 
 
-@fault("a folder with a text and an image alone, and a loop")
+@fault("a folder with a text and an image on their own, and a loop")
 def lonely(folder, pairs):
     write_folder(folder, pairs)
     (folder / "lonely.txt").write_text("alone", encoding="utf-8")
@@ -406,7 +406,7 @@ def listed_too_much(folder, pairs):
     return Made(str(folder), {"missing file": 1})
 
 
-@fault("an image of Parquet that is null")
+@fault("a null image in Parquet")
 def null_image(folder, pairs):
     images = [None if n == 1 else pair[1] for n, pair in enumerate(pairs)]
     columns = {"image": pa.array(images, pa.binary()), "caption": [pair[2] for pair in pairs]}
@@ -414,7 +414,7 @@ def null_image(folder, pairs):
     return Made(str(folder / "a.parquet"), {"empty image": 1})
 
 
-@fault("a row group of Parquet that is damaged")
+@fault("a damaged row group in Parquet")
 def damaged_group(folder, pairs):
     path = folder / "a.parquet"
     pq.write_table(arrow_table(pairs), path, row_group_size=4, compression="snappy", use_dictionary=False)
@@ -432,7 +432,7 @@ def cut_parquet(folder, pairs):
     return Made(str(folder / "a.parquet"), refused="not a readable Parquet file")
 
 
-@fault("Arrow that is none")
+@fault("a file that is not Arrow")
 def no_arrow(folder, pairs):
     (folder / "a.arrow").write_bytes(b"not Arrow" * 50)
     return Made(str(folder / "a.arrow"), refused="not a readable Arrow file")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-Pair = tuple[str, bytes, str | bytes]  # path of the image with /, its bytes, its caption (bytes where it is no UTF-8)
+Pair = tuple[str, bytes, str | bytes]  # path of the image with /, its bytes, its caption (bytes if it is not UTF-8)
 
 
 def raw(text: str | bytes) -> bytes:
@@ -71,7 +71,7 @@ def write_tar(folder: Path, pairs: Sequence[Pair]) -> str:
 
 def arrow_table(pairs: Sequence[Pair]) -> pa.Table:
     names, images, texts = zip(*pairs, strict=True)
-    texts = pa.array([raw(text) for text in texts], pa.binary()).view(pa.string())  # unchecked, as bad files are
+    texts = pa.array([raw(text) for text in texts], pa.binary()).view(pa.string())  # unchecked, as in bad files
     return pa.table({"path": pa.array(names), "image": pa.array(images, pa.binary()), "caption": texts})
 
 
@@ -81,7 +81,7 @@ def write_parquet(folder: Path, pairs: Sequence[Pair]) -> str:
 
 
 def write_saved_dataset(folder: Path, pairs: Sequence[Pair]) -> str:
-    """As `datasets.DatasetDict({"train": ...}).save_to_disk` lays it out."""
+    """The layout of `datasets.DatasetDict({"train": ...}).save_to_disk`."""
     (folder / "train").mkdir()
     table = arrow_table(pairs)
     with pa.ipc.new_stream(folder / "train" / "data-00000-of-00001.arrow", table.schema) as writer:

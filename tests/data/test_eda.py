@@ -1,4 +1,4 @@
-"""EDA: one small edit a caption, with synonyms that are carried along."""
+"""EDA: one small edit per caption, with synonyms that come with the package."""
 
 from collections import Counter
 
@@ -15,7 +15,7 @@ def rng(seed=0):
 
 
 def kind(caption, edited):
-    """Which edit it was, by what it did to the words."""
+    """Which edit was made, judged by the words."""
     before, after = caption.split(), edited.split()
     if before == after:
         return "none"
@@ -32,7 +32,7 @@ def kind(caption, edited):
         ("dogs", {"domestic dog", "hound"}),  # of dog
         ("watches", {"ticker"}),  # of watch
         ("t-shirt", {"jersey", "tee shirt"}),
-        ("running", {"track"}),  # stands in the table itself
+        ("running", {"track"}),  # in the table itself
     ],
 )
 def test_synonyms_are_wordnets(word, some):
@@ -44,11 +44,11 @@ def test_synonyms_are_wordnets(word, some):
 
 
 @pytest.mark.parametrize("word", ["a", "in", "he", "was", "zzyzx", "", "été", "a,b"])
-def test_function_words_and_strangers_have_no_synonyms(word):
+def test_function_words_and_unknown_words_have_no_synonyms(word):
     assert synonyms(word) == ()
 
 
-def test_each_edit_is_as_likely():
+def test_the_edits_are_equally_likely():
     generator = rng()
     made = Counter(kind(CAPTION, WordEdits(deletion=0.5)(CAPTION, generator)) for _ in range(900))
     assert {name: made[name] for name in ("swap", "drop", "synonym")} == pytest.approx(
@@ -56,7 +56,7 @@ def test_each_edit_is_as_likely():
     )
 
 
-def test_a_synonym_takes_the_place_of_its_word_everywhere():
+def test_a_synonym_replaces_its_word_everywhere():
     generator, words = rng(), CAPTION.split()
     for _ in range(50):
         after = replace_one(words, generator)
@@ -67,7 +67,7 @@ def test_a_synonym_takes_the_place_of_its_word_everywhere():
     assert {tuple(replace_one(["dogs"], generator)) for _ in range(200)} == {(found,) for found in synonyms("dogs")}
 
 
-def test_two_words_change_places_and_no_more():
+def test_two_words_are_swapped_and_nothing_else():
     generator, words = rng(), list("abcdef")
     seen = set()
     for _ in range(300):

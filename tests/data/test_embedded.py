@@ -1,4 +1,4 @@
-"""The embedded data keep what is held out apart from what is trained, in every way that a name or picture can leak."""
+"""The embedded data separate held-out from training data, in every way that a name or picture could leak."""
 
 import hashlib
 import io
@@ -28,7 +28,7 @@ def emoji(rows):
 
 
 def words(text):
-    """Lower-case words without a plural s: coarser than what the split was made with."""
+    """Lower-case words without a plural s: coarser than the rule that made the split."""
     return {w[:-1] if w.endswith("s") and len(w) > 3 else w for w in re.findall(r"[a-z0-9]+", text.lower())}
 
 
@@ -86,7 +86,7 @@ def test_a_tenth_of_families_is_validation_and_a_tenth_test(emoji):
     assert len(held) / len(seen) == pytest.approx(0.1, abs=0.03)
 
 
-def test_no_family_is_on_two_sides(rows):
+def test_no_family_is_in_two_splits(rows):
     sides = defaultdict(set)
     for row in rows:
         sides[row["source"], row["family"]].add(row["concept_split"])
@@ -123,7 +123,7 @@ def test_no_training_caption_of_clipart_contains_a_held_out_name(rows, emoji):
 
 
 def test_as_many_held_out_names_are_keywords_of_trained_emoji_as_the_docs_say(rows, emoji):
-    """Their drawings are unseen, their words are not; no keyword of anything else is one."""
+    """Their drawings are unseen, their words are not. No other keyword is a held-out name."""
     held_out = {row["caption"].lower() for row in emoji if row["concept_split"] != "train"}
     keywords = defaultdict(set)
     for row in (row for row in rows if row["cell"] == "train"):
@@ -138,7 +138,7 @@ def test_no_held_out_name_is_a_trained_name(emoji):
     assert all(len(splits) == 1 for splits in names.values())
 
 
-def test_no_picture_is_trained_and_held_out(rows):
+def test_no_picture_is_both_trained_and_held_out(rows):
     cells = defaultdict(set)
     for row in rows:
         pixels = np.asarray(Image.open(io.BytesIO(row["image"])).convert("L").resize((16, 16))) // 8
@@ -154,12 +154,12 @@ def test_the_source_gives_training_rows_only(rows):
     for sample in samples:
         row = trained[sample.id]
         assert (sample.image, sample.captions, list(sample.tags)) == (row["image"], (row["caption"],), row["tags"])
-        assert sample.group == stable_id(row["concept"])
+        assert sample.match_id == stable_id(row["concept"])
 
 
 def test_drawings_of_one_concept_are_positives():
     source = EmbeddedSource()
     groups = defaultdict(set)
     for index in range(len(source)):
-        groups[source[index].group].add(source[index].captions[0].lower())
+        groups[source[index].match_id].add(source[index].captions[0].lower())
     assert max(map(len, groups.values())) <= 2

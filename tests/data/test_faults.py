@@ -1,4 +1,4 @@
-"""The corpus of faults: no crash, no hang, no silent loss; each counted under its own cause, in every format."""
+"""The corpus of faults: no crash, no hang, no silent loss. Each is counted under its cause, in every format."""
 
 import json
 import os
@@ -8,12 +8,12 @@ import pytest
 from faults import SAMPLE_FAULTS, SOURCE_FAULTS, encoded
 from formats import FORMATS
 
-from askew.build import build_views
 from askew.data.check import Look, check
-from askew.data.loader import Broken, Loader
+from askew.data.loader import BadSamples, Loader
 from askew.data.sources import open_source
 from askew.errors import RunFailed, UserError
-from runs import askew, micro_recipe
+from askew.training.build import build_views
+from micro_runs import askew, micro_recipe
 
 PAIRS = [(f"g{n:02d}.png", encoded("PNG", size=(20 + n, 30)), f"good {n}") for n in range(12)]
 
@@ -24,7 +24,7 @@ def no_cache(tmp_path, monkeypatch):
 
 
 def looked(source):
-    """As `askew data check` looks at it, all of it."""
+    """The whole source, as `askew data check` looks at it."""
     look = Look()
     for index in range(len(source)):
         look.add(source, index)
@@ -72,7 +72,7 @@ def test_every_faulty_source_is_counted_or_refused(what, tmp_path):
 
 
 def test_what_may_not_be_read_has_its_own_cause(tmp_path, monkeypatch):
-    """Root may read everything, so the refusal is played."""
+    """Root may read everything, so the refusal is simulated."""
     source = open_source(FORMATS["csv"](tmp_path, PAIRS))
     opened = os.open
 
@@ -89,7 +89,7 @@ def test_what_may_not_be_read_has_its_own_cause(tmp_path, monkeypatch):
 
 
 def corpus():
-    """Good pairs, and every sample of the corpus that all formats can hold, under names of its own."""
+    """Good pairs, and every sample of the corpus that all formats can hold, each under a different name."""
     odd = [
         (f"odd{n:02d}.{case.name.rpartition('.')[2]}", case.image, case.text)
         for n, case in enumerate(SAMPLE_FAULTS.values())
@@ -107,7 +107,7 @@ def test_a_run_over_the_corpus_ends_by_its_budget(name, tmp_path):
     loader = Loader(source, build_views(recipe, ("image", "text")), len(source), seed=0)
     batch = loader.batch(0)
     assert len(batch["id"]) == len(pairs)
-    broken = Broken(len(pairs), Counter(cause for cause, _ in batch["broken"]))
+    broken = BadSamples(len(pairs), Counter(cause for cause, _ in batch["bad_samples"]))
     assert broken.total >= unusable  # a substitute may be unusable too
     with pytest.raises(RunFailed, match="over the budget"):
         broken.check()

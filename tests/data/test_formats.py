@@ -10,21 +10,20 @@ import pytest
 import torch
 from formats import FORMATS, write_csv, write_folder, write_images, write_jsonl, write_parquet
 
-from askew.build import build_views
 from askew.data.loader import Loader
 from askew.data.order import Order
-from askew.data.sources import Options, open_source, stable_id
+from askew.data.sources import SourceOptions, open_source, stable_id
 from askew.data.sources import parquet as parquet_module
 from askew.data.sources import tables as tables_module
 from askew.errors import UserError
-from askew.train import Reporter, Trainer
+from askew.training.build import build_views
 from helpers import write_pairs
-from runs import micro_recipe
+from micro_runs import micro_recipe, trainer_of
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """25 of different images, in folders, sorted by name."""
+    """25 pairs with different images, in folders, sorted by name."""
     table = write_pairs(tmp_path_factory.mktemp("pairs"), 25)
     with table.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -48,7 +47,7 @@ def test_every_format_gives_the_same_batches_bit_for_bit_and_trains(name, pairs,
     for index, (path, image, text) in enumerate(pairs):
         sample = source[index]
         assert (sample.image, sample.captions, sample.id) == (image, (text,), stable_id(path))
-        assert sample.group == sample.id
+        assert sample.match_id == sample.id
         assert source.name(index)
     assert source.notes == ()
     again = pickle.loads(pickle.dumps(source))
@@ -58,11 +57,11 @@ def test_every_format_gives_the_same_batches_bit_for_bit_and_trains(name, pairs,
     expected = batches_of(open_source(write_parquet(tmp_path / "same", pairs)), recipe)
     for one, other in zip(batches_of(source, recipe), expected, strict=True):
         assert one.keys() == other.keys()
-        assert all(torch.equal(one[key], other[key]) for key in one if key != "broken")
-    trainer = Trainer(recipe, None, Reporter(lambda text: None))
+        assert all(torch.equal(one[key], other[key]) for key in one if key != "bad_samples")
+    trainer = trainer_of(recipe)
     trainer.run()
     assert trainer.done == 2
-    assert trainer.broken.total == 0
+    assert trainer.bad_samples.total == 0
 
 
 # Mixing
@@ -75,9 +74,9 @@ def test_sources_are_mixed_by_weights(pairs, tmp_path):
     mixed = open_source(f"{a}*3 + {b}")
     assert len(mixed) == 3 * 3 + 4
     assert [mixed[i].captions for i in range(13)] == [(p[2],) for p in [*pairs[:3] * 3, *pairs[:4]]]
-    assert mixed[0].id == mixed[3].id == mixed[0].group
-    assert len({mixed[i].id for i in range(13)}) == 7  # the same name in two sources is two images
-    assert "3 times an epoch" in mixed.describe
+    assert mixed[0].id == mixed[3].id == mixed[0].match_id
+    assert len({mixed[i].id for i in range(13)}) == 7  # the same name in two sources means two images
+    assert "3 times per epoch" in mixed.describe
     assert mixed.name(10) == "pairs.parquet, row group 0, its row 1"
     listed = open_source([f"{a} *3", b])
     assert [listed[i] for i in range(13)] == [mixed[i] for i in range(13)]
@@ -88,7 +87,7 @@ def test_sources_are_mixed_by_weights(pairs, tmp_path):
         open_source(f"{a} + nowhere.csv")
 
 
-def test_a_path_with_signs_in_its_name_is_a_path(pairs, tmp_path):
+def test_a_path_with_special_characters_is_a_path(pairs, tmp_path):
     folder = tmp_path / "a + b*2"
     folder.mkdir()
     assert len(open_source(write_csv(folder, pairs[:2]))) == 2
@@ -131,10 +130,10 @@ def test_the_order_of_a_large_parquet_set_keeps_to_its_row_groups(monkeypatch, t
     )
     for position in range(9000):
         source[order[position]]
-    assert len(reads) <= 2 * 30  # of thirty groups
+    assert len(reads) <= 2 * 30  # of thirty row groups
 
 
-def test_row_groups_that_fill_the_memory_are_told(monkeypatch, tmp_path):
+def test_row_groups_that_fill_the_memory_are_noted(monkeypatch, tmp_path):
     table = pa.table({"image": pa.array([b"x" * 1000] * 900, pa.binary()), "caption": ["a"] * 900})
     pq.write_table(table, tmp_path / "a.parquet", row_group_size=450, use_dictionary=False)
     monkeypatch.setattr(parquet_module, "IN_MEMORY", 10**5)
@@ -168,12 +167,12 @@ def test_image_root_is_another_folder(pairs, tmp_path):
     write_images(tmp_path / "images", pairs[:2])
     table = tmp_path / "lists" / "t.csv"
     table.write_text(f"image,caption\n{pairs[0][0]},a\n", encoding="utf-8")
-    assert open_source(str(table), Options(image_root=str(tmp_path / "images")))[0].image == pairs[0][1]
+    assert open_source(str(table), SourceOptions(image_root=str(tmp_path / "images")))[0].image == pairs[0][1]
 
 
-def test_a_folder_that_has_none_of_it(tmp_path, pairs):
+def test_a_folder_without_images_or_texts(tmp_path, pairs):
     write_images(tmp_path / "bare", pairs[:3])
-    with pytest.raises(UserError, match="3 images, no texts; put NAME"):
+    with pytest.raises(UserError, match="3 images but no texts; put NAME"):
         open_source(str(tmp_path / "bare"))
     (tmp_path / "words").mkdir()
     (tmp_path / "words" / "a.txt").write_text("a", encoding="utf-8")
@@ -184,7 +183,7 @@ def test_a_folder_that_has_none_of_it(tmp_path, pairs):
         open_source(str(tmp_path / "nothing"))
 
 
-def test_a_folder_follows_no_loop_and_notes_lonely_texts(tmp_path, pairs):
+def test_a_folder_source_follows_no_loop_and_notes_texts_without_image(tmp_path, pairs):
     source_folder = tmp_path / "f"
     source_folder.mkdir()
     write_folder(source_folder, pairs[:3])
@@ -197,8 +196,8 @@ def test_a_folder_follows_no_loop_and_notes_lonely_texts(tmp_path, pairs):
 
 def test_a_saved_dataset_is_chosen_by_split_and_must_be_flat(tmp_path, pairs):
     FORMATS["saved_dataset"](tmp_path, pairs)
-    with pytest.raises(UserError, match=r"no split 'dev' \(data.split\); it has train"):
-        open_source(str(tmp_path), Options(split="dev"))
+    with pytest.raises(UserError, match=r"no split 'dev' \(data.split\); its splits are train"):
+        open_source(str(tmp_path), SourceOptions(split="dev"))
     state = tmp_path / "train" / "state.json"
     state.write_text(json.dumps({**json.loads(state.read_text()), "_indices_data_files": [{"filename": "x"}]}))
     with pytest.raises(UserError, match="flatten_indices"):
@@ -211,7 +210,7 @@ def test_a_saved_dataset_is_chosen_by_split_and_must_be_flat(tmp_path, pairs):
     [
         ("a.json", "[1, 2]", "neither COCO captions"),
         ("a.json", "{", "not readable as JSON"),
-        ("a.json", '{"images": [{"id": 1}], "annotations": []}', "an entry without 'file_name'"),
+        ("a.json", '{"images": [{"id": 1}], "annotations": []}', "an entry lacks 'file_name'"),
         ("a.json", '{"images": [{"id": 1, "file_name": "x.jpg"}], "annotations": []}', "data.image_root"),
         ("a.json", '{"images": [{"filename": "x.jpg", "split": "val", "sentences": []}]}', "no images of the split"),
         ("a.token", "x.jpg a caption\n", "line 1: each line must be"),
@@ -235,8 +234,8 @@ def test_several_captions_of_an_image_stay_together(tmp_path, pairs):
         assert len(source) == 3
 
 
-def test_reading_leaves_no_trace_in_memory(pairs, tmp_path):
-    """Arrow's arrays hold no Python objects: a fork's reads copy no page of them (sizes, not times)."""
+def test_reading_writes_nothing_to_shared_memory(pairs, tmp_path):
+    """Arrow's arrays hold no Python objects, so reading in a fork copies none of their pages (sizes, not times)."""
     source = open_source(write_csv(tmp_path, pairs))
     names = {type(value).__module__.partition(".")[0] for value in (source._paths, source._captions)}
     assert names == {"pyarrow"}

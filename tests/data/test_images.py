@@ -1,4 +1,4 @@
-"""Decoding: whatever a file holds becomes RGB, upright for training, or a clear reason."""
+"""Decoding: any file becomes RGB, upright for training, or gives a clear reason why not."""
 
 import io
 import struct
@@ -31,14 +31,14 @@ def test_rgb_comes_back_as_it_was():
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_transparency_is_laid_on_white(mode):
+def test_transparent_pixels_show_white(mode):
     clear = Image.new(mode, (4, 4), (0, 0, 0, 0) if mode == "RGBA" else (0, 0))
     half = Image.new(mode, (4, 4), (0, 0, 0, 128) if mode == "RGBA" else (0, 128))
     assert set(colours(decode(encoded(clear)))) == {(255, 255, 255)}
     assert set(colours(decode(encoded(half)))) == {(127, 127, 127)}
 
 
-def test_a_palette_with_a_transparent_colour_is_laid_on_white():
+def test_a_transparent_colour_of_a_palette_shows_white():
     image = Image.new("P", (4, 4), 1)
     image.putpalette([255, 0, 0, 0, 0, 255])
     image.putpixel((0, 0), 0)
@@ -47,7 +47,7 @@ def test_a_palette_with_a_transparent_colour_is_laid_on_white():
     assert decoded.getpixel((3, 3)) == (0, 0, 255)
 
 
-def test_grey_and_cmyk_become_rgb():
+def test_grayscale_and_cmyk_become_rgb():
     assert set(colours(decode(encoded(Image.new("L", (4, 4), 90))))) == {(90, 90, 90)}
     cmyk = colours(decode(encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95)))
     for red, green, blue in cmyk:
@@ -55,13 +55,13 @@ def test_grey_and_cmyk_become_rgb():
         assert max(green, blue) < 15
 
 
-def test_sixteen_bit_grey_keeps_its_brightness():
+def test_16_bit_grayscale_keeps_its_brightness():
     ramp = (np.arange(256, dtype=np.uint16) * 257).reshape(16, 16)
     decoded = decode(encoded(Image.fromarray(ramp)))
     assert np.array_equal(np.asarray(decoded)[..., 0], np.arange(256).reshape(16, 16))
 
 
-def test_the_first_frame_of_an_animation_is_taken():
+def test_an_animation_gives_its_first_frame():
     frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
     decoded = decode(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert set(colours(decoded)) == {(255, 0, 0)}
@@ -79,27 +79,27 @@ def upright(data, shrink=1):
 
 
 def difference(one, other):
-    """Mean absolute difference, of 255."""
+    """Mean absolute difference, out of 255."""
     return np.abs(np.asarray(one, dtype=float) - np.asarray(other, dtype=float)).mean()
 
 
 CLEAR = smooth().convert("RGBA")
 CLEAR.putalpha(128)
 ON_WHITE = Image.fromarray(((np.asarray(smooth(), dtype=int) + 255) // 2).astype(np.uint8))
-GREY = smooth().convert("L")
-DEEP = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
+GRAY = smooth().convert("L")
+DEEP = Image.fromarray(np.asarray(GRAY).astype(np.uint16) * 257)
 ANIMATED = {"save_all": True, "append_images": [Image.new("RGB", (37, 26), "blue")]}
-FORMATS = {  # (encoded, what it shows, tolerance: mean difference of 255)
+FORMATS = {  # (encoded, what it shows, tolerance: mean difference out of 255)
     "jpeg": (encoded(smooth(), "JPEG", quality=95), smooth(), 3),
     "jpeg-progressive": (encoded(smooth(), "JPEG", quality=95, progressive=True), smooth(), 3),
     "jpeg-444": (encoded(smooth(), "JPEG", quality=95, subsampling=0), smooth(), 3),
-    "jpeg-grey": (encoded(GREY, "JPEG", quality=95), GREY.convert("RGB"), 3),
+    "jpeg-grayscale": (encoded(GRAY, "JPEG", quality=95), GRAY.convert("RGB"), 3),
     "jpeg-cmyk": (encoded(smooth().convert("CMYK"), "JPEG", quality=95), smooth(), 3),
     "png": (encoded(smooth()), smooth(), 0),
     "png-optimised": (encoded(smooth(), "PNG", optimize=True), smooth(), 0),
     "png-palette": (encoded(smooth().quantize(256)), smooth(), 8),
-    "png-one-bit": (encoded(GREY.convert("1")), GREY.convert("1").convert("RGB"), 0),
-    "png-sixteen-bit": (encoded(DEEP), GREY.convert("RGB"), 0),
+    "png-one-bit": (encoded(GRAY.convert("1")), GRAY.convert("1").convert("RGB"), 0),
+    "png-sixteen-bit": (encoded(DEEP), GRAY.convert("RGB"), 0),
     "png-alpha": (encoded(CLEAR), ON_WHITE, 1),
     "webp": (encoded(smooth(), "WEBP", quality=95), smooth(), 5),
     "webp-lossless-alpha": (encoded(CLEAR, "WEBP", lossless=True), ON_WHITE, 1),
@@ -107,7 +107,7 @@ FORMATS = {  # (encoded, what it shows, tolerance: mean difference of 255)
     "gif-animated": (encoded(smooth(), "GIF", **ANIMATED), smooth(), 8),
     "bmp": (encoded(smooth(), "BMP"), smooth(), 0),
     "tiff": (encoded(smooth(), "TIFF", compression="tiff_lzw"), smooth(), 0),
-    "tiff-sixteen-bit": (encoded(DEEP, "TIFF"), GREY.convert("RGB"), 0),
+    "tiff-sixteen-bit": (encoded(DEEP, "TIFF"), GRAY.convert("RGB"), 0),
     "tiff-cmyk": (encoded(smooth().convert("CMYK"), "TIFF"), smooth(), 3),
     "ppm": (encoded(smooth(), "PPM"), smooth(), 0),
     "jpeg2000": (encoded(smooth(), "JPEG2000", irreversible=False), smooth(), 0),
@@ -141,12 +141,12 @@ def test_training_sees_photographs_upright_and_evaluation_as_open_clip_does(orie
 
 
 @pytest.mark.parametrize("block", [b"Exif\0\0", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"Exif\0\0II*\0" + b"\x01" * 60])
-def test_absurd_exif_says_nothing(block):
+def test_absurd_exif_is_ignored(block):
     assert np.array_equal(upright(encoded(smooth(), "JPEG", exif=block)), upright(encoded(smooth(), "JPEG")))
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 300])
-def test_an_unknown_orientation_is_none(orientation):
+def test_an_unknown_orientation_is_ignored(orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert upright(encoded(smooth(), "JPEG", exif=exif)).shape == (26, 37, 3)
@@ -158,7 +158,7 @@ def test_an_unknown_orientation_is_none(orientation):
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 @pytest.mark.parametrize("shrink", [2, 4, 8])
 def test_a_shrunk_jpeg_is_the_mean_of_its_pixels(mode, shrink):
-    """For sizes that 8 does not divide too; libjpeg's scaled transform is close to the mean over squares of pixels."""
+    """Also for sizes that 8 does not divide. libjpeg's scaled transform is close to the mean over squares of pixels."""
     data = encoded(smooth(163, 90).convert(mode), "JPEG", quality=95)
     small = upright(data, shrink)
     assert small.shape == (-(-90 // shrink), -(-163 // shrink), 3)
@@ -181,7 +181,7 @@ def test_only_jpegs_are_scalable():
     }
 
 
-def test_a_picture_of_many_blocks_of_memory_is_decoded_all_the_same():
+def test_a_picture_in_several_blocks_of_memory_is_decoded_the_same():
     image = smooth(2500, 1700)  # 17 MB of Pillow's memory
     assert np.array_equal(upright(encoded(image, "BMP")), np.asarray(image))
 
@@ -200,7 +200,7 @@ def test_a_picture_of_many_blocks_of_memory_is_decoded_all_the_same():
     ],
     ids=["empty", "zeros", "html", "jpeg", "png"],
 )
-def test_what_cannot_be_decoded_says_why_and_never_where_in_memory(data, reason):
+def test_what_cannot_be_decoded_gives_a_reason_without_memory_addresses(data, reason):
     with pytest.raises(OSError, match=reason) as error:
         decode(data)
     assert "0x" not in str(error.value)
@@ -229,7 +229,7 @@ def test_every_fault_has_its_cause(data, cause):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
-def test_damage_ends_in_pixels_or_in_a_cause_and_in_nothing_else(kind):
+def test_damage_gives_pixels_or_a_cause_and_nothing_else(kind):
     rng, data = np.random.default_rng(0), encoded(smooth(), kind)
     causes = set()
     for _ in range(60):
@@ -272,7 +272,7 @@ def test_gif_and_webp_bombs_are_refused_by_their_declared_size():
     gif = bytearray(encoded(smooth(), "GIF"))
     gif[6:10] = struct.pack("<HH", 60_000, 60_000)
     webp = bytearray(encoded(CLEAR, "WEBP", lossless=True, save_all=True, append_images=[smooth().convert("RGBA")]))
-    webp[24:30] = (16_382).to_bytes(3, "little") * 2  # the canvas of the VP8X header, less one
+    webp[24:30] = (16_382).to_bytes(3, "little") * 2  # the canvas size minus one, in the VP8X header
     for bomb in (gif, webp):
         with pytest.raises(Unusable) as error:
             decode(bytes(bomb))

@@ -1,4 +1,4 @@
-"""Order, seeds and batches are functions of (seed, epoch, position): nothing else gets in."""
+"""Order, seeds and batches are functions of (seed, epoch, position) and of nothing else."""
 
 import io
 import multiprocessing
@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from askew.data import images as images_module
-from askew.data.loader import Broken, Loader
+from askew.data.loader import BadSamples, Loader
 from askew.data.order import Order
 from askew.data.sources import open_source
-from askew.data.sources.base import BLOCK, WINDOW
+from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.errors import RunFailed, UserError
 from helpers import write_pairs
@@ -31,7 +31,7 @@ EVERYTHING = ("image", "aug", "text", "masked_text", "mlm_labels")
 
 
 def views(wanted=EVERYTHING):
-    strong = {"flip": 0.5, "jitter_probability": 0.8, "jitter": (0.4, 0.4, 0.4, 0.1), "grey": 0.2, "blur": 0.5}
+    strong = {"flip": 0.5, "jitter_probability": 0.8, "jitter": (0.4, 0.4, 0.4, 0.1), "grayscale": 0.2, "blur": 0.5}
     images = (ImageView("image", 16, (0.5, 1.0)), ImageView("aug", 16, (0.08, 1.0), **strong))
     return Views(wanted, images, Tokens(16), MaskedTokens(), Normalise((0.5,) * 3, (0.5,) * 3), 0.5)
 
@@ -52,16 +52,16 @@ def make(source, **settings):
 
 def assert_equal(one, other):
     assert one.keys() == other.keys()
-    for key in one.keys() - {"broken"}:
+    for key in one.keys() - {"bad_samples"}:
         assert torch.equal(one[key], other[key]), key
-    assert one["broken"] == other["broken"]
+    assert one["bad_samples"] == other["bad_samples"]
 
 
 # Order
 
 
-@pytest.mark.parametrize("num", [1, 5, BLOCK, BLOCK + 1, WINDOW + 3 * BLOCK + 7])
-def test_an_epochs_order_is_a_permutation_and_depends_on_seed_and_epoch_alone(num):
+@pytest.mark.parametrize("num", [1, 5, SHUFFLE_BLOCK, SHUFFLE_BLOCK + 1, SHUFFLE_WINDOW + 3 * SHUFFLE_BLOCK + 7])
+def test_an_epochs_order_is_a_permutation_and_depends_only_on_seed_and_epoch(num):
     order = epoch_order(num, seed=1, epoch=2)
     assert np.array_equal(np.sort(order), np.arange(num))
     assert np.array_equal(order, epoch_order(num, seed=1, epoch=2))
@@ -71,19 +71,19 @@ def test_an_epochs_order_is_a_permutation_and_depends_on_seed_and_epoch_alone(nu
 
 
 def test_a_large_source_is_read_nearly_in_sequence_and_a_small_one_is_shuffled_whole():
-    order = epoch_order(2 * WINDOW, seed=0, epoch=0)
-    for start in range(0, len(order), WINDOW):
-        blocks = np.unique(order[start : start + WINDOW] // BLOCK)
-        assert len(blocks) == WINDOW // BLOCK  # a window holds whole blocks of neighbours
-    first = order[:WINDOW] // BLOCK
-    assert len(np.unique(first[: BLOCK // 4])) > 0.9 * WINDOW // BLOCK  # and is mixed inside
-    small = epoch_order(3 * BLOCK, seed=0, epoch=0)
+    order = epoch_order(2 * SHUFFLE_WINDOW, seed=0, epoch=0)
+    for start in range(0, len(order), SHUFFLE_WINDOW):
+        blocks = np.unique(order[start : start + SHUFFLE_WINDOW] // SHUFFLE_BLOCK)
+        assert len(blocks) == SHUFFLE_WINDOW // SHUFFLE_BLOCK  # a window holds whole blocks of neighbours
+    first = order[:SHUFFLE_WINDOW] // SHUFFLE_BLOCK
+    assert len(np.unique(first[: SHUFFLE_BLOCK // 4])) > 0.9 * SHUFFLE_WINDOW // SHUFFLE_BLOCK  # and mixes them
+    small = epoch_order(3 * SHUFFLE_BLOCK, seed=0, epoch=0)
     assert np.corrcoef(small, np.arange(len(small)))[0, 1] < 0.05
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 400), st.integers(1, 9), st.integers(1, 40), st.integers(0, 3))
-def test_any_part_of_an_order_is_had_alone(num, block, window, epoch):
+def test_any_part_of_an_order_can_be_computed_alone(num, block, window, epoch):
     whole = epoch_order(num, 5, epoch, block=block, window=window)
     assert np.array_equal(np.sort(whole), np.arange(num))
     for position in {0, num // 3, num // 2, num - 1}:
@@ -100,9 +100,9 @@ def test_sources_of_one_window_keep_the_order_that_they_always_had():
 
 def test_the_ten_millionth_sample_costs_what_the_first_does():
     late = Order(20_000_000, 0, 0)
-    assert late[10_000_000] // BLOCK in late._starts // BLOCK
+    assert late[10_000_000] // SHUFFLE_BLOCK in late._starts // SHUFFLE_BLOCK
     assert late.made == 1
-    assert late._windows[10_000_000 // WINDOW].nbytes == 8 * WINDOW
+    assert late._windows[10_000_000 // SHUFFLE_WINDOW].nbytes == 8 * SHUFFLE_WINDOW
     assert late._starts.nbytes + late._ends.nbytes < 400_000  # of twenty million samples
 
 
@@ -121,11 +121,11 @@ def test_batches_are_the_same_for_any_number_of_workers_and_any_start(source):
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_ranks_together_hold_what_one_holds(source, ranks):
+def test_ranks_together_have_the_batch_of_one_process(source, ranks):
     for step in (0, 2, 4):
         whole = make(source).batch(step)
         parts = [make(source, rank=rank, world_size=ranks).batch(step) for rank in range(ranks)]
-        for key in whole.keys() - {"broken"}:
+        for key in whole.keys() - {"bad_samples"}:
             assert torch.equal(torch.cat([part[key] for part in parts]), whole[key]), key
 
 
@@ -137,7 +137,7 @@ def test_a_stream_resumed_at_any_step_equals_the_uninterrupted_one(source, first
         return Loader(source, only_words, 2 * batch_size, seed, rank=rank, world_size=ranks)
 
     whole = loader(0)
-    for step in range(first):  # the uninterrupted stream comes this way
+    for step in range(first):  # what an uninterrupted run goes through
         if step % 7 == 0:
             whole.batch(step)
     for one, other in zip(loader(0).batches(first, first + steps), whole.batches(first, first + steps), strict=True):
@@ -154,10 +154,10 @@ def test_an_epoch_holds_every_sample_at_most_once_and_drops_its_partial_batch(so
     for epoch in (0, 1):
         ids = torch.cat([loader.batch(3 * epoch + index)["id"] for index in range(3)])
         assert len(ids.unique()) == 24
-    assert set(loader.batch(0)) == {"id", "group", *EVERYTHING, "image_params", "aug_params", "broken"}
+    assert set(loader.batch(0)) == {"id", "match_id", *EVERYTHING, "image_params", "aug_params", "bad_samples"}
 
 
-def test_a_sample_drawn_again_is_augmented_anew(source):
+def test_a_sample_drawn_again_is_augmented_differently(source):
     loader = make(source)
     drawn = {}
     for step in range(3):
@@ -174,7 +174,7 @@ def test_another_seed_gives_another_stream(source):
     assert not torch.equal(one["id"], other["id"])
 
 
-def test_an_image_is_decoded_once_however_many_views(source, monkeypatch):
+def test_an_image_is_decoded_once_for_any_number_of_views(source, monkeypatch):
     calls = []
     decode = images_module._rgb
     monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
@@ -191,14 +191,14 @@ def test_a_cache_of_decoded_images_changes_nothing_and_keeps_to_its_size(source,
     monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
     for step, batch in enumerate(whole):
         assert_equal(cached.batch(step), batch)
-    assert len(cached._cache) == kept  # of 40 x 40 pixels at four bytes
+    assert len(cached._cache) == kept  # of 40 x 40 pixels of four bytes
     assert len(calls) == 9 * 8 if kept == 0 else len(calls) < 9 * 8
     if kept == 26:
         assert len(calls) == 26
 
 
-def test_rows_of_one_number_keep_their_own_images_in_the_cache(tmp_path):
-    """Two files that each number their rows from 0."""
+def test_rows_with_the_same_number_have_different_images_in_the_cache(tmp_path):
+    """Two files, each with rows numbered from 0."""
     colours = {"a": ((255, 0, 0), (0, 255, 0)), "b": ((0, 0, 255), (9, 9, 9))}
     for name, two in colours.items():
         images = [io.BytesIO(), io.BytesIO()]
@@ -213,11 +213,11 @@ def test_rows_of_one_number_keep_their_own_images_in_the_cache(tmp_path):
     assert len(cached._cache) == 4
 
 
-# Broken samples
+# Bad samples
 
 
 @pytest.fixture
-def broken_source(tmp_path):
+def bad_source(tmp_path):
     table = write_pairs(tmp_path, 26)
     (tmp_path / "0004.png").write_bytes(b"")
     (tmp_path / "0011.png").unlink()
@@ -225,16 +225,18 @@ def broken_source(tmp_path):
     return open_source(str(table))
 
 
-def test_a_broken_sample_is_replaced_alike_for_any_workers_and_ranks_and_named(broken_source):
-    whole = list(make(broken_source).batches(0, 6))
-    for one, other in zip(make(broken_source, num_workers=2).batches(0, 6), whole, strict=True):
+def test_a_bad_sample_is_named_and_replaced_the_same_with_any_workers_and_ranks(bad_source):
+    whole = list(make(bad_source).batches(0, 6))
+    for one, other in zip(make(bad_source, num_workers=2).batches(0, 6), whole, strict=True):
         assert_equal(one, other)
     for step, batch in enumerate(whole):
         assert len(batch["id"]) == 8
-        halves = [make(broken_source, rank=rank, world_size=2).batch(step) for rank in (0, 1)]
+        halves = [make(bad_source, rank=rank, world_size=2).batch(step) for rank in (0, 1)]
         assert torch.equal(torch.cat([half["aug"] for half in halves]), batch["aug"])
-        assert [list(fault) for half in halves for fault in half["broken"]] == [list(f) for f in batch["broken"]]
-    faults = [fault for batch in whole for fault in batch["broken"]]
+        assert [list(fault) for half in halves for fault in half["bad_samples"]] == [
+            list(f) for f in batch["bad_samples"]
+        ]
+    faults = [fault for batch in whole for fault in batch["bad_samples"]]
     assert {cause for cause, _ in faults} == {"empty image", "missing file", "not an image"}
     for cause, message in faults:
         name = {"empty image": "0004.png", "missing file": "0011.png", "not an image": "0017.png"}[cause]
@@ -242,12 +244,12 @@ def test_a_broken_sample_is_replaced_alike_for_any_workers_and_ranks_and_named(b
 
 
 def test_the_budget_is_ten_or_one_percent():
-    Broken(100, Counter({"empty image": 10})).check()
-    with pytest.raises(RunFailed, match=r"11 broken samples were met for 100 drawn.*empty image: 9, missing file: 2"):
-        Broken(100, Counter({"empty image": 9, "missing file": 2})).check()
-    Broken(5_000, Counter({"empty image": 50})).check()
-    with pytest.raises(RunFailed, match="51 broken samples were met for 5,000"):
-        Broken(5_000, Counter({"empty image": 51})).check()
+    BadSamples(100, Counter({"empty image": 10})).check()
+    with pytest.raises(RunFailed, match=r"11 bad samples for 100 drawn.*empty image: 9, missing file: 2"):
+        BadSamples(100, Counter({"empty image": 9, "missing file": 2})).check()
+    BadSamples(5_000, Counter({"empty image": 50})).check()
+    with pytest.raises(RunFailed, match="51 bad samples for 5,000"):
+        BadSamples(5_000, Counter({"empty image": 51})).check()
 
 
 def test_nothing_usable_fails_at_once(tmp_path):
@@ -257,16 +259,16 @@ def test_nothing_usable_fails_at_once(tmp_path):
     with pytest.raises(RunFailed, match="empty image"):
         make(open_source(str(table))).batch(0)
     (found,) = make(open_source(str(table)), num_workers=1).batches(0, 1)
-    assert "failed" in found  # a worker hands the failure over, without a traceback
+    assert "failed" in found  # a worker passes the failure on without a traceback
 
 
 # Workers
 
 
 class Stuck:
-    """A source whose sample 5 takes `seconds` to read, as from a disk that does not answer."""
+    """A source whose sample 5 takes `seconds` to read, as from a disk that does not respond."""
 
-    describe, notes, block, window = "stuck", (), BLOCK, WINDOW
+    describe, notes, block, window = "stuck", (), SHUFFLE_BLOCK, SHUFFLE_WINDOW
 
     def __init__(self, source, seconds):
         self.source, self.seconds = source, seconds
@@ -283,26 +285,28 @@ class Stuck:
         return self.source.name(index)
 
 
-def test_a_wait_names_what_is_read_and_goes_on(source):
+def test_a_wait_names_what_is_read_and_continues(source):
     told = []
     loader = make(Stuck(source, 2.5), num_workers=1, warn=told.append, warn_after=1.0)
     assert len(list(loader.batches(0, 3))) == 3
     assert told
-    assert re.fullmatch(r"no batch for 1 s: worker 0 has read sample 5 \(0005.png\) for [01] s", told[0])
+    assert re.fullmatch(r"no batch for 1 s: worker 0 has been reading sample 5 \(0005.png\) for [01] s", told[0])
 
 
-def test_a_wait_without_end_is_a_failure(source):
+def test_an_endless_wait_is_a_failure(source):
     loader = make(Stuck(source, 60), num_workers=1, warn_after=0.5, fail_after=1.0)
-    with pytest.raises(RunFailed, match=r"no batch for 1 s: worker 0 has read sample 5 .*The storage does not answer"):
+    with pytest.raises(
+        RunFailed, match=r"no batch for 1 s: worker 0 has been reading sample 5 .*The storage does not respond"
+    ):
         list(loader.batches(0, 3))
 
 
 class Deadly(Stuck):
-    """Kills the process that reads sample 5, as the kernel does when memory runs out."""
+    """Kills the process that reads sample 5, as the kernel does if memory runs out."""
 
     def __getitem__(self, index):
         if index == 5:
-            time.sleep(0.5)  # what was made before is taken meanwhile
+            time.sleep(0.5)  # meanwhile, the batches made before are taken
             os.kill(os.getpid(), signal.SIGKILL)
         return self.source[index]
 
@@ -313,7 +317,7 @@ def test_a_worker_that_dies_is_a_failure(source):
 
 
 def hold_a_worker(table, pipe):
-    """A run in mid-epoch tells its worker, which a server forked, as Python 3.14 has it."""
+    """A run in mid-epoch prints the id of its worker, which a fork server started, as in Python 3.14."""
     multiprocessing.set_start_method("forkserver", force=True)
     batches = make(open_source(str(table)), num_workers=1).batches(0, 100)
     next(batches)
@@ -337,11 +341,11 @@ def test_no_worker_outlives_a_run_that_was_killed(tmp_path):
         time.sleep(0.1)
 
 
-# What cannot work is said before anything starts
+# What cannot work is refused before anything starts
 
 
-def test_a_batch_that_does_not_divide_names_the_nearest_sizes(source):
-    with pytest.raises(UserError, match="does not divide over 3 ranks; the nearest sizes are 6 and 9"):
+def test_a_batch_that_ranks_cannot_share_names_the_nearest_sizes(source):
+    with pytest.raises(UserError, match="cannot be divided among 3 ranks; the nearest sizes are 6 and 9"):
         make(source, world_size=3)
 
 

@@ -1,18 +1,20 @@
-"""JPEGs decoded at a smaller size: the same views but for rounding, whatever the workers and the cache."""
+"""JPEGs decoded at a smaller size: the same views except for rounding, with any workers and any cache."""
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from askew import build, config, recipes
+from askew import recipes
 from askew.data.images import Picture
 from askew.data.loader import Loader
 from askew.data.sources import open_source
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
+from askew.recipes.settings import RESUMABLE, override
+from askew.training.build import build_views
 
 WANTED = ("image", "aug")
-SIZES = [(200, 150), (96, 256), (40, 30), (60, 300)]  # of the JPEGs; a PNG between each two
+SIZES = [(200, 150), (96, 256), (40, 30), (60, 300)]  # of the JPEGs; PNGs between them
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def loader(source, scaled=True, **settings):
 
 @pytest.fixture
 def shrinks(monkeypatch):
-    """The sizes that pictures were asked for."""
+    """The scales at which pictures were decoded."""
     asked, pixels = [], Picture.pixels
 
     def spy(self, shrink=1):
@@ -59,8 +61,8 @@ def assert_equal(one, other):
         assert torch.equal(one[key], other[key]), key
 
 
-def test_views_are_the_same_but_for_rounding(source, shrinks):
-    """A crop's edge moves by at most half a pixel of the view; parameters are those of the whole image."""
+def test_views_are_the_same_except_for_rounding(source, shrinks):
+    """A crop's edge moves by at most half a pixel of the view. Parameters are those of the whole image."""
     for step in range(4):
         small, whole = loader(source).batch(step), loader(source, scaled=False).batch(step)
         for key in ("id", "image_params", "aug_params"):
@@ -74,7 +76,7 @@ def test_views_are_the_same_but_for_rounding(source, shrinks):
     assert {shrink for _, scalable, shrink in shrinks if not scalable} == {1}
 
 
-def test_no_crop_has_fewer_pixels_than_its_view_and_no_size_is_greater_than_needed(source, shrinks):
+def test_no_crop_has_fewer_pixels_than_its_view_and_no_size_is_larger_than_needed(source, shrinks):
     seen = set()
     for seed in range(60):
         wanted = views()
@@ -117,8 +119,8 @@ def test_workers_and_ranks_change_nothing(source):
         assert torch.equal(torch.cat([half["aug"] for half in halves]), batch["aug"])
 
 
-def test_the_recipe_says_whether_and_a_resumed_run_keeps_it():
+def test_the_recipe_turns_it_off_and_a_resumed_run_keeps_it():
     recipe = recipes.find("tiny")
-    assert build.build_views(recipe, WANTED).scaled_decode
-    assert not build.build_views(config.override(recipe, ["loader.scaled_decode=false"]), WANTED).scaled_decode
-    assert "loader.scaled_decode" not in config.RESUMABLE
+    assert build_views(recipe, WANTED).scaled_decode
+    assert not build_views(override(recipe, ["views.scaled_decode=false"]), WANTED).scaled_decode
+    assert "views.scaled_decode" not in RESUMABLE

@@ -1,4 +1,4 @@
-"""Tar shards: every layout that tar writers use, the index file, and what can go wrong with a shard."""
+"""Tar shards: every layout that tar writers use, the index file, and everything that can go wrong with a shard."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from askew.data.sources import Options, open_source, stable_id
+from askew.data.sources import SourceOptions, open_source, stable_id
 from askew.data.sources import index as index_module
 from askew.data.sources import shards as shards_module
 from askew.data.sources.index import SUFFIX
@@ -29,7 +29,7 @@ def write_tar(path: Path, contents, format=tarfile.USTAR_FORMAT) -> Path:
 
 
 def pairs(count, start=0, text=".txt"):
-    """Members of `count` samples; their images are of different sizes."""
+    """Members of `count` samples with images of different sizes."""
     made = []
     for n in range(start, start + count):
         caption = json.dumps({"caption": f"text {n}"}) if text == ".json" else f"text {n}"
@@ -64,7 +64,7 @@ def test_members_are_those_that_tarfile_finds(tmp_path, format):
         assert [(m.name, m.size, m.block * 512) for m in found] == [(m.name, m.size, m.offset_data) for m in tar]
 
 
-def test_a_size_in_base_256_and_tars_put_together(tmp_path):
+def test_a_size_in_base_256_and_joined_tars(tmp_path):
     one = bytearray(write_tar(tmp_path / "a.tar", [("a.jpg", b"123")]).read_bytes())
     one[124:136] = bytes([0x80]) + (3).to_bytes(11, "big")
     one[148:156] = b"%06o\0 " % (sum(one[:512]) - sum(one[148:156]) + 256)
@@ -84,7 +84,7 @@ def test_samples_of_shards_in_their_order(tmp_path, text):
     for sample, n in zip((source[i] for i in range(15)), numbers, strict=True):
         assert sample.image == b"x" * (500 + 37 * n)
         assert sample.captions == (f"text {n}",)
-        assert sample.id == sample.group == stable_id(f"{n:05d}.jpg")
+        assert sample.id == sample.match_id == stable_id(f"{n:05d}.jpg")
     assert source[4].name == "001.tar/00010.jpg"
     assert source.describe == f"3 tar shards 000.tar to 002.tar: 15 images, 15 texts ({text})"
     again = pickle.loads(pickle.dumps(source))  # as it goes to a spawned worker
@@ -101,7 +101,7 @@ def test_patterns(tmp_path, pattern):
     assert source[0].captions == (first,)
 
 
-def test_members_may_stand_anywhere_in_the_shard(tmp_path):
+def test_members_may_be_anywhere_in_the_shard(tmp_path):
     made = pairs(5)
     source = open_source(str(write_tar(tmp_path / "a.tar", made[::2] + made[1::2][::-1])))
     assert [source[i].captions for i in range(5)] == [(f"text {n}",) for n in range(5)]
@@ -114,12 +114,12 @@ def test_the_text_is_chosen_by_option(tmp_path):
     for column, captions in {
         "": ("from txt",), "txt": ("from txt",), "json": ("from json",), "alt": ("one", "two"), "n": ("7",), "no": (),
     }.items():  # fmt: skip
-        assert open_source(path, Options(caption_column=column))[0].captions == captions
+        assert open_source(path, SourceOptions(caption_column=column))[0].captions == captions
     with pytest.raises(UserError, match=r"no member is a .caption .*there are 1 .image, 1 .txt, 1 .json"):
-        open_source(path, Options(caption_column="caption"))
+        open_source(path, SourceOptions(caption_column="caption"))
 
 
-def test_names_that_repeat_from_shard_to_shard_are_different_images(tmp_path):
+def test_a_name_in_two_shards_means_two_images(tmp_path):
     for shard in range(2):
         write_tar(tmp_path / f"{shard}.tar", pairs(3))
     source = open_source(str(tmp_path / "*.tar"))
@@ -127,7 +127,7 @@ def test_names_that_repeat_from_shard_to_shard_are_different_images(tmp_path):
     assert "ids by shard and name" in source.describe
 
 
-def test_an_index_is_kept_beside_and_made_anew_when_the_shard_changes(tmp_path, monkeypatch):
+def test_an_index_is_kept_beside_the_shard_and_made_again_when_it_changes(tmp_path, monkeypatch):
     path, calls = write_tar(tmp_path / "a.tar", pairs(3)), []
     layout = shards_module.layout
     monkeypatch.setattr(shards_module, "layout", lambda path: calls.append(path.name) or layout(path))
@@ -146,7 +146,7 @@ def test_an_index_is_kept_beside_and_made_anew_when_the_shard_changes(tmp_path, 
     assert calls == ["a.tar"] * 4
 
 
-def test_where_the_folder_cannot_be_written_the_index_is_in_the_cache_or_in_memory(tmp_path, cache, monkeypatch):
+def test_if_the_folder_cannot_be_written_to_the_index_is_in_the_cache_or_in_memory(tmp_path, cache, monkeypatch):
     path = write_tar(tmp_path / "a.tar", pairs(3))
     save = index_module.save
     monkeypatch.setattr(index_module, "save", lambda place, table: place.parent == cache and save(place, table))
@@ -162,7 +162,7 @@ def test_where_the_folder_cannot_be_written_the_index_is_in_the_cache_or_in_memo
     assert source[4].captions == ("text 4",)
 
 
-def test_an_index_takes_under_40_bytes_a_sample(tmp_path):
+def test_an_index_takes_less_than_40_bytes_per_sample(tmp_path):
     path = write_tar(tmp_path / "a.tar", [m for n in range(2000) for m in ((f"{n}.jpg", b""), (f"{n}.txt", b"x"))])
     open_source(str(path))
     before = pa.total_allocated_bytes()
@@ -170,7 +170,7 @@ def test_an_index_takes_under_40_bytes_a_sample(tmp_path):
     source[0]
     arrays = [*source._ids, *source._arrays.values()]
     assert sum(array.nbytes for array in arrays) == 2000 * 24
-    assert (tmp_path / f"a.tar{SUFFIX}").stat().st_size < 2000 * 41 + 3000  # every kind of text; mapped, not read
+    assert (tmp_path / f"a.tar{SUFFIX}").stat().st_size < 2000 * 41 + 3000  # with every kind of text; mapped, not read
     assert all(array.flags.owndata is False and array.flags.writeable is False for array in arrays)
     assert pa.total_allocated_bytes() - before < 2000
 
@@ -208,7 +208,7 @@ def test_duplicate_keys_and_links_are_noted(tmp_path):
     )
 
 
-def test_a_tar_that_is_cut_off_or_damaged_gives_what_came_before(tmp_path):
+def test_a_tar_that_is_cut_off_or_damaged_gives_the_samples_before(tmp_path):
     whole = write_tar(tmp_path / "whole.tar", pairs(4)).read_bytes()
     with tarfile.open(tmp_path / "whole.tar") as tar:
         last = tar.getmember("00003.jpg")
@@ -256,7 +256,7 @@ def test_a_shard_that_changes_or_goes_away_while_in_use(tmp_path):
         ("a.tar", b"not a tar file" * 60, "no samples.*no tar header"),
     ],
 )
-def test_what_is_no_tar_is_one_line(tmp_path, name, data, words):
+def test_what_is_not_a_tar_is_one_line(tmp_path, name, data, words):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UserError, match=words) as error:
         open_source(str(tmp_path / name))
@@ -272,7 +272,7 @@ def test_shards_that_are_missing_are_named(tmp_path):
         open_source(str(tmp_path / "x*.tar"))
 
 
-def test_damage_is_told_by_the_header_walk(tmp_path):
+def test_walking_the_headers_reports_damage(tmp_path):
     path = tmp_path / "a.tar"
     good = write_tar(path, [("a.jpg", b"1")], tarfile.PAX_FORMAT).read_bytes()
     pax = write_tar(path, [("ü.jpg", b"1")], tarfile.PAX_FORMAT).read_bytes()

@@ -1,4 +1,4 @@
-"""Sources: what a user brings is recognised, or told in one line."""
+"""Sources: what a user names is recognised, or refused in one line."""
 
 import io
 import json
@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from askew.data.sources import Options, ParquetSource, TableSource, open_source, stable_id
+from askew.data.sources import ParquetSource, SourceOptions, TableSource, open_source, stable_id
 from askew.errors import Unusable, UserError
 
 
@@ -35,7 +35,7 @@ def samples(source):
     return [source[index] for index in range(len(source))]
 
 
-def test_an_id_depends_on_the_key_alone():
+def test_an_id_depends_only_on_the_key():
     assert stable_id("photos/0001.jpg") == 4337451756392775537
     assert stable_id("x") != stable_id("y")
     assert 0 <= stable_id("") < 2**63
@@ -62,7 +62,7 @@ def test_rows_of_one_path_are_one_sample(folder, name):
     kite, owl = samples(source)
     assert kite.captions == ("a kite", "a red kite")
     assert owl.captions == ("an owl",)
-    assert kite.group == kite.id == stable_id("a.png") != owl.id
+    assert kite.match_id == kite.id == stable_id("a.png") != owl.id
     assert kite.image == png()
     assert kite.name == "a.png"
     assert "2 images, 3 captions" in source.describe
@@ -71,13 +71,13 @@ def test_rows_of_one_path_are_one_sample(folder, name):
 def test_a_caption_may_hold_a_line_break_and_blank_ones_are_dropped(folder):
     source = TableSource(write(folder, "t.csv", 'image,caption\na.png,"a kite,\nhigh up"\na.png,  \nb.png,\n'))
     assert source[0].captions == ("a kite,\nhigh up",)
-    assert source[1].captions == ()  # the loader counts it as broken: no caption
+    assert source[1].captions == ()  # the loader counts it as a bad sample: no caption
 
 
 def test_columns_may_be_named_and_paths_absolute(folder):
     (folder / "sub").mkdir()
     path = write(folder / "sub", "t.csv", f"where,words,caption\n{folder / 'a.png'},a kite,no\n../b.png,an owl,no\n")
-    options = Options(image_column="where", caption_column="words", allow_outside=True)
+    options = SourceOptions(image_column="where", caption_column="words", allow_outside=True)
     source = open_source(str(path), options)
     assert [sample.captions for sample in samples(source)] == [("a kite",), ("an owl",)]
     assert all(sample.image == png() for sample in samples(source))
@@ -130,7 +130,7 @@ def test_a_missing_image_is_an_os_error_for_the_loader_to_count(folder):
         (
             "t.tsv",
             'image\tcaption\na.png\t"Hello he said\nb.png\tsecond\n',
-            ["line 3", "not a readable", "twice"],
+            ["line 3", "not a readable", "double the quotes"],
         ),
         ("t.csv", 'image,caption\na.png,"x" y\n', ["line 2", "not a readable table"]),
     ],
@@ -153,7 +153,7 @@ def test_a_named_column_that_is_not_there(folder):
     with pytest.raises(
         UserError, match=r"no column 'words' \(data.caption_column\); the columns are 'image', 'caption'"
     ):
-        open_source(str(write(folder, "t.csv", TABLES["plain.csv"])), Options(caption_column="words"))
+        open_source(str(write(folder, "t.csv", TABLES["plain.csv"])), SourceOptions(caption_column="words"))
 
 
 @pytest.mark.parametrize("text", ["nowhere.csv", "nowhere"])
@@ -183,7 +183,7 @@ def test_parquet_with_image_bytes(tmp_path, kind):
     assert [sample.image for sample in samples(source)] == images
     assert [sample.captions for sample in samples(source)] == [("a",), ("b",), ("c",), (), ("e",)]
     assert len({sample.id for sample in samples(source)}) == 5
-    assert [sample.group for sample in samples(source)] == [sample.id for sample in samples(source)]
+    assert [sample.match_id for sample in samples(source)] == [sample.id for sample in samples(source)]
     assert source[3].name == "t.parquet row 3"
 
 
@@ -193,13 +193,13 @@ def test_tags_that_are_no_lists_of_texts_are_not_read(tmp_path, tags):
     assert open_source(str(tmp_path / "t.parquet"))[0].tags == ()
 
 
-def test_parquet_columns_give_ids_groups_and_tags(tmp_path):
+def test_parquet_columns_give_ids_match_ids_and_tags(tmp_path):
     columns = {"id": [5, 6, 7], "image": [png()] * 3, "caption": [["a", "b"], ["c"], []], "tags": [["x"], [], None],
                "concept": ["k", "l", "k"], "cell": ["train", "test", "train"]}  # fmt: skip
     path = parquet(tmp_path / "t.parquet", columns)
     one, two, three = samples(ParquetSource([path]))
     assert (one.id, two.id, three.id) == (5, 6, 7)
-    assert one.group == three.group == stable_id("k") != two.group
+    assert one.match_id == three.match_id == stable_id("k") != two.match_id
     assert (one.captions, one.tags) == (("a", "b"), ("x",))
     assert (three.captions, three.tags) == ((), ())
     kept = ParquetSource([path], where={"cell": "train"})
@@ -224,7 +224,7 @@ def test_what_is_wrong_with_parquet_is_one_line(tmp_path):
     with pytest.raises(UserError, match="no caption column"):
         open_source(str(path))
     with pytest.raises(UserError, match="no column 'bytes'"):
-        open_source(str(path), Options(image_column="bytes", caption_column="words"))
+        open_source(str(path), SourceOptions(image_column="bytes", caption_column="words"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="an empty folder"):
         open_source(str(tmp_path / "empty"))

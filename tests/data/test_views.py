@@ -1,4 +1,4 @@
-"""Views: each a function of the image and of recorded numbers, drawn with the right odds."""
+"""Views: functions of the image and of recorded numbers, which are drawn with the right probabilities."""
 
 import io
 import pickle
@@ -12,7 +12,8 @@ import torchvision.transforms.functional as tv
 from PIL import Image, ImageFilter
 from torchvision.transforms import ColorJitter, RandomResizedCrop
 
-from askew.data import augment
+from askew.data import batch_stage, pixels
+from askew.data.batch_stage import finish
 from askew.data.images import Picture
 from askew.data.views import (
     FIRST_SPECIAL,
@@ -87,7 +88,7 @@ def test_an_extreme_shape_falls_back_to_the_largest_central_crop(size, box):
     assert resized_crop_box(*size, rng(), (0.9, 1.0)) == box
 
 
-def test_a_view_is_the_same_whichever_others_are_wanted():
+def test_a_view_is_the_same_with_any_others():
     seed = [1, 2, 3, 4]
     everything = views().sample(opened(picture()), ("a red kite",), ("toy", "sky"), seed)
     for wanted in (("image",), ("aug",), ("text",), ("aug", "text"), ("masked_text", "mlm_labels")):
@@ -97,7 +98,7 @@ def test_a_view_is_the_same_whichever_others_are_wanted():
             assert torch.equal(value, everything[key]), key
 
 
-def test_identity_parameters_give_the_plain_image():
+def test_the_parameters_of_an_untouched_image_give_the_plain_image():
     whole = ImageView("image", 24, (1.0, 1.0))
     square = picture(30, 30)
     made = sample(whole, square, rng())
@@ -119,21 +120,21 @@ def test_a_flip_mirrors_the_crop():
     assert other["aug_params"][9] == 0
 
 
-def test_recorded_parameters_are_in_range_and_have_the_right_odds():
+def test_recorded_parameters_are_in_range_and_as_frequent_as_they_should_be():
     drawn = torch.stack([STRONG.draw(40, 30, rng(i)).parameters for i in range(2000)])
-    box, jitter, blur, flip, grey = drawn[:, :4], drawn[:, 4:8], drawn[:, 8], drawn[:, 9], drawn[:, 10]
+    box, jitter, blur, flip, grayscale = drawn[:, :4], drawn[:, 4:8], drawn[:, 8], drawn[:, 9], drawn[:, 10]
     assert ((box >= 0) & (box <= 1)).all()
     assert (box[:, :2] + box[:, 2:] <= 1 + 1e-6).all()
     assert (jitter.abs() <= 1).all()
     assert ((blur >= 0) & (blur <= 1)).all()
     # Five standard deviations of a share of 2,000 draws are at most 0.056
-    for happened, odds in ((flip == 1, 0.5), (grey == 1, 0.2), (blur > 0, 0.5), (jitter[:, 0] != 0, 0.8)):
+    for happened, odds in ((flip == 1, 0.5), (grayscale == 1, 0.2), (blur > 0, 0.5), (jitter[:, 0] != 0, 0.8)):
         assert happened.float().mean().item() == pytest.approx(odds, abs=0.056)
     assert (blur[blur > 0] >= 0.05).all()
     assert jitter[jitter[:, 0] != 0].mean(dim=0).abs().max() < 0.08
 
 
-def test_the_original_view_is_cropped_and_nothing_else():
+def test_the_original_view_is_only_cropped():
     drawn = torch.stack([ORIGINAL.draw(40, 30, rng(i)).parameters for i in range(100)])
     assert (drawn[:, 4:] == 0).all()
     assert (drawn[:, 2] * drawn[:, 3] > 0.48).all()
@@ -143,7 +144,7 @@ def test_the_original_view_is_cropped_and_nothing_else():
 
 
 def farthest(one, other):
-    """The greatest distance between two empirical distributions (Kolmogorov and Smirnov)."""
+    """The largest distance between two empirical distributions (Kolmogorov and Smirnov)."""
     one, other = np.sort(one), np.sort(other)
     places = np.concatenate([one, other])
     return np.abs(
@@ -152,7 +153,7 @@ def farthest(one, other):
 
 
 def test_parameters_are_distributed_as_torchvisions():
-    """Of 3,000 against 3,000 draws; by chance the distance exceeds 0.05 once in a thousand times (1.95 sqrt(2 / n))."""
+    """3,000 against 3,000 draws. By chance, the distance exceeds 0.05 once in a thousand times (1.95 sqrt(2 / n))."""
     num, (width, height) = 3000, (500, 375)
     blank = torch.zeros(3, height, width)
     torch.manual_seed(0)
@@ -169,7 +170,7 @@ def test_parameters_are_distributed_as_torchvisions():
     pairs += [(1 + JITTER[i] * ours[:, 4 + i], factors[:, i]) for i in range(3)]
     pairs += [(JITTER[3] * ours[:, 7], factors[:, 3]), (2 * ours[:, 8], np.linspace(0.1, 2, num))]
     assert max(farthest(one, other) for one, other in pairs) < 0.05
-    assert farthest(x, left + 0.1 * width) > 0.05  # what it can tell apart
+    assert farthest(x, left + 0.1 * width) > 0.05  # so it would notice a difference
 
 
 # Operations, against torchvision: on Pillow's images, as SLIP runs it (uint8 after every step), and in float32
@@ -192,11 +193,11 @@ def by_pillow(operation, image, factors):
 
 
 FACTORS = [0.0, 0.6, 1.0, 1.4]
-OPERATIONS = {  # ours, torchvision's, factors, of 255: greatest and mean difference from torchvision on Pillow's images
-    "brightness": (augment.brightness_, tv.adjust_brightness, FACTORS, 1, 0.5),
-    "contrast": (augment.contrast_, tv.adjust_contrast, FACTORS, 1.5, 0.5),
-    "saturation": (augment.saturation_, tv.adjust_saturation, FACTORS, 1.5, 0.5),
-    "hue": (augment.hue_, tv.adjust_hue, [-0.1, -0.04, 0.02, 0.1], 14, 2),  # Pillow's HSV has 256 hues
+OPERATIONS = {  # ours, torchvision's, factors; largest and mean difference to torchvision on Pillow's images, of 255
+    "brightness": (pixels.brightness_, tv.adjust_brightness, FACTORS, 1, 0.5),
+    "contrast": (pixels.contrast_, tv.adjust_contrast, FACTORS, 1.5, 0.5),
+    "saturation": (pixels.saturation_, tv.adjust_saturation, FACTORS, 1.5, 0.5),
+    "hue": (pixels.hue_, tv.adjust_hue, [-0.1, -0.04, 0.02, 0.1], 14, 2),  # Pillow's HSV has 256 hues
 }
 
 
@@ -221,28 +222,28 @@ def test_colour_is_torchvisions_in_float(name):
 def test_hue_turns_all_the_way_round():
     shifts = torch.linspace(-0.5, 0.5, 41)
     image = batch_of(1).expand(41, -1, -1, -1)
-    turned = augment.hue_(image.clone(), shifts)
+    turned = pixels.hue_(image.clone(), shifts)
     expected = torch.stack([tv.adjust_hue(one, shift.item()) for one, shift in zip(image, shifts, strict=True)])
     torch.testing.assert_close(turned, expected, rtol=0, atol=2e-5)
-    torch.testing.assert_close(augment.hue_(turned, -shifts), image, rtol=0, atol=2e-6)
-    third = augment.hue_(image[:1].clone(), torch.tensor([1 / 3]))
+    torch.testing.assert_close(pixels.hue_(turned, -shifts), image, rtol=0, atol=2e-6)
+    third = pixels.hue_(image[:1].clone(), torch.tensor([1 / 3]))
     torch.testing.assert_close(third, image[:1, [2, 0, 1]], rtol=0, atol=2e-6)
-    grey = batch_of(1)[:, :1].expand(-1, 3, -1, -1)
-    torch.testing.assert_close(augment.hue_(grey.clone(), torch.tensor([0.3])), grey, rtol=0, atol=2e-6)
+    gray = batch_of(1)[:, :1].expand(-1, 3, -1, -1)
+    torch.testing.assert_close(pixels.hue_(gray.clone(), torch.tensor([0.3])), gray, rtol=0, atol=2e-6)
 
 
-def test_grey_is_torchvisions():
-    torch.testing.assert_close(augment.luminance(batch_of()), tv.rgb_to_grayscale(batch_of()), rtol=0, atol=1e-6)
+def test_grayscale_is_torchvisions():
+    torch.testing.assert_close(pixels.luminance(batch_of()), tv.rgb_to_grayscale(batch_of()), rtol=0, atol=1e-6)
     image = photograph()
-    grey = augment.saturation_(image.clone(), torch.zeros(4))
+    gray = pixels.saturation_(image.clone(), torch.zeros(4))
     expected = by_pillow(lambda one, _: tv.rgb_to_grayscale(one, 3), image, [0] * 4)
-    torch.testing.assert_close(grey, expected, rtol=0, atol=1 / 255)
+    torch.testing.assert_close(gray, expected, rtol=0, atol=1 / 255)
 
 
 @pytest.mark.parametrize("box", [(5, 3, 150, 120), (0, 0, 180, 131), (17, 40, 10, 9), (60, 0, 3, 131), (9, 9, 1, 1)])
 @pytest.mark.parametrize("flip", [False, True])
 def test_a_crop_is_torchvisions_on_pillows_images(box, flip):
-    """Within 1 of 255: both resize in fixed point, with other roundings. Shrinking, enlarging and single pixels."""
+    """Within 1 of 255: both resize in fixed point and round differently. Shrinking, enlarging and single pixels."""
     image, (x, y, w, h) = picture(180, 131), box
     expected = tv.resized_crop(image, y, x, h, w, [24, 24], tv.InterpolationMode.BILINEAR)
     expected = np.asarray(tv.hflip(expected) if flip else expected).transpose(2, 0, 1).astype(int)
@@ -255,18 +256,18 @@ def test_blur_is_a_gaussian_away_from_the_border_and_keeps_flat_colour(sigma):
     image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
     expected = tv.gaussian_blur(image, kernel_size=[31, 31], sigma=sigma)
     inner = (..., slice(16, 32), slice(16, 32))
-    blurred = augment.blur_(image.clone(), torch.tensor([sigma]))
-    torch.testing.assert_close(blurred[inner], expected[inner], rtol=0, atol=1e-3)  # weights beyond 3 sigma left out
+    blurred = pixels.blur_(image.clone(), torch.tensor([sigma]))
+    torch.testing.assert_close(blurred[inner], expected[inner], rtol=0, atol=1e-3)  # without the weights beyond 3 sigma
     flat = torch.full((1, 3, 9, 9), 0.3)
-    torch.testing.assert_close(augment.blur_(flat.clone(), torch.tensor([sigma])), flat)
+    torch.testing.assert_close(pixels.blur_(flat.clone(), torch.tensor([sigma])), flat)
 
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0])
-def test_blur_is_near_pillows(sigma):
-    """Pillow's, which SLIP uses, approximates by boxes: inside, within 2.5 of 255, on average 0.7."""
+def test_blur_is_close_to_pillows(sigma):
+    """Pillow's blur, which SLIP uses, approximates by boxes: away from the border within 2.5 of 255, on average 0.7."""
     image = photograph(2, 64)
     expected = by_pillow(lambda one, radius: one.filter(ImageFilter.GaussianBlur(radius)), image, [sigma] * 2)
-    difference = 255 * (augment.blur_(image.clone(), torch.full((2,), sigma)) - expected).abs()[..., 8:-8, 8:-8]
+    difference = 255 * (pixels.blur_(image.clone(), torch.full((2,), sigma)) - expected).abs()[..., 8:-8, 8:-8]
     assert difference.max() < 2.5
     assert difference.mean() < 0.7
 
@@ -275,13 +276,13 @@ def finished(num=24, seed=0):
     """A uint8 batch, the parameters of a strong view, and what the batch stage makes of them."""
     image = (batch_of(num) * 255).byte()
     parameters = torch.stack([STRONG.draw(40, 30, rng(seed + i)).parameters for i in range(num)])
-    return image, parameters, augment.finish(image, parameters, JITTER, PLAIN)
+    return image, parameters, finish(image, parameters, STRONG.operations, PLAIN)
 
 
 def test_a_view_does_not_depend_on_its_neighbours():
     image, parameters, whole = finished()
     for row in range(24):
-        alone = augment.finish(image[row : row + 1], parameters[row : row + 1], JITTER, PLAIN)
+        alone = finish(image[row : row + 1], parameters[row : row + 1], STRONG.operations, PLAIN)
         torch.testing.assert_close(alone[0], whole[row], rtol=0, atol=1e-6)
     assert ((whole >= -1e-6) & (whole <= 1 + 1e-6)).all()
 
@@ -289,31 +290,31 @@ def test_a_view_does_not_depend_on_its_neighbours():
 @pytest.mark.parametrize("samples", [1, 2, 5, 24, 100])
 def test_a_batch_is_the_same_in_pieces_of_any_size(monkeypatch, samples):
     image, parameters, whole = finished()
-    monkeypatch.setattr(augment, "CHUNK", samples * 3 * 20 * 20)
+    monkeypatch.setattr(batch_stage, "CHUNK", samples * 3 * 20 * 20)
     before = image.clone()
-    made = augment.finish(image, parameters, JITTER, PLAIN)
+    made = finish(image, parameters, STRONG.operations, PLAIN)
     torch.testing.assert_close(made, whole, rtol=0, atol=1e-6)
     assert made.dtype == torch.float32
     assert made.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(image, before)
 
 
-def test_operations_follow_each_other_as_their_parameters_say():
-    """The whole batch stage against its steps one by one, on the samples that want them."""
+def test_operations_are_applied_in_order_where_they_were_drawn():
+    """The whole batch stage against its steps one by one, on the samples that they were drawn for."""
     image, parameters, whole = finished()
     for column in (4, 8, 10):
         assert 0 < (parameters[:, column] != 0).sum() < 24
     for row, (start, made) in enumerate(zip(image.float() / 255, whole, strict=True)):
         values, p = start[None].clone(), parameters[row : row + 1]
         if p[0, 4] != 0:
-            values = augment.brightness_(values, 1 + 0.4 * p[:, 4])
-            values = augment.contrast_(values, 1 + 0.4 * p[:, 5])
-            values = augment.saturation_(values, 1 + 0.4 * p[:, 6])
-            values = augment.hue_(values, 0.1 * p[:, 7])
+            values = pixels.brightness_(values, 1 + 0.4 * p[:, 4])
+            values = pixels.contrast_(values, 1 + 0.4 * p[:, 5])
+            values = pixels.saturation_(values, 1 + 0.4 * p[:, 6])
+            values = pixels.hue_(values, 0.1 * p[:, 7])
         if p[0, 10] != 0:
-            values = augment.luminance(values).expand(-1, 3, -1, -1).clone()
+            values = pixels.luminance(values).expand(-1, 3, -1, -1).clone()
         if p[0, 8] != 0:
-            values = augment.blur_(values, 2 * p[:, 8])
+            values = pixels.blur_(values, 2 * p[:, 8])
         torch.testing.assert_close(made[None], values, rtol=0, atol=2e-6)
 
 
@@ -335,7 +336,7 @@ def test_a_long_caption_keeps_its_end():
     assert short.tolist()[2:] == [END_TOKEN, 0, 0, 0, 0, 0]
 
 
-def test_masking_has_berts_odds_and_touches_words_alone():
+def test_masking_has_berts_probabilities_and_touches_only_words():
     text = Tokens(16).sample("a red kite over the old round paper boat")
     masked, labels = (
         torch.stack([MaskedTokens().sample(text, rng(i))[key] for i in range(4000)])
@@ -357,7 +358,7 @@ def test_masking_has_berts_odds_and_touches_words_alone():
     assert len(drawn.unique()) > 0.95 * len(drawn)
 
 
-def test_tags_follow_the_caption_with_the_right_odds():
+def test_tags_follow_the_caption_with_the_right_probabilities():
     tags = ("sky", "toy", "wind", "summer", "string", "park")
     captions = [views()._caption(("kite",), tags, rng(i)).split(", ") for i in range(2000)]
     assert all(words[0] == "kite" for words in captions)
@@ -377,7 +378,7 @@ def test_tags_follow_the_caption_with_the_right_odds():
     assert {views(tags=0.0)._caption(("kite", "paper kite"), tags, rng(i)) for i in range(50)} == {"kite", "paper kite"}
 
 
-def test_the_two_augmented_views_are_drawn_apart_and_alike():
+def test_the_two_augmented_views_are_independent_and_alike():
     made = views().sample(opened(picture()), ("a kite",), (), [5])
     assert not torch.equal(made["aug"], made["aug2"])
     crops = [views(("aug", "aug2")).sample(opened(picture()), ("a kite",), (), [n]) for n in range(300)]
@@ -386,8 +387,8 @@ def test_the_two_augmented_views_are_drawn_apart_and_alike():
     assert abs(np.corrcoef(*shares)[0, 1]) < 0.2
 
 
-def test_the_edited_text_is_an_edit_of_the_text_itself():
-    """Of the caption that was chosen and of its tags."""
+def test_the_edited_text_is_an_edit_of_the_text():
+    """An edit of the caption that was drawn, with its tags."""
     captions = ("a small red kite in the wind", "an old paper boat on a lake")
     for seed in range(30):
         made = views().sample(opened(picture()), captions, ("summer", "toy"), [seed])

@@ -1,32 +1,43 @@
-"""docs/views.md says what a batch holds."""
+"""docs/views.md says what a batch holds, and which image operations there are."""
 
 import re
+from math import inf
 from pathlib import Path
 
 import torch
 
-from askew.data.augment import NUM_PARAMETERS
-from askew.train import Reporter, Trainer
+from askew import config
+from askew.data.operations import NUM_PARAMETERS, OPERATIONS, custom_operations
 from helpers import micro_method, write_pairs
-from runs import METHODS, micro_recipe
+from micro_runs import METHODS, micro_recipe, trainer_of
 
 TEXT = (Path(__file__).parents[2] / "docs" / "views.md").read_text(encoding="utf-8")
-CELLS = [[cell.strip() for cell in line.strip("|").split("|")] for line in TEXT.splitlines() if line.startswith("| `")]
-ROWS = {key: cells for first, *cells in CELLS for key in re.findall(r"`(\w+)`", first)}
+BATCH, OPERATION_TABLE = TEXT.split("\n## ")[:2]
+
+
+def rows_of(text):
+    """First cell, without quotes -> the other cells, of the rows that begin with a quoted name."""
+    lines = [line for line in text.splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {key: others for first, *others in cells for key in re.findall(r"`(\w+)`", first)}
+
+
+ROWS = rows_of(BATCH)
 
 
 def test_the_table_is_what_a_batch_holds(tmp_path):
     table, batch = write_pairs(tmp_path, 12), {}
     for method in METHODS:
-        trainer = Trainer(micro_recipe(table, method), None, Reporter(lambda text: None))
+        trainer = trainer_of(micro_recipe(table, method))
         batch |= trainer.loader.views.finish(trainer.loader.batch(0))
-    batch.pop("broken")
+    batch.pop("bad_samples")
     assert set(ROWS) == set(batch)
-    sizes = {"B": 8, "S": 32, "L": 16, "3": 3, "11": NUM_PARAMETERS}
+    sizes = {"B": 8, "S": 32, "L": 16, "3": 3, "P": NUM_PARAMETERS}
     for key, (shape, dtype, *_) in ROWS.items():
         expected = tuple(sizes[part.strip()] for part in shape.strip("()").split(",") if part.strip())
         assert tuple(batch[key].shape) == expected, key
         assert batch[key].dtype == getattr(torch, dtype), key
+    assert f"number of recorded parameters: {NUM_PARAMETERS}, and one more" in BATCH
 
 
 def test_readers_are_the_methods_that_ask_for_a_key():
@@ -34,4 +45,35 @@ def test_readers_are_the_methods_that_ask_for_a_key():
     for key, cells in ROWS.items():
         for name, views in read.items():
             named = name in cells[-1].lower().split(", ") or cells[-1] == "all"
-            assert named == (key in views or key in ("id", "group")), (key, name)
+            assert named == (key in views or key in ("id", "match_id")), (key, name)
+
+
+def test_the_table_of_operations_is_the_table_in_the_code():
+    def quoted(setting):
+        names = {"scale": "`image_scale`, `aug_scale`"}
+        return names.get(setting, f"`{setting}`") if isinstance(setting, str) else "-"
+
+    expected = {}
+    for operation in OPERATIONS:
+        low, high = operation.range
+        recorded = f"{low:g} or more" if high == inf else f"{low:g} to {high:g}"
+        probability, strength = quoted(operation.probability), quoted(operation.strength)
+        expected[operation.name] = [recorded, f"{operation.untouched:g}", probability, strength]
+    found = rows_of(OPERATION_TABLE)
+    assert list(found.items()) == list(expected.items())
+    described = re.findall(r"^- `(\w+)`: (.+)$", OPERATION_TABLE, flags=re.MULTILINE)
+    assert described == [(operation.name, operation.description) for operation in OPERATIONS]
+    for *_, probability, strength in found.values():
+        for setting in re.findall(r"`(\w+)", f"{probability} {strength}"):
+            assert setting in config.Views.model_fields
+
+
+def test_the_custom_operation_of_the_page_is_one(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n# my_operations.py\n(.*?)```", OPERATION_TABLE, flags=re.DOTALL)
+    (tmp_path / "my_operations_of_the_page.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    (operation,) = custom_operations({"my_operations_of_the_page:SOLARIZE": 0.2})
+    assert operation.name == "solarize"
+    image = torch.tensor([0.2, 0.9]).view(1, 1, 1, 2).expand(1, 3, 1, 2).clone()
+    made = operation.apply(image, torch.tensor([0.5]), operation.strength)
+    assert made[0, 0, 0].tolist() == (image[0, 0, 0] * torch.tensor([1, -1]) + torch.tensor([0, 1])).tolist()

@@ -1,4 +1,4 @@
-"""Replicas of the data sets, each made once in a session; a test that damages one mends it again."""
+"""Replicas of the data sets, made once per session. A test that damages one repairs it afterwards."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ VARIANTS = {
 
 @pytest.fixture(scope="session")
 def replica(tmp_path_factory):
-    """A function from "" (every set) or a variant's name to a data root."""
+    """A function that returns a data root: of every set for "", or of one variant by its name."""
     made: dict[str, Path] = {}
 
     def root(variant: str = "") -> Path:

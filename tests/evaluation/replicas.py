@@ -1,7 +1,8 @@
-"""Small copies of every evaluation data set in its true layout and file formats.
+"""Small replicas of every evaluation data set, in its real layout and file formats.
 
-The colour of an image says which class it belongs to, by the number of the class in the set's own order (`shade`), so
-that a test can compare what is in an image with the label and the name it was given. Text files are written unsorted.
+The colour of an image encodes the class that it belongs to, as the class's number in the set's own order (`shade`).
+So a test can compare what an image shows with the label and the name that it was given. Text files are written
+unsorted.
 """
 
 import functools
@@ -15,16 +16,16 @@ import numpy as np
 from PIL import Image
 from scipy.io import savemat
 
-from askew.evaluation.prompts import prompts
+from askew.evaluation.datasets.prompts import prompts
 
 
 def shade(number: int) -> tuple[int, int, int]:
-    """A colour of its own for each of a thousand classes, far enough from the others to survive JPEG."""
+    """A distinct colour for each of a thousand classes, far enough from the others to survive JPEG."""
     return 25 * (number % 10), 25 * (number // 10 % 10), 25 * (number // 100)
 
 
 def number_of(image: Image.Image) -> int:
-    """The class number that an image's colour says."""
+    """The class number that an image's colour encodes."""
     digits = [round(float(value) / 25) for value in np.asarray(image, dtype=float).mean(axis=(0, 1))]
     return digits[0] + 10 * digits[1] + 100 * digits[2]
 
@@ -47,12 +48,12 @@ def put(path: Path, data: bytes | str) -> None:
 
 
 def unsorted(lines: list[str]) -> str:
-    """Lines in an order that is not that of the classes, with an empty one at the end."""
+    """The lines in another order than that of the classes, with an empty one at the end."""
     return "\n".join(random.Random(5).sample(lines, len(lines))) + "\n\n"
 
 
 def pets(root: Path) -> list[str]:
-    """Numbered without regard to case, as the official files are; the classes in that order are returned."""
+    """Breeds numbered without regard to case, as in the official files. Returns the classes in that order."""
     order = sorted(prompts("pets").keys, key=str.lower)
     species = {breed: 1 if breed[0].isupper() else 2 for breed in order}
     folder = root / "oxford-iiit-pet"
@@ -80,7 +81,7 @@ def food101(root: Path) -> list[str]:
 
 
 def dtd(root: Path, inside: str = "dtd") -> list[str]:
-    """labels/*1.txt, and those of split 2, which name other images."""
+    """labels/*1.txt, and those of split 2, which list other images."""
     order, folder = list(prompts("dtd").keys), root / inside
     for split, number in (("train1", 1), ("val1", 2), ("test1", 3), ("train2", 4)):
         lines = [f"{name}/{name}_{number:04d}.jpg" for name in order]
@@ -91,7 +92,7 @@ def dtd(root: Path, inside: str = "dtd") -> list[str]:
 
 
 def aircraft(root: Path) -> list[str]:
-    """Variants have spaces and slashes in their names; images are numbered."""
+    """Variants have spaces and slashes in their names. Images are numbered."""
     order, folder = list(prompts("aircraft").keys), root / "fgvc-aircraft-2013b" / "data"
     put(folder / "variants.txt", "\n".join(order) + "\n")
     image = 1000000
@@ -111,7 +112,7 @@ NO_KIND = ("subway interior", "bus interior", "van interior", "limousine interio
 
 
 def sun_path(name: str) -> str:
-    """a/abbey, a/apartment_building/outdoor: kinds are folders of their own."""
+    """a/abbey, a/apartment_building/outdoor: a kind is a folder."""
     words = name.split()
     if words[-1] in KINDS and name not in NO_KIND:
         return f"{name[0]}/{'_'.join(words[:-1])}/{words[-1]}"
@@ -119,7 +120,7 @@ def sun_path(name: str) -> str:
 
 
 def sun397(root: Path, partitions: str = "") -> list[str]:
-    """ClassName.txt in the order of the paths, which is not that of the names: jail/indoor stands before jail_cell."""
+    """ClassName.txt in the order of the paths, which is not that of the names: jail/indoor comes before jail_cell."""
     order, folder = sorted(prompts("sun397").keys, key=sun_path), root / "SUN397"
     put(folder / partitions / "ClassName.txt", "\n".join(f"/{sun_path(name)}" for name in order) + "\n")
     for split, letter in (("Training_01", "a"), ("Testing_01", "b"), ("Training_02", "c")):
@@ -132,7 +133,7 @@ def sun397(root: Path, partitions: str = "") -> list[str]:
 
 
 def flowers102(root: Path) -> list[str]:
-    """Images numbered from 1 in no order of classes; trnid, valid and tstid of 1, 1 and 2 images a class."""
+    """Images numbered from 1, not sorted by class; trnid, valid and tstid have 1, 1 and 2 images per class."""
     folder, rng = root / "flowers-102", np.random.default_rng(3)
     labels = rng.permutation(np.repeat(np.arange(1, 103), 4))
     for image, label in enumerate(labels, 1):
@@ -145,7 +146,7 @@ def flowers102(root: Path) -> list[str]:
 
 
 def cars(root: Path, nested: bool = False, labels_in: str = ".") -> list[str]:
-    """The devkit's structures: bounding boxes, a class from 1, a file name; the test labels in a file of their own."""
+    """The devkit's structures: bounding boxes, a class from 1, a file name. The test labels are a separate file."""
     order, folder = list(prompts("cars").keys), root / "stanford_cars"
     boxes = [(f"bbox_{corner}", "O") for corner in ("x1", "y1", "x2", "y2")]
     for split, count, path in (
@@ -166,7 +167,7 @@ def cars(root: Path, nested: bool = False, labels_in: str = ".") -> list[str]:
 
 
 def caltech101(root: Path, inside: str = "caltech101") -> list[str]:
-    """31 to 33 images a class, so that one to three are left for the test, and a file `tmp` with the background."""
+    """31 to 33 images per class, so that one to three are left for testing, and a file `tmp` in the background."""
     order = list(prompts("caltech101").keys)
     for index, name in enumerate(order):
         data = jpeg(index)
@@ -178,7 +179,7 @@ def caltech101(root: Path, inside: str = "caltech101") -> list[str]:
 
 
 def imagenet(root: Path, val: str = "folders", train: bool = True) -> list[str]:
-    """val/ in folders of WordNet ids, or side by side with the devkit, which numbers its own way, or Kaggle's table."""
+    """val/ in folders of WordNet ids, or side by side with Kaggle's table or the devkit, which has its own numbers."""
     order, folder = list(prompts("imagenet").keys), root / "imagenet"
     numbers = list(range(1000))
     random.Random(2).shuffle(numbers)  # image k of val/ shows class numbers[k]
@@ -206,7 +207,7 @@ def imagenet(root: Path, val: str = "folders", train: bool = True) -> list[str]:
 
 
 def python2_pickle(value) -> bytes:
-    """What Python 2 wrote at protocol 2: byte strings, and arrays by NumPy's old module name."""
+    """A pickle as Python 2 wrote it at protocol 2: byte strings, and arrays under NumPy's old module name."""
 
     def text(data: bytes) -> bytes:
         return b"U" + bytes([len(data)]) + data if len(data) < 256 else b"T" + struct.pack("<i", len(data)) + data
@@ -235,7 +236,7 @@ def python2_pickle(value) -> bytes:
 
 
 def cifar(root: Path, name: str) -> list[str]:
-    """The official keys of each batch: 2 images a class in each training batch, 1 in the test batch."""
+    """The official keys of each batch: 2 images per class in each training batch, 1 in the test batch."""
     order = list(prompts(name).keys)
     coarse = name == "cifar100"
     folder = root / ("cifar-100-python" if coarse else "cifar-10-batches-py")
@@ -256,7 +257,7 @@ def cifar(root: Path, name: str) -> list[str]:
 
 
 def flickr30k(root: Path, images: str = "flickr30k-images", token: bool = False) -> None:
-    """Karpathy's JSON with train, val and test entries, or the token file with a list; four test images."""
+    """Karpathy's JSON with train, val and test entries, or the token file with a list. Four test images."""
     folder, entries, lines = root / "flickr30k", [], []
     for number, split in enumerate(["train", "test", "val", "test", "test", "train", "test"]):
         name = f"{1000 + 7 * number}.jpg"
@@ -275,7 +276,7 @@ def flickr30k(root: Path, images: str = "flickr30k-images", token: bool = False)
 
 
 def coco(root: Path) -> None:
-    """Three test images with 5, 6 and 7 captions, one caption twice; `restval` images lie in val2014 as well."""
+    """Three test images with 5, 6 and 7 captions, one caption twice. `restval` images are in val2014 as well."""
     folder, entries = root / "coco", []
     for number, (split, count) in enumerate(
         [("train", 5), ("test", 5), ("restval", 5), ("test", 6), ("test", 7), ("val", 5)]
@@ -294,7 +295,7 @@ def coco(root: Path) -> None:
 
 
 def sugarcrepe(root: Path, folder: str = "sugar-crepe", images: str = "coco/val2017") -> None:
-    """Seven subsets of two to eight items over six images, one of them grey; swap_obj has gaps in its keys."""
+    """Seven subsets of two to eight items over six images, one of them grayscale. swap_obj has gaps in its keys."""
     subsets = ("replace_obj", "replace_att", "replace_rel", "swap_obj", "swap_att", "add_obj", "add_att")
     for number in range(6):
         file = io.BytesIO()
@@ -313,7 +314,7 @@ def sugarcrepe(root: Path, folder: str = "sugar-crepe", images: str = "coco/val2
 
 
 def everything(root: Path) -> None:
-    """All sets under one data root."""
+    """All data sets under one data root."""
     for make in (
         pets,
         food101,

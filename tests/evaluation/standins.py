@@ -1,4 +1,4 @@
-"""Stand-ins for what evaluation takes: images in memory, encoders that know or tell nothing, micro models on disk."""
+"""Stand-ins for what evaluation works on: images in memory, simple encoders, micro models on disk."""
 
 import io
 import json
@@ -20,7 +20,7 @@ MICRO = {
 
 
 def png(seed: int, size: int = 40) -> bytes:
-    """A coloured picture of blocks."""
+    """A picture of coloured blocks."""
     blocks = np.random.default_rng(seed).integers(0, 256, size=(4, 4, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(blocks).resize((size, size), Image.Resampling.NEAREST).save(buffer, "PNG")
@@ -28,7 +28,7 @@ def png(seed: int, size: int = 40) -> bytes:
 
 
 class Pictures:
-    """Encoded images in memory; counts how often each is decoded."""
+    """Encoded images in memory. Counts how many are decoded."""
 
     def __init__(self, encoded: list[bytes], prefix: str = "p"):
         self.encoded, self.keys = encoded, [f"{prefix}/{i}.png" for i in range(len(encoded))]
@@ -51,7 +51,7 @@ def pictures(num: int, first: int = 0) -> Pictures:
 
 
 class Colours:
-    """A model whose feature is the mean colour, at unit length; texts are given vectors."""
+    """A model whose features are an image's colours. The vectors of texts are given."""
 
     batch_size = 4
     layer = "mean colour"
@@ -75,33 +75,33 @@ class Colours:
 
 
 class Constant(Colours):
-    """Tells nothing from anything."""
+    """A model that gives every image and every text the same vector."""
 
     vector = np.random.default_rng(5).normal(size=37).astype(np.float32)
 
     def features(self, pixels: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
-        embed = np.tile(self.vector / np.linalg.norm(self.vector), (len(pixels), 1))
-        return embed, embed
+        embedding = np.tile(self.vector / np.linalg.norm(self.vector), (len(pixels), 1))
+        return embedding, embedding
 
     def text(self, texts) -> np.ndarray:
         return np.tile(self.vector / np.linalg.norm(self.vector), (len(texts), 1))
 
 
-def features_of(embed: np.ndarray, readable: np.ndarray | None = None) -> Features:
-    """Features with these embeddings, items numbered."""
-    items = tuple(f"{i:032x}" for i in range(len(embed)))
-    readable = np.ones(len(embed), dtype=bool) if readable is None else readable
-    return Features(embed, embed, items, readable, (), "content")
+def features_of(embedding: np.ndarray, readable: np.ndarray | None = None) -> Features:
+    """Features with these embeddings, and numbered items."""
+    items = tuple(f"{i:032x}" for i in range(len(embedding)))
+    readable = np.ones(len(embedding), dtype=bool) if readable is None else readable
+    return Features(embedding, embedding, items, readable, (), "content")
 
 
 def embedded(encoders, images) -> Features:
-    """One pass without a cache."""
+    """The features of images, without a cache."""
     return Extractor(encoders, workers=1).embed(images)
 
 
 def micro_model(folder: Path, seed: int = 0, **changes) -> Path:
-    """An open_clip directory with random weights; changes are merged into its configuration."""
-    from open_clip.model import CLIP  # seconds to import, and not for processes that embed colours
+    """An open_clip directory with random weights. Changes are merged into its configuration."""
+    from open_clip.model import CLIP  # takes seconds to import, and not every process needs it
 
     config = json.loads(json.dumps(MICRO))
     for key, value in changes.items():

@@ -1,7 +1,7 @@
-"""Our metrics against CLIP_benchmark and SugarCrepe's script on the same embeddings, to the last sample.
+"""Our metrics agree with CLIP_benchmark and SugarCrepe's script on the same embeddings, sample by sample.
 
-Their answers are in tests/oracles/evaluation_numbers.json; evaluation_run.py beside it, which is run by hand, says how
-they are made. Where scores are equal the rules differ, and each difference has a test.
+Their answers are in tests/oracles/evaluation_numbers.json; evaluation_run.py beside it, which is run by hand, makes
+them. The rules for equal scores differ, and each difference has a test.
 """
 
 import json
@@ -10,7 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from askew.evaluation.metrics import accuracy, mean_per_class, preference, recall_at_k, recalled, top_k
+from askew.evaluation.metrics import (
+    accuracy,
+    matching_columns,
+    mean_per_class,
+    preferred,
+    ranks,
+    recall_at_k,
+    recalled,
+    top_k,
+)
 from oracles import evaluation_inputs as inputs
 
 ANSWERS = json.loads(Path(inputs.__file__).with_name("evaluation_numbers.json").read_text(encoding="utf-8"))
@@ -22,20 +31,20 @@ def bits(text):
 
 
 def scores_of(given):
-    """Images against classes: the templates' vectors averaged and normalised again."""
+    """Scores of images against classes: the vectors of the templates, averaged and normalised again."""
     weights = given.text.mean(axis=1)
     return given.image @ (weights / np.linalg.norm(weights, axis=1, keepdims=True)).T
 
 
 def ranking(given, retrieved):
-    """Scores and matches, a query a row: texts query images ("image"), or images texts ("text")."""
+    """Scores and matches, one row per query: texts query images ("image"), or images query texts ("text")."""
     scores = given.text @ given.image.T
     match = given.image_of[:, None] == np.arange(len(given.image))[None, :]
     return (scores, match) if retrieved == "image" else (scores.T, match.T)
 
 
 def on_the_border(scores, match, k):
-    """Rows where a match and another have the same score and only the order of equals decides about the first k."""
+    """Rows where a match and another candidate tie, and only their order decides if the match is in the first k."""
     best = np.where(match, scores, -np.inf).max(axis=1, keepdims=True)
     above, level = ((scores > best) & ~match).sum(axis=1), ((scores == best) & ~match).sum(axis=1)
     return (above < k) & (above + level >= k) & (level > 0)
@@ -51,22 +60,23 @@ def test_accuracies_are_clip_benchmarks():
     given, theirs = inputs.classes("free"), ANSWERS["classification"]["free"]
     scores = scores_of(given)
     assert len(np.unique(scores)) == scores.size
-    assert accuracy(scores, given.label) == pytest.approx(theirs["acc1"], abs=1e-12)
-    assert top_k(scores, given.label, 5).mean() == pytest.approx(theirs["acc5"], abs=1e-12)
-    assert mean_per_class(scores, given.label) == pytest.approx(theirs["mean_per_class_recall"], abs=1e-12)
-    assert np.array_equal(top_k(scores, given.label, 1), bits(theirs["right"]))
+    right = top_k(scores, given.label, 1)
+    assert accuracy(right) == pytest.approx(theirs["acc1"], abs=1e-12)
+    assert accuracy(top_k(scores, given.label, 5)) == pytest.approx(theirs["acc5"], abs=1e-12)
+    assert mean_per_class(right, given.label) == pytest.approx(theirs["mean_per_class_recall"], abs=1e-12)
+    assert np.array_equal(right, bits(theirs["right"]))
     assert 0.3 < theirs["acc1"] < 0.95
     assert abs(theirs["acc1"] - theirs["mean_per_class_recall"]) > 0.01
 
 
 @pytest.mark.parametrize("kind", ["tied", "constant"])
 def test_with_ties_argmax_and_mean_per_class_are_still_the_same(kind):
-    """Both take the first of equals; only their `acc1`, by topk, takes whichever topk happens to put first."""
+    """Both take the first of equals. Only their `acc1` takes the one that `topk` happens to put first."""
     given, theirs = inputs.classes(kind), ANSWERS["classification"][kind]
     scores = scores_of(given)
     ours = top_k(scores, given.label, 1)
     assert np.array_equal(ours, bits(theirs["right"]))
-    assert mean_per_class(scores, given.label) == pytest.approx(theirs["mean_per_class_recall"], abs=1e-12)
+    assert mean_per_class(ours, given.label) == pytest.approx(theirs["mean_per_class_recall"], abs=1e-12)
     tied = (scores == scores.max(axis=1, keepdims=True)).sum(axis=1) > 1
     assert abs(ours.mean() - theirs["acc1"]) * len(ours) <= tied.sum()
     assert ours.mean() != theirs["acc1"]
@@ -78,16 +88,20 @@ def test_recalls_are_clip_benchmarks(retrieved, k):
     scores, match = ranking(inputs.captions("free"), retrieved)
     theirs = ANSWERS["retrieval"]["free"]
     assert not on_the_border(scores, match, k).any()
-    assert np.array_equal(recalled(scores, match, k), bits(theirs[f"{retrieved}_right@{k}"]))
-    assert recall_at_k(scores, match, k) == pytest.approx(theirs[f"{retrieved}_retrieval_recall@{k}"], abs=1e-7)
-    assert 0.2 < recall_at_k(scores, match, 1) < 0.9
+    rank = ranks(scores, matching_columns(match))
+    assert np.array_equal(recalled(rank, k), bits(theirs[f"{retrieved}_right@{k}"]))
+    assert recall_at_k(rank, k) == pytest.approx(theirs[f"{retrieved}_retrieval_recall@{k}"], abs=1e-7)
+    assert 0.2 < recall_at_k(rank, 1) < 0.9
 
 
 @pytest.mark.parametrize("k", [1, 5, 10])
 @pytest.mark.parametrize("retrieved", DIRECTIONS)
 def test_recalls_differ_only_where_a_tie_decides_and_then_ours_are_lower(retrieved, k):
     scores, match = ranking(inputs.captions("tied"), retrieved)
-    ours, theirs = recalled(scores, match, k), bits(ANSWERS["retrieval"]["tied"][f"{retrieved}_right@{k}"])
+    ours, theirs = (
+        recalled(ranks(scores, matching_columns(match)), k),
+        bits(ANSWERS["retrieval"]["tied"][f"{retrieved}_right@{k}"]),
+    )
     border = on_the_border(scores, match, k)
     assert np.array_equal(ours[~border], theirs[~border])
     assert not ours[border].any()
@@ -98,7 +112,7 @@ def test_recalls_differ_only_where_a_tie_decides_and_then_ours_are_lower(retriev
 def test_a_constant_encoder_recalls_nothing_here_and_something_there(retrieved):
     scores, match = ranking(inputs.captions("constant"), retrieved)
     for k in (1, 5, 10):
-        assert recall_at_k(scores, match, k) == 0
+        assert recall_at_k(ranks(scores, matching_columns(match)), k) == 0
         assert ANSWERS["retrieval"]["constant"][f"{retrieved}_retrieval_recall@{k}"] > 0
 
 
@@ -106,7 +120,7 @@ def test_preferences_are_the_official_scripts():
     for kind in ("free", "tied"):
         for subset, positive, negative in items(kind):
             theirs = ANSWERS["sugarcrepe"][kind]["official"][subset]
-            assert preference(positive, negative) == pytest.approx(theirs, abs=1e-12), (kind, subset)
+            assert accuracy(preferred(positive, negative)) == pytest.approx(theirs, abs=1e-12), (kind, subset)
     shares = ANSWERS["sugarcrepe"]["free"]["official"].values()
     assert len(set(shares)) > 3
 
@@ -114,8 +128,8 @@ def test_preferences_are_the_official_scripts():
 def test_without_ties_clip_benchmark_says_the_same():
     for subset, positive, negative in items("free"):
         theirs = ANSWERS["sugarcrepe"]["free"]["clip_benchmark"][subset]
-        assert preference(positive, negative) == pytest.approx(theirs["text_acc"], abs=1e-7)
-        assert theirs["image_acc"] == 1  # one image an item: nothing to choose from
+        assert accuracy(preferred(positive, negative)) == pytest.approx(theirs["text_acc"], abs=1e-7)
+        assert theirs["image_acc"] == 1  # one image per item: nothing to choose from
 
 
 def test_clip_benchmark_counts_every_tie_as_right():
@@ -129,6 +143,6 @@ def test_clip_benchmark_counts_every_tie_as_right():
 
 def test_a_constant_encoder_scores_nothing_here_and_everything_there():
     for subset, positive, negative in items("constant"):
-        assert preference(positive, negative) == 0
+        assert accuracy(preferred(positive, negative)) == 0
         assert ANSWERS["sugarcrepe"]["constant"]["official"][subset] == 0
         assert ANSWERS["sugarcrepe"]["constant"]["clip_benchmark"][subset] == {"image_acc": 1, "text_acc": 1, "acc": 1}

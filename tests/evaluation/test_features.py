@@ -1,4 +1,4 @@
-"""One pass, cached by content: never stale, reused after a kill, safe for two at once, the same over ranks."""
+"""One pass, cached by content: never stale, reused after a kill, safe for two at once, the same on several ranks."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def test_features_are_in_order_and_whole(shards):
     for index in range(17):
         expected = Colours().preprocess(images[index]).numpy()
         np.testing.assert_array_equal(found.pooled[index], expected)
-    np.testing.assert_allclose(np.linalg.norm(found.embed, axis=1), 1, rtol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(found.embedding, axis=1), 1, rtol=1e-6)
     assert found.readable.all()
     assert ticks[-1] == (17, 17)
     assert [done for done, _ in ticks] == sorted(done for done, _ in ticks)
@@ -44,12 +44,12 @@ def test_a_second_pass_encodes_nothing(shards, tmp_path):
     two = again.embed(images)
     assert (first.reused, again.reused) == (0, 17)
     assert second.forwards == images.decoded == 0
-    assert (one.embed == two.embed).all()
+    assert (one.embedding == two.embedding).all()
     assert one.content == two.content
 
 
 def test_a_cached_feature_is_never_stale(shards, tmp_path):
-    """Another model, a changed image, another key, another order: what a name-keyed cache would miss."""
+    """Another model, a changed image, another key, another order: a cache keyed by name would miss them."""
     Extractor(Colours(), tmp_path).embed(pictures(17))
     other_model = Extractor(Colours(name="other weights"), tmp_path)
     other_model.embed(pictures(17))
@@ -59,12 +59,12 @@ def test_a_cached_feature_is_never_stale(shards, tmp_path):
     model = Extractor(Colours(), tmp_path)
     found = model.embed(changed)
     assert model.reused == 11  # the shards of images 0 to 5 and 12 to 16
-    assert (found.embed == embedded(Colours(), changed).embed).all()
+    assert (found.embedding == embedded(Colours(), changed).embedding).all()
     renamed = Pictures(pictures(6).encoded, prefix="q")
     assert Extractor(Colours(), tmp_path).embed(renamed).content != embedded(Colours(), pictures(6)).content
     backwards = Pictures(pictures(6).encoded[::-1])
     found = Extractor(Colours(), tmp_path).embed(backwards)
-    assert (found.embed == embedded(Colours(), backwards).embed).all()
+    assert (found.embedding == embedded(Colours(), backwards).embedding).all()
 
 
 def test_a_damaged_file_is_made_again(shards, tmp_path):
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_made_again(shards, tmp_path):
     flipped[len(flipped) // 2] ^= 1
     files[1].write_bytes(flipped)
     again = Extractor(Colours(), tmp_path)
-    assert (again.embed(pictures(12)).embed == one.embed).all()
+    assert (again.embed(pictures(12)).embedding == one.embedding).all()
     assert again.reused == 0
     assert Extractor(Colours(), tmp_path).embed(pictures(12)).content == one.content
     assert not list(tmp_path.rglob("*.tmp"))
@@ -91,8 +91,8 @@ def test_unreadable_images_are_named_and_kept_out_of_the_cache(shards, tmp_path)
     assert found.readable.tolist() == [i != 2 and not 6 <= i < 12 for i in range(13)]
     assert len(found.problems) == 7
     assert "p/2.png: cannot identify the image" in found.problems[0]
-    assert (found.embed[2] == 0).all()
-    assert (found.embed[7] == 0).all()
+    assert (found.embedding[2] == 0).all()
+    assert (found.embedding[7] == 0).all()
     assert len(list(tmp_path.rglob("*.npz"))) == 1  # the shard without a bad image
     with pytest.raises(UserError, match="none of the 2 images can be read; the first: p/0"):
         embedded(Colours(), Pictures([b"", b""]))
@@ -100,13 +100,13 @@ def test_unreadable_images_are_named_and_kept_out_of_the_cache(shards, tmp_path)
         embedded(Colours(), Pictures([]))
 
 
-def test_broken_weights_are_told(tmp_path):
-    class Broken(Colours):
+def test_damaged_weights_are_reported():
+    class Damaged(Colours):
         def features(self, pixels):
             return None, np.full((len(pixels), 3), np.nan, dtype=np.float32)
 
     with pytest.raises(UserError, match="not finite"):
-        embedded(Broken(), pictures(2))
+        embedded(Damaged(), pictures(2))
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(shards, tmp_path):
@@ -124,7 +124,7 @@ def test_ranks_share_the_shards_and_meet_in_the_cache(shards, tmp_path, monkeypa
         Extractor(models[-1], tmp_path).share(pictures(17))
     assert [model.forwards for model in models] == [11, 6]
     main = Extractor(Colours(), tmp_path)
-    assert (main.embed(pictures(17)).embed == whole.embed).all()
+    assert (main.embed(pictures(17)).embedding == whole.embedding).all()
     assert main.reused == 17
 
 
@@ -144,7 +144,7 @@ PASS = """
 
     extractor = features.Extractor(Colours(), cache, tick=tick)
     found = extractor.embed(pictures(40))
-    print(extractor.reused, found.content, float(found.embed.sum()))
+    print(extractor.reused, found.content, float(found.embedding.sum()))
 """
 
 
@@ -163,4 +163,4 @@ def test_killed_and_started_again_and_two_at_once(tmp_path):
     assert all(int(reused) >= 24 for reused, *_ in answers)  # four shards of six were finished
     whole = embedded(Colours(), pictures(40))
     assert {content for _, content, _ in answers} == {whole.content}
-    assert all(float(total) == float(whole.embed.sum()) for *_, total in answers)
+    assert all(float(total) == float(whole.embedding.sum()) for *_, total in answers)

@@ -1,4 +1,4 @@
-"""Features come from before the projection, and embeddings stay open_clip's own."""
+"""Features are taken before the projection, and embeddings stay those of open_clip."""
 
 import json
 
@@ -35,8 +35,8 @@ def test_embeddings_are_open_clips_and_features_come_before_them(tower):
     with torch.no_grad():
         expected = model.encode_image(pixels, normalize=True).numpy()
     encoders = Encoders(model, lambda image: image, list, torch.device("cpu"), {})
-    pooled, embed = encoders.features(pixels)
-    np.testing.assert_allclose(embed, expected, rtol=1e-5, atol=2e-6)
+    pooled, embedding = encoders.features(pixels)
+    np.testing.assert_allclose(embedding, expected, rtol=1e-5, atol=2e-6)
     assert pooled is not None
     assert pooled.shape == (3, width)
     assert layer in encoders.layer
@@ -54,7 +54,7 @@ def test_the_plain_layout_is_supported_bit_for_bit():
     assert (encoders.features(pixels)[1] == expected).all()
 
 
-def test_a_tower_of_no_known_kind_is_left_alone():
+def test_a_tower_of_an_unknown_kind_is_left_alone():
     class Other(torch.nn.Module):
         visual = torch.nn.Linear(4, 3)
 
@@ -64,13 +64,13 @@ def test_a_tower_of_no_known_kind_is_left_alone():
     model = Other()
     assert take_off_projection(model.visual) is None
     encoders = Encoders(model, lambda image: image, list, torch.device("cpu"), {})
-    pooled, embed = encoders.features(torch.ones(2, 4))
+    pooled, embedding = encoders.features(torch.ones(2, 4))
     assert pooled is None
     assert encoders.layer == ""
-    assert embed.shape == (2, 3)
+    assert embedding.shape == (2, 3)
 
 
-def test_texts_run_short_and_embed_as_open_clip_does(tmp_path):
+def test_short_texts_run_short_and_have_open_clips_embeddings(tmp_path):
     folder = micro_model(tmp_path / "model")
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokens = open_clip.get_tokenizer(f"local-dir:{folder}")
@@ -84,9 +84,9 @@ def test_texts_run_short_and_embed_as_open_clip_does(tmp_path):
     assert (found[0] == found[3]).all()  # equal texts are encoded once
 
 
-def test_a_bidirectional_text_tower_always_runs_whole(tmp_path):
+def test_a_bidirectional_text_tower_always_runs_at_full_length(tmp_path):
     folder = micro_model(tmp_path / "model", text_cfg={"no_causal_mask": True})
-    # Only the layout with a text tower of its own knows this kind
+    # Only the layout with a separate text tower supports this
     config = json.loads((folder / "open_clip_config.json").read_text())["model_cfg"]
     model = CustomTextCLIP(**config).eval()
     assert not may_trim(model.text)
@@ -117,8 +117,24 @@ def test_the_fingerprint_knows_weights_activation_preprocessing_and_precision(tm
     assert len(prints) == 5
 
 
+def test_the_weights_of_a_run_are_only_recorded(tmp_path):
+    folder = micro_model(tmp_path / "model")
+    student, teacher = (
+        load_encoders(f"local-dir:{folder}", torch.device("cpu"), weights=weights) for weights in ("student", "teacher")
+    )
+    assert (student.protocol["weights"], teacher.protocol["weights"]) == ("student", "teacher")
+    assert student.protocol | {"weights": "teacher"} == teacher.protocol
+    assert student.fingerprint() == teacher.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["nowhere", "local-dir:nowhere", "local-dir:ViT-B-32", "ViT-B32/openai"])
+def test_a_model_that_does_not_exist_is_one_line(name):
+    with pytest.raises(UserError, match=rf"^{name}: neither a run directory, nor a folder with open_clip_config.json"):
+        load_encoders(name, torch.device("cpu"))
+
+
 def test_the_fingerprint_knows_the_projection_too():
-    """It is taken off the model, and two models may differ in nothing else."""
+    """It is taken off the model, and two models may differ only in it."""
     found = set()
     for change in (0.0, 0.1):
         torch.manual_seed(0)
@@ -129,7 +145,7 @@ def test_the_fingerprint_knows_the_projection_too():
     assert len(found) == 2
 
 
-def test_weights_under_another_activation_are_refused_before_they_are_fetched():
+def test_weights_under_another_activation_are_refused_before_the_download():
     with pytest.raises(UserError, match=r"trained with QuickGELU, .*ViT-B-32 computes GELU; use ViT-B-32-quickgelu/"):
         check_activation("ViT-B-32", "openai")
     with pytest.raises(UserError, match=r"use ViT-B-32-quickgelu/openai"):

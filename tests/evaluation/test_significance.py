@@ -1,4 +1,4 @@
-"""Intervals that cover what they say they cover, on the same items only."""
+"""Intervals have the coverage that they claim, and only the same items are compared."""
 
 import numpy as np
 import pytest
@@ -8,26 +8,26 @@ from askew.evaluation.results import Outcomes, item_hash, load, save
 from askew.evaluation.significance import bootstrap, differences
 
 
-def outcomes(right, items=None, groups=None, clusters=None):
+def outcomes(right, items=None, classes=None, clusters=None):
     right = np.array(right, dtype=bool)
     items = [item_hash(str(i)) for i in range(len(right))] if items is None else items
     names = np.array([f"item {i}" for i in range(len(right))])
-    grouped = {} if groups is None else {"top1": np.array(groups)}
-    return Outcomes(np.array(items), names, {"top1": right}, grouped, clusters)
+    by_measure = {} if classes is None else {"top1": np.array(classes)}
+    return Outcomes(np.array(items), names, {"top1": right}, by_measure, clusters)
 
 
 def coverage(draw, truth, trials=400):
-    """Share of trials whose interval holds the true difference."""
+    """Share of trials whose interval contains the true difference."""
     inside = 0
     for trial in range(trials):
-        a, b, groups, clusters = draw(np.random.default_rng(trial))
-        low, high = bootstrap(a, b, groups, clusters, seed=trial, replicates=1000)
+        a, b, classes, clusters = draw(np.random.default_rng(trial))
+        low, high = bootstrap(a, b, classes, clusters, seed=trial, replicates=1000)
         inside += low <= truth <= high
     return inside / trials
 
 
 def test_the_interval_of_paired_items_covers():
-    """Items of which 30 % are right by both, 25 % by b alone, 15 % by a alone: the difference is 10 points."""
+    """Both are right on 30 % of the items, only b on 25 %, only a on 15 %: the difference is 10 points."""
 
     def draw(rng):
         kind = rng.choice(4, size=200, p=[0.3, 0.25, 0.15, 0.3])
@@ -49,7 +49,7 @@ def test_the_interval_of_a_mean_over_classes_covers():
 
 
 def test_captions_of_one_image_are_drawn_together():
-    """Five captions that stand and fall together: items drawn alone would give intervals less than half as wide."""
+    """Five captions that are right or wrong together: drawn one by one, they would give intervals half as wide."""
     clusters = np.arange(500) // 5
 
     def draw(rng):
@@ -57,28 +57,28 @@ def test_captions_of_one_image_are_drawn_together():
         return a, b, None, clusters
 
     assert coverage(draw, 0.1) == pytest.approx(0.95, abs=0.03)
-    alone = coverage(lambda rng: (*draw(rng)[:2], None, None), 0.1)
-    assert alone < 0.75
+    one_by_one = coverage(lambda rng: (*draw(rng)[:2], None, None), 0.1)
+    assert one_by_one < 0.75
 
 
-def test_the_interval_is_that_of_items_drawn_again_by_a_loop():
+def test_the_interval_is_that_of_a_loop_that_resamples_items():
     rng = np.random.default_rng(3)
-    a, b, groups = rng.random(60) < 0.4, rng.random(60) < 0.6, rng.integers(0, 3, 60)
+    a, b, classes = rng.random(60) < 0.4, rng.random(60) < 0.6, rng.integers(0, 3, 60)
     gain = b.astype(float) - a
     drawn = [rng.integers(0, 60, 60) for _ in range(4000)]
     plain = [gain[i].mean() for i in drawn]
-    by_class = [np.mean([gain[i][groups[i] == g].mean() for g in np.unique(groups[i])]) for i in drawn]
+    by_class = [np.mean([gain[i][classes[i] == c].mean() for c in np.unique(classes[i])]) for i in drawn]
     assert bootstrap(a, b) == pytest.approx(np.quantile(plain, [0.025, 0.975]), abs=0.02)
-    assert bootstrap(a, b, groups) == pytest.approx(np.quantile(by_class, [0.025, 0.975]), abs=0.02)
+    assert bootstrap(a, b, classes) == pytest.approx(np.quantile(by_class, [0.025, 0.975]), abs=0.02)
     assert bootstrap(a, b) == bootstrap(a, b)
     assert bootstrap(a, a) == (0.0, 0.0)
 
 
-def test_a_difference_by_hand_whatever_the_order_of_items():
+def test_a_difference_by_hand_in_any_order_of_items():
     a, b = outcomes([1, 1, 0, 0, 0]), outcomes([1, 0, 1, 1, 0])
     order = [3, 1, 4, 0, 2]
     moved = Outcomes(b.items[order], b.names[order], {"top1": b.right["top1"][order], "top5": b.right["top1"]})
-    (found,) = differences("task", a, moved, ("A", "B"))  # top5 stands in one alone
+    (found,) = differences("task", a, moved, ("A", "B"))  # only one has top5
     assert (found.a, found.b, found.only_a, found.only_b, found.n) == (0.4, 0.6, 1, 2, 5)
     assert found.low < 0.2 < found.high
     assert not found.clear
@@ -86,9 +86,10 @@ def test_a_difference_by_hand_whatever_the_order_of_items():
     assert (certain.low, certain.high, certain.clear) == (1.0, 1.0, True)
 
 
-def test_means_over_classes_are_compared_as_such():
-    groups = [0, 0, 0, 1]
-    (found,) = differences("t", outcomes([1, 1, 1, 0], None, groups), outcomes([0, 0, 0, 1], None, groups), ("A", "B"))
+def test_means_over_classes_are_compared_as_means_over_classes():
+    classes = [0, 0, 0, 1]
+    a, b = outcomes([1, 1, 1, 0], None, classes), outcomes([0, 0, 0, 1], None, classes)
+    (found,) = differences("t", a, b, ("A", "B"))
     assert (found.a, found.b) == (0.5, 0.5)
 
 
@@ -105,15 +106,15 @@ def test_different_items_are_refused_and_named():
 
 
 def test_outcomes_survive_the_disk_and_nothing_is_unpickled(tmp_path):
-    made = outcomes([1, 0, 1], groups=[0, 1, 1], clusters=np.array([0, 0, 1]))
-    save(made, tmp_path / "group" / "task.npz")
-    back = load(tmp_path / "group" / "task.npz")
+    made = outcomes([1, 0, 1], classes=[0, 1, 1], clusters=np.array([0, 0, 1]))
+    save(made, tmp_path / "set" / "task.npz")
+    back = load(tmp_path / "set" / "task.npz")
     for field in ("items", "names", "clusters"):
         assert (getattr(made, field) == getattr(back, field)).all()
     assert (back.right["top1"] == made.right["top1"]).all()
-    assert (back.groups["top1"] == made.groups["top1"]).all()
+    assert (back.classes["top1"] == made.classes["top1"]).all()
     np.savez(tmp_path / "pickled.npz", items=np.array([object()], dtype=object))
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "group" / "task.npz").read_bytes()[:50])
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "set" / "task.npz").read_bytes()[:50])
     for name in ("pickled.npz", "cut.npz", "none.npz"):
         with pytest.raises(UserError, match="not outcomes that askew wrote"):
             load(tmp_path / name)

@@ -20,21 +20,21 @@ def embeddings(groups, num=6):
     rng = np.random.default_rng(0)
     arrays = {name: equations.normalise(rng.normal(size=(num, 4))) for name in ("text", "image")}
     tensors = {name: torch.tensor(array, dtype=torch.float32).requires_grad_() for name, array in arrays.items()}
-    return arrays, {"group": torch.tensor(groups), **tensors}
+    return arrays, {"match_id": torch.tensor(groups), **tensors}
 
 
 def test_is_open_clip_loss(method):
     """Where all groups differ: value, gradient of both embeddings and of the scale, and Eq. (3) as printed."""
-    arrays, mine = embeddings(np.arange(6))
-    loss, terms = method.objective(mine, mine, 0.3)
+    arrays, local = embeddings(np.arange(6))
+    loss, terms = method.objective(local, local, 0.3)
     loss.backward()
-    theirs = {name: mine[name].detach().clone().requires_grad_() for name in ("text", "image")}
+    theirs = {name: local[name].detach().clone().requires_grad_() for name in ("text", "image")}
     log_scale = method.logit_scale.detach().clone().requires_grad_()
     expected = ClipLoss()(theirs["image"], theirs["text"], log_scale.exp())
     expected.backward()
     torch.testing.assert_close(loss, expected)
     for name in ("text", "image"):
-        torch.testing.assert_close(mine[name].grad, theirs[name].grad, rtol=1e-4, atol=1e-6)
+        torch.testing.assert_close(local[name].grad, theirs[name].grad, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(method.temperature.log_scale.grad, log_scale.grad, rtol=1e-4, atol=1e-6)
     assert log_scale.grad.abs() > 1e-2
     similarity = equations.eq1_similarity(arrays["text"], arrays["image"])
@@ -43,40 +43,40 @@ def test_is_open_clip_loss(method):
 
 
 def test_both_directions_are_in_it(method):
-    _, mine = embeddings(np.arange(6))
-    swapped = {**mine, "text": mine["image"], "image": mine["text"]}
-    torch.testing.assert_close(method.objective(mine, mine, 0.0)[0], method.objective(swapped, swapped, 0.0)[0])
+    _, local = embeddings(np.arange(6))
+    swapped = {**local, "text": local["image"], "image": local["text"]}
+    torch.testing.assert_close(method.objective(local, local, 0.0)[0], method.objective(swapped, swapped, 0.0)[0])
 
 
 def test_repeated_groups_equal_reference(method):
     """Several captions of an image, a sample drawn twice: each match alone against the non-matches."""
-    arrays, mine = embeddings(GROUPS)
+    arrays, local = embeddings(GROUPS)
     match = GROUPS[:, None] == GROUPS[None, :]
     logits = equations.eq1_similarity(arrays["text"], arrays["image"]) / 0.2
     expected = (equations.info_nce(logits, match) + equations.info_nce(logits.T, match)) / 2
-    assert method.objective(mine, mine, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
+    assert method.objective(local, local, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_rank_compares_its_own_samples_with_everyones(method):
-    arrays, everyone = embeddings(GROUPS)
-    mine = {name: value[1:4] for name, value in everyone.items()}
+    arrays, gathered = embeddings(GROUPS)
+    local = {name: value[1:4] for name, value in gathered.items()}
     match = GROUPS[1:4, None] == GROUPS[None, :]
     logits = equations.eq1_similarity(arrays["text"], arrays["image"]) / 0.2
     expected = (equations.info_nce(logits[1:4], match) + equations.info_nce(logits.T[1:4], match)) / 2
-    assert method.objective(mine, everyone, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
+    assert method.objective(local, gathered, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_progress_does_not_matter(method):
-    _, mine = embeddings(GROUPS)
-    assert method.objective(mine, mine, 0.0)[0].item() == method.objective(mine, mine, 0.9)[0].item()
+    _, local = embeddings(GROUPS)
+    assert method.objective(local, local, 0.0)[0].item() == method.objective(local, local, 0.9)[0].item()
 
 
 def test_embeds_what_the_towers_say(method):
     batch = micro_batch([0, 1, 2])
     embedded = method.embed(batch)
     assert method.targets(batch) == {}
-    assert torch.equal(embedded["image"], method.towers.image(batch["image"]).embed)
-    assert torch.equal(embedded["text"], method.towers.text(batch["text"]).embed)
+    assert torch.equal(embedded["image"], method.towers.image(batch["image"]).embedding)
+    assert torch.equal(embedded["text"], method.towers.text(batch["text"]).embedding)
 
 
 def test_augmented_images_join_the_originals_or_take_their_place():
@@ -85,7 +85,7 @@ def test_augmented_images_join_the_originals_or_take_their_place():
     for contrasted in (("image",), ("aug",), ("image", "aug")):
         method = micro_method(CLIP.Config(contrasted=contrasted))
         assert method.views == (*contrasted, "text")
-        found = {"group": batch["group"], **method.embed({key: batch[key] for key in method.views})}
+        found = {"match_id": batch["match_id"], **method.embed({key: batch[key] for key in method.views})}
         assert found.keys() == {"group", "text", *contrasted}
         values[contrasted] = method.objective(found, found, 0.0)[0].item()
         for view in contrasted:
@@ -97,7 +97,7 @@ def test_augmented_images_join_the_originals_or_take_their_place():
 
 
 def test_releases_the_student_with_its_scale(method):
-    assert method.released() == {"model": method.towers.image}
+    assert method.export_towers() == {"model": method.towers.image}
     assert method.logit_scale.exp().item() == pytest.approx(1 / 0.2)
     assert not CLIP.Config().needs_mask_token
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from askew.methods.declip import IMAGES, NEIGHBOURS, TEXTS, DeCLIP
-from askew.train import Step
+from askew.training.loop import Step
 from helpers import micro_batch, micro_method
 from reference import equations
 
@@ -23,14 +23,14 @@ def embeddings(groups, seed=0):
     arrays = {name: equations.normalise(rng.normal(size=(6, 16))) for name in (*IMAGES, *TEXTS, *NEIGHBOURS)}
     arrays |= {f"{name}_projected": rng.normal(size=(6, 16)) for name in IMAGES}
     tensors = {name: torch.tensor(array).float() for name, array in arrays.items()}
-    return arrays, {"group": torch.tensor(groups), "mlm_sum": torch.arange(6.0), "mlm_count": torch.ones(6), **tensors}
+    return arrays, {"match_id": torch.tensor(groups), "mlm_sum": torch.arange(6.0), "mlm_count": torch.ones(6), **tensors}
 
 
 @pytest.mark.parametrize("groups", [np.arange(6), GROUPS], ids=["distinct", "repeated"])
 @pytest.mark.parametrize("rows", [slice(0, 6), slice(1, 4)], ids=["whole", "a rank"])
 def test_contrast_and_nns_equal_reference(method, groups, rows):
-    arrays, everyone = embeddings(groups)
-    mine = {name: value[rows] for name, value in everyone.items()}
+    arrays, gathered = embeddings(groups)
+    local = {name: value[rows] for name, value in gathered.items()}
     match = groups[rows, None] == groups[None, :]
 
     def one_direction(from_, to):
@@ -38,14 +38,14 @@ def test_contrast_and_nns_equal_reference(method, groups, rows):
 
     contrast = np.mean([one_direction(i, t) + one_direction(t, i) for i in IMAGES for t in TEXTS]) / 2
     nns = np.mean([one_direction(i, n) for i in IMAGES for n in NEIGHBOURS])
-    terms = method.objective(mine, everyone, 0.5)[1]
+    terms = method.objective(local, gathered, 0.5)[1]
     assert terms["contrast"].item() == pytest.approx(contrast, rel=1e-5)
     assert terms["nns"].item() == pytest.approx(nns, rel=1e-5)
 
 
 def test_the_total_has_the_official_weights(method):
-    _, mine = embeddings(GROUPS)
-    loss, terms = method.objective(mine, mine, 0.5)
+    _, local = embeddings(GROUPS)
+    loss, terms = method.objective(local, local, 0.5)
     assert terms["mlm"].item() == pytest.approx(2.5)
     expected = 0.4 * terms["contrast"] + 0.2 * (terms["nns"] + terms["simsiam"] + terms["mlm"])
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
@@ -69,10 +69,10 @@ def test_embeds_what_the_towers_say_in_one_forward_each(fields, read, contrasted
     assert forwards == [10, 5 * sum("text" in key for key in read)]
     for name, key in zip(IMAGES, ("aug", "aug2"), strict=True):
         alone = method.towers.image(batch[key])
-        torch.testing.assert_close(embedded[name], alone.embed)
+        torch.testing.assert_close(embedded[name], alone.embedding)
         torch.testing.assert_close(embedded[f"{name}_projected"], method.towers.image.projection(alone.pooled))
     for name, key, near in zip(TEXTS, (contrasted, "text_aug"), NEIGHBOURS, strict=True):
-        torch.testing.assert_close(embedded[name], method.towers.text(batch[key]).embed)
+        torch.testing.assert_close(embedded[name], method.towers.text(batch[key]).embedding)
         assert torch.equal(embedded[near], method.queue.nearest(embedded[name]))
         assert not embedded[near].requires_grad
     assert method.config.needs_mask_token == ("masked_text" in read)
@@ -81,28 +81,28 @@ def test_embeds_what_the_towers_say_in_one_forward_each(fields, read, contrasted
 @pytest.mark.parametrize("fields", [{"contrast_text": "clean"}, {"mlm_weight": 0}], ids=["clean", "no mlm"])
 def test_variants_take_a_step_in_which_every_parameter_moves(fields):
     method, batch = micro_method(DeCLIP.Config(queue_size=50, **fields)), micro_batch(range(5))
-    loss, terms, everyone = Step(method, "fp32")(batch, 0.4)
+    loss, terms, gathered = Step(method, "fp32")(batch, 0.4)
     loss.backward()
     assert all(parameter.grad.abs().max() > 0 for parameter in method.parameters())
     assert ("mlm" in terms) == (method.config.mlm_weight > 0)
-    assert terms.keys() == method.chance(5).keys()
-    method.after_step(everyone, 0.5)
-    assert torch.equal(method.queue.bank[5:10], everyone["text"])
+    assert terms.keys() == method.loss_at_chance(5).keys()
+    method.after_step(gathered, 0.5)
+    assert torch.equal(method.queue.bank[5:10], gathered["text"])
 
 
 def test_the_queue_takes_edited_texts_then_the_others(method):
-    _, everyone = embeddings(GROUPS)
+    _, gathered = embeddings(GROUPS)
     before = method.queue.bank.clone()
-    method.after_step(everyone, 0.1)
-    assert torch.equal(method.queue.bank[:12], torch.cat([everyone["text_aug"], everyone["text"]]))
+    method.after_step(gathered, 0.1)
+    assert torch.equal(method.queue.bank[:12], torch.cat([gathered["text_aug"], gathered["text"]]))
     assert torch.equal(method.queue.bank[12:], before[12:])
-    assert torch.equal(method.queue.nearest(everyone["text"]), everyone["text"])
+    assert torch.equal(method.queue.nearest(gathered["text"]), gathered["text"])
 
 
 def test_gradient_stops_at_neighbours_and_at_simsiams_targets(method):
-    _, mine = embeddings(GROUPS)
-    leaves = {name: value.requires_grad_() for name, value in mine.items() if value.is_floating_point()}
-    terms = method.objective(mine, mine, 0.5)[1]
+    _, local = embeddings(GROUPS)
+    leaves = {name: value.requires_grad_() for name, value in local.items() if value.is_floating_point()}
+    terms = method.objective(local, local, 0.5)[1]
     terms["simsiam"].backward()
     assert {name for name, leaf in leaves.items() if leaf.grad is not None} == {f"{name}_projected" for name in IMAGES}
     assert all(parameter.grad.abs().max() > 0 for parameter in method.projector.parameters())
@@ -111,10 +111,10 @@ def test_gradient_stops_at_neighbours_and_at_simsiams_targets(method):
 def test_identical_views_are_predicted_by_an_identity():
     """SimSiam's term is -1 where each view's prediction is the other view's projection."""
     method = micro_method(DeCLIP.Config(queue_size=50))
-    _, mine = embeddings(np.arange(6))
-    mine["image2_projected"] = mine["image_projected"]
-    method.predictor.forward = lambda mine, everyone: (mine, everyone)
-    assert method.objective(mine, mine, 0.0)[1]["simsiam"].item() == pytest.approx(-1, rel=1e-5)
+    _, local = embeddings(np.arange(6))
+    local["image2_projected"] = local["image_projected"]
+    method.predictor.forward = lambda local, gathered: (local, gathered)
+    assert method.objective(local, local, 0.0)[1]["simsiam"].item() == pytest.approx(-1, rel=1e-5)
 
 
 def test_heads_have_the_papers_sizes_and_smaller_ones_on_small_towers(method):

@@ -49,7 +49,7 @@ def embedded(raw, groups, mlm=True):
         logits, labels = map(torch.tensor, masked_words())
         sample = torch.arange(5).repeat_interleave(3)
         unit["mlm_sum"], unit["mlm_count"] = cross_entropy_per_sample(logits.flatten(0, 1), labels.flatten(), sample, 5)
-    return {"group": torch.tensor(groups), **unit}
+    return {"match_id": torch.tensor(groups), **unit}
 
 
 def contrast(unit, groups, tau, offset):
@@ -126,22 +126,22 @@ def compare(found, expected):
 def test_total_is_equation_13(build, step, noisy, mlm):
     """All samples different and one temperature: Eqs. (5), (7) to (11) and (13) as printed."""
     raw = vectors()
-    mine = embedded(raw, DISTINCT, mlm)
+    local = embedded(raw, DISTINCT, mlm)
     expected = literal(raw, DISTINCT, step, noisy, mlm)
     unit = [equations.normalise(raw[name]) for name in ("image", "text", "aug")]
     original, augmented = equations.eq5_mp_nce(*unit, tau=ONE_TAU[0])
     assert expected[1]["contrast"] == pytest.approx(original + (1 - expected[1]["alpha"]) * augmented)
-    compare(build(noisy, mlm).objective(mine, mine, step / NUM_STEPS), expected)
+    compare(build(noisy, mlm).objective(local, local, step / NUM_STEPS), expected)
 
 
 @pytest.mark.parametrize("noisy", NOISY)
 @pytest.mark.parametrize("step", [0, 6])
 def test_repeated_groups_and_domain_temperatures_equal_reference(build, step, noisy):
     raw, tau, offset = vectors(1), (0.1, 0.3, 0.5), (0.4, -0.2, 0.1)
-    mine = embedded(raw, GROUPS)
+    local = embedded(raw, GROUPS)
     method = build(noisy, tau=tau, offset=offset)
     compare(
-        method.objective(mine, mine, step / NUM_STEPS), literal(raw, GROUPS, step, noisy, True, tau=tau, offset=offset)
+        method.objective(local, local, step / NUM_STEPS), literal(raw, GROUPS, step, noisy, True, tau=tau, offset=offset)
     )
 
 
@@ -151,8 +151,8 @@ def test_gradient_equals_differences_of_reference(build, moved, noisy):
     """Of the whole loss; the teacher's distances to the text stay where they are."""
     raw = vectors()
     leaf = torch.tensor(raw[moved], requires_grad=True)
-    mine = embedded({**raw, moved: leaf}, GROUPS)
-    build(noisy).objective(mine, mine, 0.6)[0].backward()
+    local = embedded({**raw, moved: leaf}, GROUPS)
+    build(noisy).objective(local, local, 0.6)[0].backward()
     expected = equations.numeric_gradient(
         lambda x: literal({**raw, moved: x}, GROUPS, 6, noisy, True, frozen_text=raw["text"])[0], raw[moved]
     )
@@ -164,8 +164,8 @@ def test_gradient_equals_differences_of_reference(build, moved, noisy):
 def test_gradient_into_the_text_flows_through_student_distances_only(build, term, noisy):
     raw = vectors()
     leaf = torch.tensor(raw["text"], requires_grad=True)
-    mine = embedded({**raw, "text": leaf}, GROUPS)
-    build(noisy).objective(mine, mine, 0.6)[1][term].backward()
+    local = embedded({**raw, "text": leaf}, GROUPS)
+    build(noisy).objective(local, local, 0.6)[1][term].backward()
 
     def gradient(frozen_text):
         return equations.numeric_gradient(
@@ -184,8 +184,8 @@ def test_gradient_into_the_text_flows_through_student_distances_only(build, term
 def test_a_teacher_equal_to_the_student_has_nothing_to_distill(build, noisy):
     raw = vectors()
     same = {**raw, "teacher_image": raw["image"], "teacher_aug": raw["aug"]}
-    mine = embedded(same, GROUPS)
-    loss, terms = build(noisy).objective(mine, mine, 0.6)
+    local = embedded(same, GROUPS)
+    loss, terms = build(noisy).objective(local, local, 0.6)
     assert [terms[name].item() for name in ("positive", "negative", "noisy")] == [0.0, 0.0, 0.0]
     assert loss.item() == pytest.approx((terms["contrast"] + BETA * terms["mlm"]).item())
 
@@ -195,14 +195,14 @@ def test_a_perturbed_teacher_has(build, noisy):
     raw = vectors()
     noise = np.random.default_rng(9).normal(size=(5, 4))
     near = {**raw, "teacher_image": raw["image"] + 0.05 * noise, "teacher_aug": raw["aug"]}
-    mine = embedded(near, GROUPS)
-    terms = build(noisy).objective(mine, mine, 0.6)[1]
+    local = embedded(near, GROUPS)
+    terms = build(noisy).objective(local, local, 0.6)[1]
     assert all(1e-6 < terms[name].item() < 0.1 for name in ("positive", "negative", "noisy"))
 
 
 def test_the_two_readings_of_the_noisy_term_differ(build):
-    mine = embedded(vectors(), DISTINCT)
-    one, two = (build(noisy).objective(mine, mine, 0.6)[1]["noisy"].item() for noisy in NOISY)
+    local = embedded(vectors(), DISTINCT)
+    one, two = (build(noisy).objective(local, local, 0.6)[1]["noisy"].item() for noisy in NOISY)
     assert one != pytest.approx(two, rel=1e-2)
 
 
@@ -214,8 +214,8 @@ def test_nothing_is_distilled_at_the_start(build):
     gradients = []
     for seed in (1, 2):
         leaves = {name: torch.tensor(vectors()[name], requires_grad=True) for name in ("text", "image", "aug")}
-        mine = embedded({**vectors(seed), **leaves}, GROUPS)
-        loss, terms = build().objective(mine, mine, 0.0)
+        local = embedded({**vectors(seed), **leaves}, GROUPS)
+        loss, terms = build().objective(local, local, 0.0)
         loss.backward()
         assert terms["positive"] > 0.01
         assert loss.item() == pytest.approx((terms["contrast"] + BETA * terms["mlm"]).item())
@@ -228,10 +228,10 @@ def test_no_augmented_view_is_contrasted_at_the_end(build):
     """As a positive: among the negatives it stays, in the denominators."""
     raw = vectors()
     original, augmented = contrast({name: equations.normalise(raw[name]) for name in NAMES}, GROUPS, ONE_TAU, (0, 0, 0))
-    mine = embedded(raw, GROUPS)
+    local = embedded(raw, GROUPS)
     assert augmented > 0.1
-    assert build().objective(mine, mine, 1.0)[1]["contrast"].item() == pytest.approx(original, rel=1e-4)
-    start = build().objective(mine, mine, 0.0)[1]["contrast"].item()
+    assert build().objective(local, local, 1.0)[1]["contrast"].item() == pytest.approx(original, rel=1e-4)
+    start = build().objective(local, local, 0.0)[1]["contrast"].item()
     assert start == pytest.approx(original + augmented, rel=1e-4)
     other = embedded({**raw, "aug": vectors(5)["aug"]}, GROUPS)
     assert build().objective(other, other, 1.0)[1]["contrast"].item() != pytest.approx(original, rel=1e-3)
@@ -272,8 +272,8 @@ def test_both_views_of_an_image_go_through_student_and_teacher(method):
         ("teacher_image", teacher, "image"),
         ("teacher_aug", teacher, "aug"),
     ):
-        torch.testing.assert_close(found[name], tower(batch[view]).embed, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(found["text"], method.towers.text(batch["text"]).embed)
+        torch.testing.assert_close(found[name], tower(batch[view]).embedding, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found["text"], method.towers.text(batch["text"]).embedding)
     assert not torch.allclose(found["image"], found["teacher_image"], atol=1e-2)
     assert not found["teacher_image"].requires_grad
     assert not found["teacher_aug"].requires_grad
@@ -299,8 +299,8 @@ def test_masked_words_are_predicted_from_the_masked_text(method):
 
 def test_a_batch_without_a_masked_token_is_no_fault(method):
     batch = micro_batch([0, 1], unmasked=[0, 1])
-    mine = {"group": batch["group"], **method.targets(batch), **method.embed(batch)}
-    loss, terms = method.objective(mine, mine, 0.3)
+    local = {"match_id": batch["match_id"], **method.targets(batch), **method.embed(batch)}
+    loss, terms = method.objective(local, local, 0.3)
     method.zero_grad()
     loss.backward()
     assert terms["mlm"].item() == 0.0
@@ -330,7 +330,7 @@ def test_reads_masked_text_only_where_it_counts(config):
 
 def test_releases_student_and_teacher_with_the_image_text_scale():
     method = micro_method(MCD.Config(temperatures=(0.1, 0.2, 0.3), mlm_weight=0))
-    assert method.released() == {"model": method.towers.image, "teacher": method.teacher.module}
+    assert method.export_towers() == {"model": method.towers.image, "teacher": method.teacher.module}
     assert isinstance(method.teacher, Momentum)
     assert method.logit_scale.shape == (1,)
     assert method.logit_scale.exp().item() == pytest.approx(1 / 0.2)

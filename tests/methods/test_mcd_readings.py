@@ -85,8 +85,8 @@ def test_objective_and_its_gradients_equal_the_loops(fields):
     raw, method = vectors(), built(fields)
     leaves = {name: torch.tensor(value, requires_grad=name in NAMES[:3]) for name, value in raw.items()}
     unit = {name: torch.nn.functional.normalize(leaf, dim=1) for name, leaf in leaves.items()}
-    mine = {"group": torch.tensor(GROUPS), **{name: value.float() for name, value in unit.items()}}
-    loss, terms = method.objective(mine, mine, PROGRESS)
+    local = {"match_id": torch.tensor(GROUPS), **{name: value.float() for name, value in unit.items()}}
+    loss, terms = method.objective(local, local, PROGRESS)
     loss.backward()
     assert loss.item() == pytest.approx(literal(raw, method.config, raw["text"]), rel=1e-5)
     assert set(terms) == {"contrast", *method.config.terms, "alpha", "momentum"}
@@ -129,8 +129,8 @@ def test_alpha_goes_from_its_start_to_one(start):
 
 def test_chance_is_that_of_the_reading_at_step_0():
     method = micro_method(MCD.Config(mlm_weight=0, fading="two_sets", alpha_start=0.5))
-    assert method.chance(6) == {"contrast": at_chance(FADING["two_sets"], 6, 0.5)}
-    assert method.chance(6)["contrast"] == pytest.approx((np.log(16) + np.log(11)) / 2)
+    assert method.loss_at_chance(6) == {"contrast": at_chance(FADING["two_sets"], 6, 0.5)}
+    assert method.loss_at_chance(6)["contrast"] == pytest.approx((np.log(16) + np.log(11)) / 2)
 
 
 @pytest.mark.parametrize(

@@ -51,9 +51,9 @@ def test_slip_is_the_official_code():
             method.head.norm[number - 1].bias.copy_(torch.tensor(uniform(f"shift{number}", 9)))
     widths = {"image": DIMENSION, "text": DIMENSION, "aug": WIDTH, "aug2": WIDTH}
     tensors = {name: leaf(uniform(name, BATCH, width)) for name, width in widths.items()}
-    mine = {"group": torch.arange(BATCH), "aug": tensors["aug"], "aug2": tensors["aug2"]}
-    mine |= {name: normalize(tensors[name], dim=-1) for name in ("image", "text")}
-    loss, terms = method.objective(mine, mine, 0.0)
+    local = {"match_id": torch.arange(BATCH), "aug": tensors["aug"], "aug2": tensors["aug2"]}
+    local |= {name: normalize(tensors[name], dim=-1) for name in ("image", "text")}
+    loss, terms = method.objective(local, local, 0.0)
     loss.backward()
     for name, value in {"loss": loss, **terms}.items():
         assert value.item() == pytest.approx(expected[name], rel=LIMIT), name
@@ -101,18 +101,18 @@ def test_declip_is_the_official_code():
     labels = torch.full((BATCH, TOKENS), NOT_MASKED)
     labels[0, 1], labels[0, 4], labels[2, 2], labels[4, 5], labels[4, 0] = 3, 22, 0, 7, 7
 
-    mine = {name: normalize(tensors[name], dim=-1) for name in ("image", "image2", "text", "text_aug")}
-    mine |= {f"{name}_projected": tensors[name] for name in ("image", "image2")}
-    mine |= {near: method.queue.nearest(mine[name]) for near, name in zip(NEIGHBOURS, TEXTS, strict=True)}
+    local = {name: normalize(tensors[name], dim=-1) for name in ("image", "image2", "text", "text_aug")}
+    local |= {f"{name}_projected": tensors[name] for name in ("image", "image2")}
+    local |= {near: method.queue.nearest(local[name]) for near, name in zip(NEIGHBOURS, TEXTS, strict=True)}
     logits, kept, sample = method.token_head.masked(tensors["tokens"][labels != NOT_MASKED], labels)
-    mine["mlm_sum"], mine["mlm_count"] = cross_entropy_per_sample(logits, kept, sample, BATCH)
-    mine["group"] = torch.arange(BATCH)
-    loss, terms = method.objective(mine, mine, 0.0)
+    local["mlm_sum"], local["mlm_count"] = cross_entropy_per_sample(logits, kept, sample, BATCH)
+    local["match_id"] = torch.arange(BATCH)
+    loss, terms = method.objective(local, local, 0.0)
     loss.backward()
     for name, value in {"loss": loss, **terms}.items():
         assert value.item() == pytest.approx(expected[name], rel=LIMIT), name
     assert_gradients(tensors, expected["gradients"])
     assert method.temperature.log_scale.grad.tolist() == pytest.approx(expected["scale_gradient"], rel=LIMIT)
 
-    method.after_step({name: value.detach() for name, value in mine.items()}, 1.0)
+    method.after_step({name: value.detach() for name, value in local.items()}, 1.0)
     torch.testing.assert_close(method.queue.bank, torch.tensor(expected["bank"]), rtol=LIMIT, atol=1e-7)

@@ -27,15 +27,15 @@ def leaves(seed=0):
 
 
 def embedded(made, groups):
-    return {"group": torch.tensor(groups), **{name: unit(leaf) for name, leaf in made.items()}}
+    return {"match_id": torch.tensor(groups), **{name: unit(leaf) for name, leaf in made.items()}}
 
 
 def test_is_open_clip_loss_in_value_and_gradients(method):
     """Relative error below 1e-5: the loss, both embeddings, scale and bias."""
     made, theirs = leaves(), leaves()
-    mine = embedded(made, np.arange(6))
+    local = embedded(made, np.arange(6))
     method.zero_grad()
-    loss, terms = method.objective(mine, mine, 0.3)
+    loss, terms = method.objective(local, local, 0.3)
     loss.backward()
     log_scale, bias = (torch.tensor(v, requires_grad=True) for v in (math.log(5), -3.0))
     expected = SigLipLoss()(unit(theirs["image"]), unit(theirs["text"]), log_scale.exp(), bias)
@@ -48,32 +48,32 @@ def test_is_open_clip_loss_in_value_and_gradients(method):
 
 
 def test_repeated_groups_equal_the_loop(method):
-    mine = embedded(leaves(), GROUPS)
+    local = embedded(leaves(), GROUPS)
     match = GROUPS[:, None] == GROUPS[None, :]
-    logits = 5 * equations.eq1_similarity(mine["image"].tolist(), mine["text"].tolist()) - 3
+    logits = 5 * equations.eq1_similarity(local["image"].tolist(), local["text"].tolist()) - 3
     for rows in (slice(0, 6), slice(1, 4)):
-        part = {name: value[rows] for name, value in mine.items()}
+        part = {name: value[rows] for name, value in local.items()}
         expected = equations.pairwise_sigmoid(logits[rows], match[rows])
-        assert method.objective(part, mine, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
+        assert method.objective(part, local, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_images_and_texts_may_change_places(method):
-    mine = embedded(leaves(), GROUPS)
-    swapped = {**mine, "image": mine["text"], "text": mine["image"]}
-    torch.testing.assert_close(method.objective(mine, mine, 0.0)[0], method.objective(swapped, swapped, 0.0)[0])
+    local = embedded(leaves(), GROUPS)
+    swapped = {**local, "image": local["text"], "text": local["image"]}
+    torch.testing.assert_close(method.objective(local, local, 0.0)[0], method.objective(swapped, swapped, 0.0)[0])
 
 
 def test_starts_where_the_paper_does():
     method = micro_method(SigLIP.Config())
     assert method.logit_scale.item() == pytest.approx(math.log(10))
     assert method.logit_bias.item() == -10
-    assert method.released() == {"model": method.towers.image}
+    assert method.export_towers() == {"model": method.towers.image}
 
 
 def test_chance_is_the_entropy_of_rare_matches():
     method = micro_method(SigLIP.Config())
-    assert method.chance(4)["contrast"] == pytest.approx(4 * (-0.25 * math.log(0.25) - 0.75 * math.log(0.75)))
-    assert method.chance(1)["contrast"] == 0.0
+    assert method.loss_at_chance(4)["contrast"] == pytest.approx(4 * (-0.25 * math.log(0.25) - 0.75 * math.log(0.75)))
+    assert method.loss_at_chance(1)["contrast"] == 0.0
 
 
 @pytest.mark.parametrize("fields", [{"temperature": 0.0}, {"momentum": 0.1}])

@@ -22,7 +22,7 @@ def embeddings(groups, seed=0):
     rng = np.random.default_rng(seed)
     arrays = {name: equations.normalise(rng.normal(size=(6, 16))) for name in ("text", "image")}
     arrays |= {name: rng.normal(size=(6, 32)) for name in ("aug", "aug2")}
-    return arrays, {"group": torch.tensor(groups), **{k: torch.tensor(v).float() for k, v in arrays.items()}}
+    return arrays, {"match_id": torch.tensor(groups), **{k: torch.tensor(v).float() for k, v in arrays.items()}}
 
 
 def projected(method, features):
@@ -34,8 +34,8 @@ def projected(method, features):
 
 
 def test_is_clips_loss_and_simclrs_on_the_head(method):
-    arrays, mine = embeddings(np.arange(6))
-    loss, terms = method.objective(mine, mine, 0.3)
+    arrays, local = embeddings(np.arange(6))
+    loss, terms = method.objective(local, local, 0.3)
     contrast = equations.eq3_clip(equations.eq1_similarity(arrays["text"], arrays["image"]), tau=0.2)
     simclr = equations.simclr(projected(method, arrays["aug"]), projected(method, arrays["aug2"]), tau=0.5)
     assert terms["contrast"].item() == pytest.approx(contrast, rel=1e-5)
@@ -45,11 +45,11 @@ def test_is_clips_loss_and_simclrs_on_the_head(method):
 
 def test_repeated_groups_equal_reference(method):
     """A group's other views are positives too, across the views; within a view they are left out."""
-    arrays, mine = embeddings(GROUPS)
+    arrays, local = embeddings(GROUPS)
     match = GROUPS[:, None] == GROUPS[None, :]
     aug, aug2 = (projected(method, arrays[name]) for name in ("aug", "aug2"))
     expected = [equations.nt_xent(a @ b.T / 0.5, a @ a.T / 0.5, match) for a, b in ((aug, aug2), (aug2, aug))]
-    assert method.objective(mine, mine, 0.3)[1]["simclr"].item() == pytest.approx(np.mean(expected), rel=1e-4)
+    assert method.objective(local, local, 0.3)[1]["simclr"].item() == pytest.approx(np.mean(expected), rel=1e-4)
 
 
 def test_embeds_what_the_towers_say_in_one_forward(method):
@@ -59,13 +59,13 @@ def test_embeds_what_the_towers_say_in_one_forward(method):
     assert forwards == [9]
     for name in ("aug", "aug2"):
         torch.testing.assert_close(embedded[name], method.towers.image(batch[name]).pooled)
-    torch.testing.assert_close(embedded["image"], method.towers.image(batch["image"]).embed)
-    assert torch.equal(embedded["text"], method.towers.text(batch["text"]).embed)
+    torch.testing.assert_close(embedded["image"], method.towers.image(batch["image"]).embedding)
+    assert torch.equal(embedded["text"], method.towers.text(batch["text"]).embedding)
 
 
 def test_self_supervision_reaches_the_backbone_and_not_the_projection(method):
-    mine = {"group": torch.arange(4), **method.embed(micro_batch(range(4)))}
-    method.objective(mine, mine, 0.0)[1]["simclr"].backward()
+    local = {"match_id": torch.arange(4), **method.embed(micro_batch(range(4)))}
+    method.objective(local, local, 0.0)[1]["simclr"].backward()
     assert method.towers.image.projection.weight.grad is None
     assert method.towers.image.trunk.conv1.weight.grad.abs().max() > 0
     assert all(p.grad is None for p in method.towers.text.parameters())
@@ -79,13 +79,13 @@ def test_the_head_is_the_papers_on_vit_b_and_smaller_on_small_towers():
 
 def test_views_of_one_image_are_nearest_where_the_loss_is_low(method):
     """The same features for both views: SimCLR's loss is below chance, and above for strangers' views."""
-    _, mine = embeddings(np.arange(6))
-    same = {**mine, "aug2": mine["aug"]}
-    strangers = {**mine, "aug2": mine["aug"].roll(1, 0)}
-    chance = method.chance(6)["simclr"]
+    _, local = embeddings(np.arange(6))
+    same = {**local, "aug2": local["aug"]}
+    strangers = {**local, "aug2": local["aug"].roll(1, 0)}
+    chance = method.loss_at_chance(6)["simclr"]
     losses = [method.objective(tensors, tensors, 0.0)[1]["simclr"].item() for tensors in (same, strangers)]
     assert losses[0] < chance < losses[1]
-    unit = normalize(method.head(mine["aug"], mine["aug"])[0], dim=-1)
+    unit = normalize(method.head(local["aug"], local["aug"])[0], dim=-1)
     assert torch.allclose(unit.norm(dim=-1), torch.ones(6))
 
 

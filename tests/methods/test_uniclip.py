@@ -23,7 +23,7 @@ def vectors(seed=0):
 
 def embedded(raw, groups):
     unit_length = {name: unit(torch.as_tensor(value)) for name, value in raw.items()}
-    return {"group": torch.tensor(groups), **unit_length}
+    return {"match_id": torch.tensor(groups), **unit_length}
 
 
 def literal(raw, groups, tau=TAU, offset=OFFSET, weights="equal"):
@@ -56,9 +56,9 @@ def test_objective_and_its_gradients_equal_the_loop(build, weights, groups):
     """Relative error below 1e-5: value, every embedding, every temperature and offset."""
     raw, method = vectors(), build(weights)
     leaves = {name: torch.tensor(value, requires_grad=True) for name, value in raw.items()}
-    mine = embedded(leaves, groups)
+    local = embedded(leaves, groups)
     method.zero_grad()
-    loss, terms = method.objective(mine, mine, 0.4)
+    loss, terms = method.objective(local, local, 0.4)
     loss.backward()
     assert loss.item() == pytest.approx(literal(raw, groups, weights=weights), rel=1e-5)
     assert terms["contrast"].item() == loss.item()
@@ -81,15 +81,15 @@ def test_one_temperature_and_equal_weights_are_mcds_equation_5(build):
     raw = vectors()
     unit_length = [equations.normalise(raw[name]) for name in NAMES]
     expected = sum(equations.eq5_mp_nce(*unit_length, tau=0.2))
-    mine = embedded(raw, DISTINCT)
+    local = embedded(raw, DISTINCT)
     method = build(tau=(0.2, 0.2, 0.2), offset=(0.0, 0.0, 0.0))
-    assert method.objective(mine, mine, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
+    assert method.objective(local, local, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_two_views_of_an_image_may_change_places(build):
-    mine = embedded(vectors(), GROUPS)
-    swapped = {**mine, "image": mine["aug"], "aug": mine["image"]}
-    torch.testing.assert_close(build().objective(mine, mine, 0.0)[0], build().objective(swapped, swapped, 0.0)[0])
+    local = embedded(vectors(), GROUPS)
+    swapped = {**local, "image": local["aug"], "aug": local["image"]}
+    torch.testing.assert_close(build().objective(local, local, 0.0)[0], build().objective(swapped, swapped, 0.0)[0])
 
 
 def test_inverse_counts_weigh_each_kind_of_pair_alike():
@@ -101,16 +101,16 @@ def test_inverse_counts_weigh_each_kind_of_pair_alike():
 
 def test_identical_vectors_have_finite_loss_and_gradient(build):
     leaves = {name: torch.ones(5, 4, requires_grad=True) for name in NAMES}
-    mine = embedded(leaves, GROUPS)
-    loss = build(tau=(0.01, 0.01, 0.01)).objective(mine, mine, 0.0)[0]
+    local = embedded(leaves, GROUPS)
+    loss = build(tau=(0.01, 0.01, 0.01)).objective(local, local, 0.0)[0]
     loss.backward()
     assert loss.isfinite()
     assert all(leaf.grad.isfinite().all() for leaf in leaves.values())
 
 
 def test_nothing_fades(build):
-    mine = embedded(vectors(), GROUPS)
-    assert build().objective(mine, mine, 0.0)[0].item() == build().objective(mine, mine, 0.9)[0].item()
+    local = embedded(vectors(), GROUPS)
+    assert build().objective(local, local, 0.0)[0].item() == build().objective(local, local, 0.9)[0].item()
 
 
 # The head
@@ -123,7 +123,7 @@ def test_told_that_nothing_was_done_the_embedding_is_the_towers_own():
     identity = torch.tensor([0.0, 0.0, 1.0, 1.0, *([0.0] * 7)]).repeat(4, 1)
     with torch.no_grad():
         found = method.embed({**batch, "image_params": identity, "aug_params": identity})
-        expected = method.towers.image(torch.cat([batch["image"], batch["aug"]])).embed
+        expected = method.towers.image(torch.cat([batch["image"], batch["aug"]])).embedding
     assert torch.equal(found["image"], expected[:4])
     assert torch.equal(found["aug"], expected[4:])
     told = method.embed(batch)
@@ -144,7 +144,7 @@ def test_without_augmentation_encoding_there_is_no_head():
     assert method.views == ("image", "aug", "text")
     assert not hasattr(method, "head")
     batch = micro_batch([0, 1, 2])
-    torch.testing.assert_close(method.embed(batch)["aug"], method.towers.image(batch["aug"]).embed)
+    torch.testing.assert_close(method.embed(batch)["aug"], method.towers.image(batch["aug"]).embedding)
 
 
 # Masked language, release, config
@@ -155,15 +155,15 @@ def test_masked_language_is_a_switch():
     assert UniCLIP.Config(mlm_weight=0.2).needs_mask_token
     assert not UniCLIP.Config().needs_mask_token
     assert "masked_text" in method.views
-    mine = {"group": batch["group"], **method.embed(batch)}
-    loss, terms = method.objective(mine, mine, 0.0)
-    assert terms["mlm"].item() == masked_language(mine["mlm_sum"], mine["mlm_count"]).item() > 1
+    local = {"match_id": batch["match_id"], **method.embed(batch)}
+    loss, terms = method.objective(local, local, 0.0)
+    assert terms["mlm"].item() == masked_language(local["mlm_sum"], local["mlm_count"]).item() > 1
     assert loss.item() == pytest.approx((terms["contrast"] + 0.2 * terms["mlm"]).item())
 
 
 def test_releases_the_student_with_the_image_text_scale():
     method = micro_method(UniCLIP.Config(temperatures=(0.1, 0.2, 0.3)))
-    assert method.released() == {"model": method.towers.image}
+    assert method.export_towers() == {"model": method.towers.image}
     assert method.logit_scale.exp().item() == pytest.approx(1 / 0.2)
 
 

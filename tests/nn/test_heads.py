@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from askew.data.augment import PARAMETERS
+from askew.data.operations import PARAMETERS
 from askew.data.views import ImageView
 from askew.nn.heads import BUCKET, IDENTITY, AugmentationBlock, AugmentationHead, Head, TokenHead, narrowed
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
@@ -71,9 +71,9 @@ def arrays(head):
 def test_a_head_equals_reference(last_norm):
     head, rows = batch_norm_head(last_norm)
     head.requires_grad_(False)
-    mine, everyone = head(rows, rows)
-    assert mine is everyone
-    np.testing.assert_allclose(mine.numpy(), equations.head(rows.double().numpy(), *arrays(head)), rtol=1e-4, atol=1e-5)
+    local, gathered = head(rows, rows)
+    assert local is gathered
+    np.testing.assert_allclose(local.numpy(), equations.head(rows.double().numpy(), *arrays(head)), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("last_norm", [False, True])
@@ -90,22 +90,22 @@ def test_a_head_is_pytorchs_batch_norm_in_training(last_norm):
                 theirs.bias = norm.bias
             layers += [theirs, nn.ReLU()]
     layers = layers[:-1] if last_norm else layers  # nothing follows the last map's norm
-    mine, same = rows.clone().requires_grad_(), rows.clone().requires_grad_()
-    found, expected = head(mine, mine)[0], nn.Sequential(*layers)(same)
+    local, same = rows.clone().requires_grad_(), rows.clone().requires_grad_()
+    found, expected = head(local, local)[0], nn.Sequential(*layers)(same)
     torch.testing.assert_close(found, expected)
     weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(0))
     (found * weights).sum().backward()
     (expected * weights).sum().backward()
-    torch.testing.assert_close(mine.grad, same.grad, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(local.grad, same.grad, rtol=1e-4, atol=1e-5)
 
 
 def test_a_part_of_everyone_gets_what_it_gets_in_the_whole():
-    """Statistics are everyone's, wherever a sample is held."""
+    """Statistics are gathered's, wherever a sample is held."""
     head, rows = batch_norm_head(last_norm=True)
     whole = head(rows, rows)[0]
-    mine, everyone = head(rows[3:5], rows)
-    torch.testing.assert_close(mine, whole[3:5])
-    torch.testing.assert_close(everyone, whole)
+    local, gathered = head(rows[3:5], rows)
+    torch.testing.assert_close(local, whole[3:5])
+    torch.testing.assert_close(gathered, whole)
     assert not torch.allclose(head(rows[3:5], rows[3:5])[0], whole[3:5], atol=1e-2)
 
 

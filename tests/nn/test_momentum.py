@@ -108,9 +108,9 @@ def test_schedules_never_go_down():
 def test_a_new_teacher_is_the_student_and_shares_no_memory(student):
     before = values(student)
     teacher = Momentum(student)
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(values(teacher), before, strict=True))
+    assert all(torch.equal(local, theirs) for local, theirs in zip(values(teacher), before, strict=True))
     move(student, seed=1)
-    assert all(torch.equal(mine, theirs) for mine, theirs in zip(values(teacher), before, strict=True))
+    assert all(torch.equal(local, theirs) for local, theirs in zip(values(teacher), before, strict=True))
 
 
 @pytest.mark.parametrize(("momentum", "follows"), [(1.0, False), (0.0, True)])
@@ -118,8 +118,8 @@ def test_momentum_one_stays_and_zero_is_the_student(student, momentum, follows):
     teacher, before = Momentum(student), values(student)
     move(student, seed=1)
     teacher.update(student, momentum)
-    for mine, old, new in zip(values(teacher), before, values(student), strict=True):
-        torch.testing.assert_close(mine, new if follows else old)
+    for local, old, new in zip(values(teacher), before, values(student), strict=True):
+        torch.testing.assert_close(local, new if follows else old)
 
 
 def test_buffers_are_copied_and_not_averaged(student):

@@ -139,8 +139,8 @@ def test_equal_temperatures_and_no_offset_make_domain_similarity_one_temperature
 
 
 def test_image_text_scale_is_the_logarithm_of_the_scale_of_image_text_pairs():
-    torch.testing.assert_close(Temperature(0.07).image_text_scale, torch.tensor([math.log(1 / 0.07)]))
-    torch.testing.assert_close(domain_similarity().image_text_scale, torch.tensor([math.log(1 / TAU[1])]))
+    torch.testing.assert_close(Temperature(0.07).logit_scale, torch.tensor([math.log(1 / 0.07)]))
+    torch.testing.assert_close(domain_similarity().logit_scale, torch.tensor([math.log(1 / TAU[1])]))
 
 
 @pytest.mark.parametrize("similarity", [Temperature(), DomainSimilarity()], ids=["temperature", "domain"])

@@ -6,9 +6,8 @@ import pytest
 import torch
 from open_clip.model import CLIP
 
-from askew.build import build_towers, open_clip_config, resolve
+from askew.nn.cpu.packed_text import can_pack
 from askew.nn.momentum import Momentum
-from askew.nn.packed import can_pack
 from askew.nn.towers import (
     END_TOKEN,
     MASK_TOKEN,
@@ -20,6 +19,7 @@ from askew.nn.towers import (
     plain_state,
 )
 from askew.recipes import find
+from askew.training.towers import build_towers, open_clip_config, resolve
 from helpers import micro_batch, micro_towers
 
 NATIVE = open_clip_config(micro_towers())
@@ -72,8 +72,8 @@ def test_embeddings_are_open_clips_bit_for_bit(config, gradient, batch):
     """PyTorch takes another path through attention where no gradient is asked for."""
     towers, reference = pair(config)
     with torch.set_grad_enabled(gradient):
-        assert torch.equal(towers.image(batch["image"]).embed, reference.encode_image(batch["image"], normalize=True))
-        assert torch.equal(towers.text(batch["text"]).embed, reference.encode_text(batch["text"], normalize=True))
+        assert torch.equal(towers.image(batch["image"]).embedding, reference.encode_image(batch["image"], normalize=True))
+        assert torch.equal(towers.text(batch["text"]).embedding, reference.encode_text(batch["text"], normalize=True))
 
 
 @every_kind
@@ -81,7 +81,7 @@ def test_embeddings_have_unit_length_also_under_autocast(config, batch):
     towers, _ = pair(config)
     for autocast in (False, True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            embeds = towers.image(batch["image"]).embed, towers.text(batch["text"]).embed
+            embeds = towers.image(batch["image"]).embedding, towers.text(batch["text"]).embedding
         for embed in embeds:
             assert embed.dtype == torch.float32
             torch.testing.assert_close(embed.norm(dim=1), torch.ones(5), rtol=0, atol=1e-6)
@@ -169,7 +169,7 @@ def test_an_unknown_name_gives_the_nearest():
 def test_a_mask_token_leaves_the_embeddings_of_texts_as_they_are(batch):
     towers, reference = pair(NATIVE, mask_token=True)
     assert towers.text.vocab_size == VOCABULARY + 1
-    assert torch.equal(towers.text(batch["text"]).embed, reference.encode_text(batch["text"], normalize=True))
+    assert torch.equal(towers.text(batch["text"]).embedding, reference.encode_text(batch["text"], normalize=True))
 
 
 @pytest.mark.parametrize("mode", [True, False], ids=["train", "eval"])
@@ -235,7 +235,7 @@ def test_a_causal_tower_in_training_embeds_as_open_clip_does(config, packs, batc
         reference.text.output_tokens = True
         pooled, tokens = reference.text(batch["text"])
         reference.text.output_tokens = False
-        torch.testing.assert_close(encoded.embed, reference.encode_text(batch["text"], normalize=True))
+        torch.testing.assert_close(encoded.embedding, reference.encode_text(batch["text"], normalize=True))
         torch.testing.assert_close(encoded.pooled @ towers.text.projection.weight, pooled, rtol=1e-4, atol=1e-4)
         if asked is not None:
             torch.testing.assert_close(encoded.tokens, tokens[asked], rtol=1e-4, atol=1e-4)
@@ -247,7 +247,7 @@ def test_trimming_and_packing_do_not_change_the_gradient(config, packs, batch, m
     towers, reference = in_training(config, packs, monkeypatch)
     read, weight = (batch["text"] > 0) & (torch.rand(5, 16) < 0.5), torch.randn(5, 16)
     encoded = towers.text(batch["text"], read)
-    ((encoded.embed * weight).sum() + encoded.tokens.square().sum()).backward()
+    ((encoded.embedding * weight).sum() + encoded.tokens.square().sum()).backward()
     (reference.encode_text(batch["text"], normalize=True) * weight).sum().backward()
     reference.text.output_tokens = True
     reference.text(batch["text"])[1][read].square().sum().backward()
@@ -278,7 +278,7 @@ def test_other_text_towers_are_left_to_open_clip(kind, batch):
     if kind == "compiled":
         trunk._compiled_call_impl = trunk._call_impl
     assert not can_pack(trunk)
-    embed = towers.train().text(batch["text"]).embed
+    embed = towers.train().text(batch["text"]).embedding
     torch.testing.assert_close(embed, reference.encode_text(batch["text"], normalize=True), rtol=0, atol=1e-6)
 
 
@@ -288,7 +288,7 @@ def test_texts_of_full_length_are_not_cut(batch):
     text[0, 1:] = torch.arange(5, 20)
     text[0, -1] = END_TOKEN
     encoded = towers.train().text(text)
-    torch.testing.assert_close(encoded.embed, reference.encode_text(text, normalize=True), rtol=0, atol=1e-6)
+    torch.testing.assert_close(encoded.embedding, reference.encode_text(text, normalize=True), rtol=0, atol=1e-6)
 
 
 def test_a_bidirectional_tower_is_not_trimmed_and_not_changed(batch):
@@ -296,9 +296,9 @@ def test_a_bidirectional_tower_is_not_trimmed_and_not_changed(batch):
     towers, reference = pair(KINDS["bidirectional"])
     encoded = towers.train().text(batch["text"])
     assert not towers.text.causal
-    assert torch.equal(encoded.embed, reference.encode_text(batch["text"], normalize=True))
+    assert torch.equal(encoded.embedding, reference.encode_text(batch["text"], normalize=True))
     short = batch["text"][:, :10]
-    assert (towers.text(short).embed - encoded.embed).abs().max() > 1e-3
+    assert (towers.text(short).embedding - encoded.embedding).abs().max() > 1e-3
 
 
 # The released model
@@ -312,8 +312,8 @@ def test_the_plain_layout_is_an_open_clip_model_with_the_same_embeddings(config,
     plain.load_state_dict(plain_state(towers, towers.image, torch.tensor([2.5])), strict=True)
     assert plain.logit_scale.item() == 2.5
     assert plain.token_embedding.num_embeddings == VOCABULARY
-    assert torch.equal(plain.encode_image(batch["image"], normalize=True), towers.image(batch["image"]).embed)
-    assert torch.equal(plain.encode_text(batch["text"], normalize=True), towers.text(batch["text"]).embed)
+    assert torch.equal(plain.encode_image(batch["image"], normalize=True), towers.image(batch["image"]).embedding)
+    assert torch.equal(plain.encode_text(batch["text"], normalize=True), towers.text(batch["text"]).embedding)
 
 
 @pytest.mark.parametrize("config", [NATIVE, KINDS["timm-linear"]], ids=["native", "timm"])
@@ -325,9 +325,9 @@ def test_a_teacher_is_released_with_the_students_text_tower(config, batch):
         for parameter in teacher.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
         plain.load_state_dict(plain_state(towers, teacher.module, torch.zeros(1)), strict=True)
-        assert torch.equal(plain.encode_image(batch["image"], normalize=True), teacher(batch["image"]).embed)
-        assert torch.equal(plain.encode_text(batch["text"], normalize=True), towers.text(batch["text"]).embed)
-        assert not torch.equal(teacher(batch["image"]).embed, towers.image(batch["image"]).embed)
+        assert torch.equal(plain.encode_image(batch["image"], normalize=True), teacher(batch["image"]).embedding)
+        assert torch.equal(plain.encode_text(batch["text"], normalize=True), towers.text(batch["text"]).embedding)
+        assert not torch.equal(teacher(batch["image"]).embedding, towers.image(batch["image"]).embedding)
 
 
 def test_the_plain_state_is_a_copy():
@@ -375,7 +375,7 @@ def test_gradients_are_the_same_again_with_two_threads():
         seen = []
         for _ in range(4):
             pair.zero_grad()
-            (pair.image(image).embed[:, :8].sum() + pair.text(text).embed[:, :8].sum()).backward()
+            (pair.image(image).embedding[:, :8].sum() + pair.text(text).embedding[:, :8].sum()).backward()
             seen.append({name: p.grad.clone() for name, p in pair.named_parameters() if p.grad is not None})
     finally:
         torch.set_num_threads(threads)

@@ -131,8 +131,8 @@ def test_symmetric_info_nce_is_open_clips_loss():
     torch.testing.assert_close(total, expected)
     total.backward()
     expected.backward()
-    for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-4, atol=1e-6)
+    for local, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(local.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
 # Invariances

@@ -1,4 +1,4 @@
-"""Two samples of a rank against three of everyone: anchors and members are images, texts and augmented images."""
+"""Two samples of a rank against three of gathered: anchors and members are images, texts and augmented images."""
 
 import math
 

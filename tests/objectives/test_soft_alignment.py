@@ -78,8 +78,8 @@ def test_both_views_and_both_directions_are_in_the_whole():
     raw = {name: rng.normal(size=(5, 4)) for name in names}
     unit = {name: equations.normalise(value) for name, value in raw.items()}
     leaves = {name: torch.tensor(value, requires_grad=True) for name, value in raw.items()}
-    everyone = {name: normalize(leaf, dim=1) for name, leaf in leaves.items()}
-    found = soft_alignments(everyone, everyone, torch.tensor([5.0]))
+    gathered = {name: normalize(leaf, dim=1) for name, leaf in leaves.items()}
+    found = soft_alignments(gathered, gathered, torch.tensor([5.0]))
     assert found.item() == pytest.approx(equations.soft_alignments(unit, unit, 5.0), rel=1e-5)
     found.backward()
     assert leaves["teacher_image"].grad is None or leaves["teacher_image"].grad.abs().max() == 0

@@ -1,8 +1,8 @@
-"""Embeddings that other people's evaluation code and ours are both given; a seed and a name say which.
+"""Embeddings that are given both to other people's evaluation code and to ours, by a seed and a name.
 
-"free" draws unit vectors at random: no two scores are equal. "tied" draws vectors of sixteen entries of plus or minus a
-quarter: their norm is one and every product is a sixteenth of a whole number, exactly, so that scores are equal often
-and equal in every arithmetic. "constant" gives every image and every text the same vector.
+"free" draws random unit vectors: no two scores are equal. "tied" draws vectors of sixteen entries of plus or minus a
+quarter: their norm is one, and every dot product is exactly a whole number of eighths, so that many scores are equal,
+and equal in any arithmetic. "constant" gives every image and every text the same vector.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ SUBSETS = {
 
 @dataclass(frozen=True)
 class Classes:
-    """image (n, D), label (n,) and text (K, T, D): a vector for each class and template."""
+    """image (n, D), label (n,) and text (K, T, D), a vector for each class and template."""
 
     image: np.ndarray
     label: np.ndarray
@@ -34,7 +34,7 @@ class Classes:
 
 @dataclass(frozen=True)
 class Captions:
-    """image (n, D), text (m, D) and image_of (m,), five to seven texts an image."""
+    """image (n, D), text (m, D) and image_of (m,), with five to seven texts per image."""
 
     image: np.ndarray
     text: np.ndarray
@@ -43,7 +43,7 @@ class Captions:
 
 @dataclass(frozen=True)
 class Choices:
-    """image, positive and negative (n, D): an item a row."""
+    """image, positive and negative (n, D), one row per item."""
 
     image: np.ndarray
     positive: np.ndarray
@@ -60,7 +60,7 @@ def vectors(kind: str, num: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def near(centre: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
-    """Vectors that share about half of each centre, so that recall is neither 0 nor 1."""
+    """Vectors that share about half of each centre, so that recall lies between 0 and 1."""
     other = vectors(kind, len(centre), rng)
     if kind != "free":
         return np.where(rng.random(centre.shape) < 0.5, centre, other)
@@ -69,7 +69,7 @@ def near(centre: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def classes(kind: str) -> Classes:
-    """211 images of 9 classes of uneven sizes; 3 templates, one where ties matter."""
+    """211 images of 9 classes of uneven sizes; 3 templates, or one if ties matter."""
     rng = np.random.default_rng([SEED, 1, KINDS.index(kind)])
     label = rng.choice(9, size=211, p=np.arange(1, 10) / 45)
     label[:9] = np.arange(9)
@@ -87,7 +87,7 @@ def captions(kind: str) -> Captions:
 
 
 def choices(kind: str) -> dict[str, Choices]:
-    """The seven subsets of SugarCrepe, small and of different sizes; in "tied" some captions are one vector."""
+    """The seven subsets of SugarCrepe, small and of different sizes. In "tied" some pairs of captions are equal."""
     rng = np.random.default_rng([SEED, 3, KINDS.index(kind)])
     made = {}
     for subset, num in SUBSETS.items():

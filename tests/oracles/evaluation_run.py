@@ -1,11 +1,11 @@
-"""Give the inputs of evaluation_inputs.py to CLIP_benchmark and to SugarCrepe's script, and keep what they answer.
+"""Run CLIP_benchmark and SugarCrepe's script on the inputs of evaluation_inputs.py, and keep their answers.
 
     python tests/oracles/evaluation_run.py CLIP_BENCHMARK SUGAR_CREPE
 
-The arguments are checkouts of LAION-AI/CLIP_benchmark at 48de38c and RAIVNLab/sugar-crepe at 0047054. Beside torch and
-open_clip they need scikit-learn and tqdm, and CLIP_benchmark a NumPy that makes a float of an array of one (2.2.6 does,
-2.4.6 does not). Their own functions are called, with a model that looks vectors up. The answers are written to
-evaluation_numbers.json: shares as they come, and a string of 0 and 1, one for each sample.
+The arguments are checkouts of LAION-AI/CLIP_benchmark at 48de38c and RAIVNLab/sugar-crepe at 0047054. Besides torch and
+open_clip they need scikit-learn and tqdm, and CLIP_benchmark needs a NumPy that converts an array of one element to a
+float (2.2.6 does, 2.4.6 does not). Their own functions are called, with a model that looks vectors up. The answers are
+written to evaluation_numbers.json: shares as they are returned, and a string with 0 or 1 for each sample.
 """
 
 import argparse
@@ -25,7 +25,7 @@ OUT = Path(__file__).with_name("evaluation_numbers.json")
 
 
 class Lookup:
-    """A model whose images are their own vectors and whose tokens are rows of a table."""
+    """A model whose images are their own embeddings and whose tokens are rows of a table."""
 
     def __init__(self, texts):
         self.texts = torch.tensor(texts)
@@ -38,12 +38,12 @@ class Lookup:
 
 
 def tokenize(texts):
-    """Texts are numbers of rows."""
+    """Tokens of texts that are the numbers of rows."""
     return torch.tensor([int(text) for text in ([texts] if isinstance(texts, str) else texts)])
 
 
 class Batches(list):
-    """A loader that also has a data set."""
+    """A loader that also has a `dataset`, as CLIP_benchmark expects."""
 
     dataset = SimpleNamespace(classes=list(range(9)))
 
@@ -53,11 +53,11 @@ def bits(values) -> str:
 
 
 def classification(module, kind: str) -> dict:
-    """Shares of `evaluate`, and whether argmax of the logits of `run_classification` is the label."""
+    """The shares of `evaluate`, and whether the argmax of the logits of `run_classification` is the label."""
     given = inputs.classes(kind)
     num_classes, num_templates, _ = given.text.shape
     model = Lookup(given.text.reshape(num_classes * num_templates, -1))
-    # {c} is the class's number: "2" followed by the template's number, in base 100
+    # {c} is the class's number, and the template's number follows it as two digits
     names, templates = [str(c) for c in range(num_classes)], ["{c}" + f"{t:02d}" for t in range(num_templates)]
     tokens = lambda texts: tokenize([int(t) // 100 * num_templates + int(t) % 100 for t in texts])  # noqa: E731
     data = Batches(
@@ -70,7 +70,7 @@ def classification(module, kind: str) -> dict:
 
 
 def retrieval(module, kind: str) -> dict:
-    """Recalls of `evaluate`, and for each query whether its `recall_at_k` is above 0."""
+    """The recalls of `evaluate`, and for each query whether its `recall_at_k` is above 0."""
     given = inputs.captions(kind)
     texts_of = [[str(j) for j in (given.image_of == i).nonzero()[0]] for i in range(len(given.image))]
     data = [(torch.tensor(given.image[i : i + 20]), texts_of[i : i + 20]) for i in range(0, len(given.image), 20)]
@@ -85,7 +85,7 @@ def retrieval(module, kind: str) -> dict:
 
 
 def sugarcrepe(official, benchmark, kind: str) -> dict:
-    """The official script's share of each subset, and CLIP_benchmark's three numbers of the same items."""
+    """The official script's share for each subset, and CLIP_benchmark's three numbers for the same items."""
     found = {"official": {}, "clip_benchmark": {}}
     with tempfile.TemporaryDirectory() as folder:
         for subset, given in inputs.choices(kind).items():
@@ -114,7 +114,7 @@ def sugarcrepe(official, benchmark, kind: str) -> dict:
 
 
 def main() -> None:
-    """Run all and write the answers."""
+    """Run everything and write the answers."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("clip_benchmark", type=Path)
     parser.add_argument("sugar_crepe", type=Path)

@@ -1,4 +1,4 @@
-"""The preflight: what is in a source, what is broken, and how fast this machine can feed a run from it."""
+"""The preflight check: what a source contains, what is bad in it, and how fast this machine can feed a run from it."""
 
 import hashlib
 import os
@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 
 from askew.data.images import decode
-from askew.data.loader import Broken, Loader, cause_of
+from askew.data.loader import BadSamples, Loader, cause_of
 from askew.data.sources.base import Sample, Source
 from askew.data.views import Views
 from askew.errors import RunFailed, Unusable, printable
 
-EXAMPLES = 3  # named of each cause
-BATCH = 32  # samples a batch while feeding is timed
+EXAMPLES = 3  # named per cause
+BATCH = 32  # samples per batch while feeding is timed
 
 
 @dataclass
 class Look:
-    """What was seen of the samples that were looked at."""
+    """What was found in the samples that were looked at."""
 
     looked_at: int = 0
     unusable: Counter = field(default_factory=Counter)
@@ -77,10 +77,11 @@ def check(
     """Everything that `askew data check` reports, as plain JSON.
 
     Args:
-        views: what a run would make of the samples.
-        limit: samples that are looked at, spread evenly; all of a smaller source.
-        seconds: for how long feeding is timed, for each number of workers.
-        progress: told what is being done.
+        views: the views that a run would make of the samples.
+        ranks: processes on this machine that will share it.
+        limit: number of samples to look at, spread evenly; of a smaller source, all.
+        seconds: how long feeding is timed with each number of workers.
+        progress: called with a message about what is being done.
     """
     look = Look()
     indices = np.unique(np.linspace(0, len(source) - 1, min(limit, len(source))).astype(np.int64))
@@ -106,7 +107,7 @@ def check(
 
 
 def captions_of(look: Look) -> dict[str, Any]:
-    """Lengths of captions, and how many are repeated."""
+    """Lengths of captions, and the share of repeated ones."""
     texts = list(look.captions)
     counts = np.array([look.captions[text] for text in texts])
     total = int(counts.sum())
@@ -121,7 +122,7 @@ def captions_of(look: Look) -> dict[str, Any]:
 
 
 def images_of(look: Look) -> dict[str, Any]:
-    """Sizes of images, and how many are the same to the last byte."""
+    """Sizes of images, and the share of those that are byte for byte the same as another."""
     width, height, size = np.array(look.sizes).T
     return {
         "width": quantiles(width),
@@ -132,7 +133,7 @@ def images_of(look: Look) -> dict[str, Any]:
 
 
 def rates_of(look: Look) -> dict[str, float]:
-    """What one core reads and decodes, one after the other."""
+    """How fast one core reads and decodes, measured separately."""
     read, decoded = max(look.read_seconds, 1e-9), max(look.decode_seconds, 1e-9)
     return {
         "read_samples_per_second": round(look.looked_at / read, 1),
@@ -142,7 +143,7 @@ def rates_of(look: Look) -> dict[str, float]:
 
 
 def quantiles(values: Any) -> dict[str, int]:
-    """Least, median, 95th percentile and greatest."""
+    """Minimum, median, 95th percentile and maximum."""
     low, median, high, most = np.quantile(values, [0, 0.5, 0.95, 1], method="nearest")
     return {"min": int(low), "median": int(median), "p95": int(high), "max": int(most)}
 
@@ -150,7 +151,7 @@ def quantiles(values: Any) -> dict[str, int]:
 def feeding(
     source: Source, views: Views, seconds: float, progress: Callable[[str], None]
 ) -> Iterator[tuple[str, float]]:
-    """Samples a second with 1, 2, 4, ... workers, up to the machine's cores."""
+    """Samples per second with 1, 2, 4, ... workers, up to the number of cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = [2**power for power in range(cores.bit_length())]
     size = min(BATCH, len(source))
@@ -163,7 +164,7 @@ def feeding(
                 return
             now = time.perf_counter()
             if not started:
-                started = now  # the first batch waits for the workers to start
+                started = now  # not counted: the first batch waits for the workers to start
                 continue
             made += size
             if now - started >= seconds:
@@ -172,33 +173,30 @@ def feeding(
 
 
 def verdict(found: dict[str, Any]) -> list[str]:
-    """What follows, in plain sentences: whether a run would end, and what it can be fed."""
-    broken = found["looked_at"] - found["usable"]
-    share = broken / max(found["looked_at"], 1)
+    """The conclusions in plain sentences: whether a run would fail, and how fast it can be fed."""
+    bad = found["looked_at"] - found["usable"]
+    share = bad / max(found["looked_at"], 1)
     sentences = []
     if not found["usable"]:
-        sentences.append("nothing is usable: a run fails at once")
+        sentences.append("no sample is usable: a run would fail at once")
+    elif not bad:
+        sentences.append("every sample looked at can be used")
     else:
-        within = True
         try:
-            Broken(found["looked_at"], Counter({"": broken})).check()
+            BadSamples(found["looked_at"], Counter({"": bad})).check()
+            budget = "within the budget of max(10, 1 %): they are replaced"
         except RunFailed:
-            within = False
-        sentences.append(
-            f"{share:.2%} of the samples looked at cannot be used; that is "
-            + ("within the budget of max(10, 1 %): they are replaced" if within else "over the budget: a run fails")
-            if broken
-            else "every sample looked at can be used"
-        )
+            budget = "over the budget of max(10, 1 %): a run would fail"
+        sentences.append(f"{share:.2%} of the samples looked at cannot be used; that is {budget}")
     if found["feeding"]:
         workers, rate = max(found["feeding"].items(), key=lambda item: item[1])
         sentences.append(
-            f"this machine feeds up to {rate:,.0f} samples/s, with {workers} worker(s); a model that takes more waits"
+            f"this machine feeds up to {rate:,.0f} samples/s, with {workers} worker(s); a faster model has to wait"
         )
         if found["ranks"] > 1:
             each = rate / found["ranks"]
-            sentences.append(f"{found['ranks']} ranks on it share that: {each:,.0f} samples/s each")
+            sentences.append(f"{found['ranks']} ranks on this machine share that: {each:,.0f} samples/s each")
     sentences.append(
-        "samples are read at random, so files or shards need not divide over ranks and workers: all get equal batches"
+        "samples are read in random order: every rank gets equal batches from any number of files or shards"
     )
     return sentences

@@ -1,7 +1,7 @@
-"""EDA, Easy Data Augmentation of a caption (Wei and Zou, EMNLP 2019), as DeCLIP uses it: one small edit a caption.
+"""EDA, Easy Data Augmentation of captions (Wei and Zou, EMNLP 2019), as DeCLIP uses it: one small edit per caption.
 
-The synonyms are WordNet's, in assets/synonyms (scripts/build_synonyms.py): a line is a set, its lemmas with a comma
-between them.
+The synonyms are WordNet's, in assets/synonyms (written by scripts/build_synonyms.py). Each line is a set of synonyms:
+its lemmas, separated by commas.
 """
 
 import lzma
@@ -15,7 +15,7 @@ import numpy as np
 
 Random = np.random.Generator
 
-# Endings that a word may lose to become one of the table: plurals of nouns, forms of verbs and adjectives (WordNet)
+# Endings to replace in a word that is not in the table: plurals of nouns, forms of verbs and adjectives (WordNet)
 ENDINGS = (
     *(("ches", "ch"), ("shes", "sh"), ("xes", "x"), ("zes", "z"), ("ses", "s"), ("ies", "y"), ("men", "man")),
     *(
@@ -34,7 +34,7 @@ ENDINGS = (
 
 @cache
 def _sets() -> tuple[list[str], dict[str, list[int]]]:
-    """The lines of the table, and the lines that each single word is in. Read once a process."""
+    """The lines of the table, and for each single word the lines that it is in. Read once per process."""
     packed = (resources.files("askew") / "assets" / "synonyms" / "synonyms.txt.xz").read_bytes()
     lines = lzma.decompress(packed).decode("ascii").splitlines()
     where: defaultdict[str, list[int]] = defaultdict(list)
@@ -47,10 +47,10 @@ def _sets() -> tuple[list[str], dict[str, list[int]]]:
 
 @cache
 def synonyms(word: str) -> tuple[str, ...]:
-    """Words and phrases that share a set with a word, without it, sorted; none of a word that the table lacks.
+    """Words and phrases that share a set with a word, sorted, without the word itself. Empty for an unknown word.
 
-    Letters and spaces only, in lower case. An inflected word that is not in the table itself has the synonyms of the
-    first form that is.
+    They consist of lower-case letters and spaces. An inflected word that is not in the table has the synonyms of the
+    first of its base forms that is.
     """
     lines, where = _sets()
     word = word.lower()
@@ -65,16 +65,16 @@ def synonyms(word: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class WordEdits:
-    """One of three edits, each as likely: a word's synonym in its place, two words swapped, or words dropped.
+    """One of three edits, equally likely: replace a word by a synonym, swap two words, or drop words.
 
     Attributes:
-        deletion: probability that a word is dropped, where that is the edit; EDA.
+        deletion: probability of each word to be dropped, if that is the edit; EDA.
     """
 
     deletion: float = 0.1
 
     def __call__(self, caption: str, rng: Random) -> str:
-        """The edited caption; a caption of one word may stay as it is, and none becomes empty."""
+        """The edited caption. A caption of one word may stay as it is, and no caption becomes empty."""
         words = caption.split()
         if not words:
             return caption
@@ -82,13 +82,13 @@ class WordEdits:
         return " ".join(edit(words, rng))
 
     def _drop(self, words: list[str], rng: Random) -> list[str]:
-        """Each word dropped with probability `deletion`; one of them stays in any case."""
+        """Drop each word with probability `deletion`, but always keep at least one."""
         kept = [word for word, drawn in zip(words, rng.random(len(words)), strict=True) if drawn >= self.deletion]
         return kept or [words[int(rng.integers(len(words)))]]
 
 
 def replace_one(words: list[str], rng: Random) -> list[str]:
-    """One word that has synonyms, wherever it stands in the caption, becomes one of them."""
+    """Replace one word that has synonyms by one of them, everywhere in the caption."""
     distinct = sorted({word for word in words if synonyms(word)})
     if not distinct:
         return words
@@ -98,7 +98,7 @@ def replace_one(words: list[str], rng: Random) -> list[str]:
 
 
 def swap_two(words: list[str], rng: Random) -> list[str]:
-    """Two words change places."""
+    """Swap two words."""
     if len(words) < 2:
         return words
     i, j = rng.permutation(len(words))[:2]

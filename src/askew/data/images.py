@@ -1,4 +1,4 @@
-"""Decoding, once per sample: colour, orientation and size safety; large JPEGs scaled while they are decoded."""
+"""Decoding, once per sample: colour, orientation and safe sizes. Large JPEGs are scaled down while decoding."""
 
 import io
 import struct
@@ -13,12 +13,14 @@ from torch import Tensor
 
 from askew.errors import Unusable
 
-MAX_PIXELS = 64_000_000  # larger declared sizes are refused before a pixel is decoded
-MAX_BYTES = 4 * MAX_PIXELS  # of an encoded image: what so many pixels take uncompressed
-Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # Pillow warns from here and raises from twice this size, also inside containers
-# Not every format that Pillow knows: an icon hides images of any size, PostScript starts another program
+MAX_PIXELS = 64_000_000  # an image that declares more is refused before any pixel is decoded
+MAX_BYTES = 4 * MAX_PIXELS  # of an encoded image: the uncompressed size of that many pixels
+Image.MAX_IMAGE_PIXELS = (
+    MAX_PIXELS  # Pillow warns above this size and raises above twice this size, inside containers too
+)
+# Not every format that Pillow knows: icons hide images of any size, and PostScript runs another program
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-SHRINKS = (8, 4, 2)  # scales 1/s at which libjpeg decodes a JPEG for less than its whole price
+SHRINKS = (8, 4, 2)  # scales 1/s at which libjpeg decodes a JPEG faster than in full
 ORIENTATION = 0x0112  # EXIF tag, 1 to 8
 FAULTS = (  # what Pillow's readers raise on bad files
     *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError),
@@ -27,15 +29,15 @@ FAULTS = (  # what Pillow's readers raise on bad files
 
 
 class Picture:
-    """An image whose size is known and whose pixels are decoded when they are asked for; upright, as a viewer shows it.
+    """An image whose size is known and whose pixels are decoded on demand; upright, as a viewer shows it.
 
     Attributes:
-        width, height: of the whole image, after its orientation tag.
-        scalable: whether `pixels` may be asked for a smaller size (a JPEG).
+        width, height: of the whole image, after its orientation tag is applied.
+        scalable: whether `pixels` can give a smaller size (a JPEG).
     """
 
     def __init__(self, data: bytes):
-        """Raises Unusable: empty, of no known format, or over MAX_BYTES or MAX_PIXELS."""
+        """Raises Unusable if the image is empty, of no known format, or over MAX_BYTES or MAX_PIXELS."""
         image = _open(data)
         self.width, self.height = image.size
         self._orientation = _orientation(image)
@@ -46,13 +48,13 @@ class Picture:
         self._kept: Tensor | None = None
 
     def pixels(self, shrink: int = 1) -> Tensor:
-        """(4, ceil(H / shrink), ceil(W / shrink)) uint8: red, green, blue and a byte of no meaning; not to be changed.
+        """(4, ceil(H / shrink), ceil(W / shrink)) uint8: red, green, blue and a meaningless byte. Do not change it.
 
-        Transparency is laid on white. `shrink` is 1, or of SHRINKS if scalable: a pixel then stands for shrink x
-        shrink pixels of the whole image. A picture is decoded once.
+        Transparent pixels show white. `shrink` is 1, or, if scalable, one of SHRINKS: then each pixel covers shrink x
+        shrink pixels of the whole image. A picture can be decoded only once.
 
         Raises:
-            Unusable: truncated or otherwise broken.
+            Unusable: truncated or otherwise damaged.
         """
         if self._kept is not None:
             assert shrink == 1, "a kept picture is whole"
@@ -66,29 +68,29 @@ class Picture:
 
     @property
     def nbytes(self) -> int:
-        """Of the pixels of the whole image."""
+        """The size in bytes of the whole image's pixels."""
         return 4 * self.width * self.height
 
     def keep(self) -> int:
-        """Decode the whole image now and hold its pixels; their size in bytes."""
+        """Decode the whole image now and hold its pixels; returns their size in bytes."""
         self._kept = self.pixels()
         return self.nbytes
 
 
 def decode(data: bytes) -> Image.Image:
-    """The whole RGB image from encoded bytes, for evaluation: transparency on white, the first frame of an animation.
+    """The whole RGB image from encoded bytes, for evaluation.
 
-    16-bit grey keeps its upper eight bits. A camera's orientation tag is left alone: so do open_clip's preprocessing
-    and the evaluations that published numbers come from.
+    Transparent pixels show white, an animation gives its first frame, and 16-bit grayscale keeps its upper eight bits.
+    A camera's orientation tag is ignored, as by open_clip's preprocessing and the evaluations behind published numbers.
 
     Raises:
-        Unusable: empty, truncated, of no known format, over MAX_BYTES or MAX_PIXELS.
+        Unusable: empty, truncated, of no known format, or over MAX_BYTES or MAX_PIXELS.
     """
     return _rgb(_open(data))
 
 
 def _open(data: bytes) -> Image.Image:
-    """The header read, no pixel decoded."""
+    """The image with its header read and no pixel decoded."""
     if not data:
         raise Unusable(cause="empty image", message="empty image")
     if len(data) > MAX_BYTES:
@@ -96,7 +98,7 @@ def _open(data: bytes) -> Image.Image:
         raise Unusable(cause="too many bytes", message=message)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks on odd metadata would be printed by every worker
+            warnings.simplefilter("ignore")  # every worker would print Pillow's warnings about odd metadata
             image = Image.open(io.BytesIO(data), formats=_formats())
     except FAULTS as error:
         raise _unusable(error) from error
@@ -107,12 +109,12 @@ def _open(data: bytes) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Decoded, laid on white, RGB."""
+    """Decoded to RGB, with white behind transparent pixels."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")  # 16-bit grey
+                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")  # 16-bit grayscale
             if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -122,16 +124,16 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _tensor(image: Image.Image) -> Tensor:
-    """(4, H, W) uint8 of a decoded RGB image: Pillow's own memory, a byte of each pixel unused, not a copy."""
+    """(4, H, W) uint8 of a decoded RGB image: Pillow's own memory, with one unused byte per pixel, not a copy."""
     try:
         rows = torch.from_dlpack(pa.array(image).flatten())
-    except ValueError:  # from 16 MB on Pillow keeps an image in several blocks
+    except ValueError:  # Pillow keeps images of 16 MB and more in several blocks
         rows = torch.from_numpy(np.array(image.convert("RGBX")))
     return rows.view(image.height, image.width, 4).permute(2, 0, 1)
 
 
 def _unusable(error: Exception) -> Unusable:
-    """The kind of fault behind what Pillow raised."""
+    """The fault behind an exception that Pillow raised."""
     message = str(error) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         return Unusable(cause="not an image", message="cannot identify the image: no known format")
@@ -152,7 +154,7 @@ def _formats() -> tuple[str, ...]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """1 (upright) to 8, of the EXIF block; 1 where there is none or it makes no sense. TIFF: Pillow turns it itself."""
+    """The EXIF orientation, 1 (upright) to 8; 1 if it is missing or invalid, and for TIFF, which Pillow turns."""
     if "exif" not in image.info or image.format == "TIFF":
         return 1
     exif = Image.Exif()
@@ -161,13 +163,13 @@ def _orientation(image: Image.Image) -> int:
             warnings.simplefilter("ignore")
             exif.load(image.info["exif"])
             found = exif.get(ORIENTATION, 1)
-    except Exception:  # EXIF blocks hold anything, and say nothing about the pixels
+    except Exception:  # EXIF blocks may hold anything; the pixels are not affected
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _upright(pixels: Tensor, orientation: int) -> Tensor:
-    """(C, H, W) turned as the tag says: 2 to 4 mirror and turn, 5 to 8 swap the sides first."""
+    """(C, H, W) turned upright: orientations 2 to 4 mirror and turn, 5 to 8 swap the sides first."""
     if orientation > 4:
         pixels = pixels.transpose(1, 2)
     sides = {2: (2,), 3: (1, 2), 4: (1,), 6: (2,), 7: (1, 2), 8: (1,)}.get(orientation, ())

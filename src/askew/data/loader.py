@@ -24,17 +24,17 @@ from askew.data.views import Views
 from askew.data.watch import Watch, watched
 from askew.errors import RunFailed, Unusable, UserError, printable
 
-MAX_ATTEMPTS = 100  # substitutes tried for one broken sample before the source is called unusable
+MAX_ATTEMPTS = 100  # substitutes tried for one bad sample before the run fails
 ERRNO_CAUSES = {errno.ELOOP: "link loop", errno.ENAMETOOLONG: "missing file", errno.EIO: "disk error"}
-FINGERS = 64  # samples that a fingerprint names
-SUBSTITUTE = 1  # the stream of randomness; Order has another
+FINGERS = 64  # samples whose names go into a fingerprint
+SUBSTITUTE = 1  # its random stream; Order has another
 
 
 @dataclass
-class Broken:
-    """Broken samples by cause, over all ranks; kept in the checkpoint.
+class BadSamples:
+    """How many samples were replaced, by cause, over all ranks. Kept in the checkpoint.
 
-    A run fails when more than max(10, 1 % of the samples drawn) are broken.
+    A run fails when more than max(10, 1 % of the samples drawn) are bad.
     """
 
     drawn: int = 0
@@ -46,17 +46,17 @@ class Broken:
         return sum(self.causes.values())
 
     def check(self) -> None:
-        """Raises RunFailed over the budget."""
+        """Raises RunFailed if the budget is exceeded."""
         if self.total > max(10, 0.01 * self.drawn):
             causes = ", ".join(f"{cause}: {count:,}" for cause, count in self.causes.most_common())
             raise RunFailed(
-                f"{self.total:,} broken samples were met for {self.drawn:,} drawn, over the budget of max(10, 1 %): "
-                f"{causes}. Mend them and go on with --resume, or leave them out and start a new run"
+                f"{self.total:,} bad samples for {self.drawn:,} drawn, over the budget of max(10, 1 %): {causes}. "
+                "Fix them and resume with --resume, or remove them and start a new run"
             )
 
 
 class _Batches(Dataset):
-    """Item k is the list of samples of step `first + k` on this rank, made in a worker."""
+    """Item k is this rank's part of the batch of step `first + k`, made in a worker."""
 
     def __init__(self, loader: "Loader", first: int, last: int):
         self.loader, self.first, self.last = loader, first, last
@@ -67,19 +67,21 @@ class _Batches(Dataset):
     def __getitem__(self, index: int) -> dict:
         try:
             return self.loader.batch(self.first + index)
-        except RunFailed as error:  # raised in the loop: an exception from a worker would drag its traceback along
+        except (
+            RunFailed
+        ) as error:  # raised again in the loop: an exception from a worker would bring its traceback along
             return {"failed": str(error)}
 
 
 @dataclass
 class Loader:
-    """Batches of one rank.
+    """Batches of one rank. Epochs are endless: step s is batch s mod steps_per_epoch of epoch s div steps_per_epoch.
 
     Attributes:
-        batch_size: over all ranks; divided evenly.
-        cache_bytes: decoded images are kept up to this size, by every worker; what is made does not change.
-        warn: told of every `warn_after` seconds without a batch from the workers; after `fail_after` the run fails.
-        epochs are endless: step s is batch s mod steps_per_epoch of epoch s div steps_per_epoch.
+        batch_size: over all ranks; divided evenly among them.
+        cache_bytes: each worker keeps decoded images up to this size. The batches do not change.
+        warn: called with a message after every `warn_after` seconds without a batch from the workers.
+        fail_after: seconds without a batch after which the run fails.
     """
 
     source: Source
@@ -102,13 +104,13 @@ class Loader:
         if self.batch_size % self.world_size:
             below = self.batch_size // self.world_size * self.world_size
             raise UserError(
-                f"loader.batch_size={self.batch_size} does not divide over {self.world_size} ranks; "
+                f"loader.batch_size={self.batch_size} cannot be divided among {self.world_size} ranks; "
                 f"the nearest sizes are {below or self.world_size} and {below + self.world_size}"
             )
         if self.batch_size < 2:
             raise UserError(
-                "loader.batch_size=1: a sample alone in its batch has nothing to contrast with; "
-                "set loader.batch_size to 2 or more (hundreds where memory allows)"
+                "loader.batch_size=1: a single sample has nothing to be contrasted with; "
+                "set loader.batch_size to 2 or more (hundreds if memory allows)"
             )
         if len(self.source) < self.batch_size:
             raise UserError(
@@ -118,21 +120,22 @@ class Loader:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in the data; an epoch drops its last partial batch."""
+        """Number of whole batches in the data. An epoch drops its last partial batch."""
         return len(self.source) // self.batch_size
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of how many samples there are, and of what some of them, evenly spaced, are called."""
+        """A hash of the number of samples and of the names of some of them, evenly spaced."""
         number = len(self.source)
         names = [self.source.name(index * number // FINGERS) for index in range(min(FINGERS, number))]
         return hashlib.sha256("\n".join([str(number), *names]).encode("utf-8", "surrogateescape")).hexdigest()
 
     def batches(self, first: int, last: int) -> Iterator[dict]:
-        """Batches of steps first .. last - 1, made ahead by workers; starts at `first` at once."""
+        """Batches of steps first .. last - 1, made ahead of time by the workers. It starts at `first` right away."""
         workers = min(self.num_workers, max(last - first, 0))
         self._watch = Watch(workers)
-        gc.freeze()  # a worker's collector would else write to every object that it was forked with, and copy its page
+        # Otherwise a worker's garbage collector would write to every object that it inherits, and so copy its page
+        gc.freeze()
         made = iter(
             DataLoader(
                 _Batches(self, first, last),
@@ -149,25 +152,28 @@ class Loader:
         return watched(made, self._watch, self.source, warn, self.warn_after, self.fail_after)
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "warn": None}  # a worker has nobody to tell
+        return {**self.__dict__, "warn": None}  # only the loop warns
 
     def batch(self, step: int) -> dict:
-        """The sample stage of this rank's part of the batch of a step: tensors (B, ...), and `broken` with causes."""
+        """This rank's part of the batch of a step, after the sample stage.
+
+        Tensors (B, ...) by key, and `bad_samples`: (cause, message) of each sample that was replaced.
+        """
         epoch, index = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order.epoch != epoch:
             source = self.source
             self._order = Order(len(source), self.seed, epoch, source.block, source.window)
         size = self.batch_size // self.world_size
         start = index * self.batch_size + self.rank * size
-        broken: list[tuple[str, str]] = []
-        made = [self._sample(self._order, position, broken) for position in range(start, start + size)]
+        bad: list[tuple[str, str]] = []
+        made = [self._sample(self._order, position, bad) for position in range(start, start + size)]
         batch: dict = {key: torch.stack([sample[key] for sample in made]) for key in made[0]}
-        batch["broken"] = broken
+        batch["bad_samples"] = bad
         if self._watch is not None:
             self._watch.reads(-1)
         return batch
 
-    def _sample(self, order: Order, position: int, broken: list[tuple[str, str]]) -> dict[str, Tensor]:
+    def _sample(self, order: Order, position: int, bad: list[tuple[str, str]]) -> dict[str, Tensor]:
         """The sample at a position of the epoch's order, or the first usable substitute for it."""
         index, epoch = order[position], order.epoch
         for attempt in range(MAX_ATTEMPTS):
@@ -186,15 +192,13 @@ class Loader:
                 made = self.views.sample(self._open(index, sample.image), sample.captions, sample.tags, seed)
             except OSError as error:
                 name = str(error.filename or name or self.source.name(index))
-                broken.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
+                bad.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
                 continue
-            return {"id": torch.tensor(sample.id), "group": torch.tensor(sample.group), **made}
-        raise RunFailed(
-            f"{MAX_ATTEMPTS} samples drawn one after another were all unusable; the last was {broken[-1][1]}"
-        )
+            return {"id": torch.tensor(sample.id), "match_id": torch.tensor(sample.match_id), **made}
+        raise RunFailed(f"{MAX_ATTEMPTS} samples in a row could not be used; the last was {bad[-1][1]}")
 
     def _open(self, index: int, image: bytes) -> Picture:
-        """From the cache, where there is room for it whole; never so if it may be decoded at a smaller size."""
+        """The picture, from the cache if it is there. It is cached if there is room for it and it is never scaled."""
         if index in self._cache:
             return self._cache[index]
         picture = Picture(image)
@@ -205,7 +209,7 @@ class Loader:
 
 
 def cause_of(error: OSError) -> str:
-    """A short name for the kind of fault, so that counts stay few."""
+    """A short name for the kind of fault, so that there are few counts."""
     if isinstance(error, Unusable):
         return error.cause
     if isinstance(error, FileNotFoundError):
@@ -216,10 +220,10 @@ def cause_of(error: OSError) -> str:
 
 
 def _start_worker(worker: int) -> None:
-    torch.set_num_threads(1)  # workers work beside the training threads
-    for number in (signal.SIGINT, signal.SIGTERM):  # both reach the whole group (Ctrl-C, a scheduler); the loop answers
+    torch.set_num_threads(1)  # the training threads need the other cores
+    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and schedulers reach every process; only the loop reacts
         signal.signal(number, signal.SIG_IGN)
-    # PyTorch looks for the process that forked a worker: from Python 3.14 on a server, which its own workers keep alive
+    # PyTorch watches the process that forked a worker. From Python 3.14 on this is a server that its workers keep alive
     threading.Thread(target=_end_with_the_run, daemon=True).start()
 
 

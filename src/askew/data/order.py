@@ -1,37 +1,39 @@
-"""The order of samples in an epoch: a pure function of (seed, epoch), of which any part can be had at once."""
+"""The order of samples in an epoch: a pure function of (seed, epoch). Any part of it can be computed directly."""
 
 import bisect
 from collections import OrderedDict
 
 import numpy as np
 
-from askew.data.sources.base import BLOCK, WINDOW
+from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW
 
-ORDER = 0  # the stream of randomness
-KEPT = 2  # windows: a batch may lie across an edge
+ORDER = 0  # its random stream
+KEPT = 2  # windows: a batch may reach from one into the next
 
 
 class Order:
-    """The epoch's order: blocks of neighbours shuffled, then samples inside windows.
+    """The order of one epoch: blocks of neighbours are shuffled, then the samples inside each window.
 
-    A source that fits in one window is shuffled completely; a larger one is still read nearly in sequence. The numbers
-    are made a window at a time: the ten-millionth costs what the first does, and nothing is kept but two windows and
-    one number a block.
+    A source that fits into one window is shuffled completely. A larger one is still read nearly in sequence. The order
+    is computed one window at a time, so that sample ten million costs as much as the first. Only two windows and one
+    number per block are kept.
 
     Args:
-        num_samples, seed, epoch: what the order depends on, with
+        num_samples, seed, epoch: the order depends on these and on
         block, window: see Source.
     """
 
-    def __init__(self, num_samples: int, seed: int, epoch: int, block: int = BLOCK, window: int = WINDOW):
+    def __init__(
+        self, num_samples: int, seed: int, epoch: int, block: int = SHUFFLE_BLOCK, window: int = SHUFFLE_WINDOW
+    ):
         self.num_samples, self.seed, self.epoch, self.block, self.window = num_samples, seed, epoch, block, window
         self._rng = np.random.default_rng([ORDER, seed, epoch])
         starts = self._rng.permutation(np.arange(0, num_samples, block))
         self._starts = starts
         sizes = np.minimum(starts + block, num_samples) - starts
-        self._ends = np.cumsum(sizes)  # where each shuffled block ends in the order
+        self._ends = np.cumsum(sizes)  # the position after the end of each block, in the order
         self._windows: OrderedDict[int, np.ndarray] = OrderedDict()
-        self.made = 0  # windows that were computed
+        self.made = 0  # number of windows computed so far
 
     def __len__(self) -> int:
         return self.num_samples

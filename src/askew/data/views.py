@@ -1,7 +1,8 @@
 """Views of a sample: what a method may ask of a batch. docs/views.md lists every key.
 
-A view has two stages. The sample stage runs in a loader worker: geometry on the once-decoded image, to uint8, and the
-parameters that were drawn. The batch stage runs on the training device: colour, blur and normalisation.
+A view has two stages. The sample stage runs in a loader worker. It draws the numbers to record, decodes the image once
+for all views, and crops, resizes and flips it to uint8. The batch stage (batch_stage.py) runs on the training device:
+colour, blur and normalisation.
 """
 
 import hashlib
@@ -15,21 +16,26 @@ import torch.nn.functional as F
 from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
-from askew.data import augment
+from askew.data.batch_stage import finish
 from askew.data.eda import WordEdits
 from askew.data.images import SHRINKS, Picture
+from askew.data.operations import PARAMETERS, Bound, Operation, bind, draw
 from askew.nn.towers import END_TOKEN, MASK_TOKEN
 from askew.objectives.masked_language import NOT_MASKED
 
 START_TOKEN = END_TOKEN - 1
 FIRST_SPECIAL = START_TOKEN  # ids from here on are special: never masked, never drawn as a random token
+FLIP = PARAMETERS.index("flip")
 Random = np.random.Generator
 
 
 def resized_crop_box(
     width: int, height: int, rng: Random, scale: tuple[float, float], ratio: tuple[float, float] = (3 / 4, 4 / 3)
 ) -> tuple[int, int, int, int]:
-    """x, y, w, h of RandomResizedCrop, by torchvision's rules: ten tries, then the largest central crop allowed."""
+    """x, y, w, h of RandomResizedCrop, by torchvision's rules: ten tries, then the largest central crop allowed.
+
+    `scale` is the range of the crop's share of the area, `ratio` that of its width over its height.
+    """
     area = width * height
     for _ in range(10):
         target = area * rng.uniform(*scale)
@@ -47,7 +53,7 @@ def resized_crop_box(
 
 @dataclass(frozen=True)
 class Drawn:
-    """What was drawn for one image view of one sample; the box is x, y, w, h in pixels of the whole image."""
+    """What was drawn for one image view of one sample. The box is x, y, w, h in pixels of the whole image."""
 
     box: tuple[int, int, int, int]
     flip: bool
@@ -56,15 +62,16 @@ class Drawn:
 
 @dataclass(frozen=True)
 class ImageView:
-    """One random view of an image: RandomResizedCrop, flip, colour jitter, grey, blur; each recorded.
+    """One random view of an image: RandomResizedCrop, flip, and the other operations of operations.py; all recorded.
 
     Attributes:
-        key: the batch key; parameters go to `{key}_params`.
-        size: pixels a side.
+        key: the batch key; the recorded numbers go to `{key}_params`.
+        size: pixels per side.
         scale: range of the crop's share of the area.
-        flip, jitter_probability, grey, blur: probabilities.
-        jitter: greatest deviations of brightness, contrast, saturation (factors) and hue (turns).
-        blur_sigma: range in pixels.
+        flip, jitter_probability, grayscale, blur: probabilities.
+        jitter: largest changes of brightness, contrast and saturation (factors) and of hue (turns).
+        blur_sigma: range of the blur's standard deviation, in pixels.
+        custom: operations that follow the built-in ones.
     """
 
     key: str
@@ -73,35 +80,36 @@ class ImageView:
     flip: float = 0.0
     jitter_probability: float = 0.0
     jitter: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    grey: float = 0.0
+    grayscale: float = 0.0
     blur: float = 0.0
     blur_sigma: tuple[float, float] = (0.1, 2.0)
+    custom: tuple[Operation, ...] = ()
+
+    @cached_property
+    def operations(self) -> tuple[Bound, ...]:
+        """Every operation, with this view's probability and strength, in the order of the recorded numbers."""
+        return bind(self, self.custom)
 
     def draw(self, width: int, height: int, rng: Random) -> Drawn:
-        """The view's P = 11 parameters for an image of that size; draws the same numbers whatever it needs."""
+        """The view's P recorded numbers for an image of that size."""
         x, y, w, h = resized_crop_box(width, height, rng, self.scale)
-        odds = (self.flip, self.jitter_probability, self.grey, self.blur)
-        flip, jitter, grey, blur = (share < chance for share, chance in zip(rng.random(4).tolist(), odds, strict=True))
-        drawn = zip(rng.uniform(-1, 1, size=4).tolist(), self.jitter, strict=True)
-        deviations = [value if jitter and greatest > 0 else 0.0 for value, greatest in drawn]
-        sigma = rng.uniform(*self.blur_sigma) if blur else 0.0
-        box = (x / width, y / height, w / width, h / height)
-        parameters = np.array([*box, *deviations, sigma / 2, flip, grey], dtype=np.float32)
-        return Drawn((x, y, w, h), flip, torch.from_numpy(parameters))
+        recorded = draw(self.operations, (x / width, y / height, w / width, h / height), rng)
+        parameters = torch.from_numpy(np.array(recorded, dtype=np.float32))
+        return Drawn((x, y, w, h), recorded[FLIP] != 0, parameters)
 
     def enlarged(self, drawn: Drawn) -> float:
-        """Pixels of the crop for each pixel of the view, along the side where they are fewer."""
+        """Pixels of the crop per pixel of the view, along the side where there are fewer."""
         return min(drawn.box[2:]) / self.size
 
     def cut(self, pixels: Tensor, drawn: Drawn, shrink: int = 1) -> dict[str, Tensor]:
-        """The crop of pixels (4, H, W) decoded at 1/shrink of their size, resized, flipped: (3, S, S); and parameters.
+        """The crop of pixels (4, H, W) decoded at 1/shrink of their size, resized and flipped: (3, S, S); and `params`.
 
-        Bilinear with antialias, by torch, which rounds to at most 1 of 255 off Pillow in a third of the time. The
-        box of a shrunk image is rounded to whole pixels of it, at most half a pixel of the view.
+        Bilinear with antialiasing, by torch: within 1 of 255 of Pillow, in a third of the time. For a shrunk image, the
+        box is rounded to whole pixels of that image, which moves it by at most half a pixel of the view.
         """
         x, y, w, h = drawn.box
         left, top, right, bottom = (round(side / shrink) for side in (x, y, x + w, y + h))
-        # Pixel by pixel in memory is what the resize works on, channel by channel what the batch stage does
+        # The resize wants the values of a pixel side by side in memory, the batch stage wants whole channels
         crop = pixels[None, :, top:bottom, left:right].contiguous(memory_format=torch.channels_last)
         resized = F.interpolate(crop, (self.size, self.size), mode="bilinear", antialias=True)
         view = resized[0, :3].numpy()[:, :, :: -1 if drawn.flip else 1]
@@ -110,27 +118,27 @@ class ImageView:
     def finish(self, batch: dict[str, Tensor], normalise: "Normalise") -> None:
         """uint8 (B, 3, S, S) to normalised float32, in the batch and on its device.
 
-        Channels last is what convolutions read fastest; to a ViT it is all the same.
+        Channels last is the layout that convolutions read fastest; to a ViT it makes no difference.
         """
-        batch[self.key] = augment.finish(batch[self.key], batch[f"{self.key}_params"], self.jitter, normalise)
+        batch[self.key] = finish(batch[self.key], batch[f"{self.key}_params"], self.operations, normalise)
 
 
 @dataclass(frozen=True)
 class Normalise:
-    """(image - mean) / std by channel; the numbers of the model's preprocessing."""
+    """(image - mean) / std per channel, with the mean and std of the model's preprocessing."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def __call__(self, image: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] to normalised, in place."""
+        """Normalise (B, 3, H, W) in [0, 1], in place."""
         mean, std = (image.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         return image.sub_(mean).div_(std)
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """Token ids of a caption, by open_clip's tokenizer; a caption too long keeps its end token."""
+    """Token ids of a caption, by open_clip's tokenizer. A caption that is too long keeps its end token."""
 
     context_length: int
     key: str = "text"
@@ -148,11 +156,11 @@ class Tokens:
         return self._tokenize(caption)
 
     def cuts(self, caption: str) -> bool:
-        """Whether a caption has more tokens than the context and loses its end."""
+        """Whether a caption has more tokens than fit into the context, so that its last words are lost."""
         return bool(self._tokenizer(caption, context_length=self.context_length + 1)[0, -1])
 
     def __getstate__(self) -> dict:
-        return {"context_length": self.context_length, "key": self.key}  # the tokenizer is made anew in a worker
+        return {"context_length": self.context_length, "key": self.key}  # a worker makes its own tokenizer
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -160,15 +168,16 @@ class Tokens:
 
 @dataclass(frozen=True)
 class MaskedTokens:
-    """BERT's masking of a tokenised caption (Sec. 4.4): 15 % of the words; 80 % of them [MASK], 10 % random, 10 % kept.
+    """BERT's masking of a tokenised caption (Sec. 4.4).
 
-    Start, end and padding are never masked and never drawn.
+    Of the words, 15 % are masked: 80 % of these become [MASK], 10 % a random token, and 10 % stay as they are. Start,
+    end and padding are never masked, and never drawn as random tokens.
     """
 
     probability: float = 0.15
 
     def sample(self, text: Tensor, rng: Random) -> dict[str, Tensor]:
-        """`masked_text` (L,) and `mlm_labels` (L,), the original id where masked and -100 elsewhere."""
+        """`masked_text` (L,), and `mlm_labels` (L,): the original id where masked, -100 elsewhere."""
         ids = text.numpy()
         length = int((ids == END_TOKEN).argmax())
         word = np.zeros(len(ids), dtype=bool)
@@ -182,30 +191,33 @@ class MaskedTokens:
 
 @dataclass(frozen=True)
 class Views:
-    """The views that one method reads, out of one sample and for one batch."""
+    """The views that a method reads: of one sample in the sample stage, of one batch in the batch stage."""
 
-    wanted: tuple[str, ...]
+    wanted: tuple[str, ...]  # the keys that the method reads
     images: tuple[ImageView, ...]
     tokens: Tokens
     masked: MaskedTokens
     normalise: Normalise
     tags: float  # probability that one to four random tags follow the caption
-    tags_alone: float = 0.0  # probability that they then stand in its place
+    tags_alone: float = 0.0  # probability that, if so, they replace it
     edits: WordEdits = field(default_factory=WordEdits)
-    scaled_decode: bool = True  # JPEGs are decoded no larger than the wanted crops need
+    scaled_decode: bool = True  # decode JPEGs no larger than the wanted crops need
 
     def scales(self, picture: Picture) -> bool:
-        """Whether some crops let this image be decoded at a smaller size: it must not be kept whole then."""
+        """Whether some crops allow this image to be decoded at a smaller size. It must not be cached whole then."""
         sizes = [view.size for view in self.images if view.key in self.wanted]
         least = 2 * max(sizes, default=math.inf)
         return self.scaled_decode and picture.scalable and min(picture.width, picture.height) >= least
 
     def sample(self, picture: Picture, captions: tuple[str, ...], tags: tuple[str, ...], seed: list[int]) -> dict:
-        """The sample stage of every wanted view. Each draws from its own stream of `seed`: none depends on another."""
+        """The sample stage of every wanted view.
+
+        Each view draws from its own random stream, made of `seed` and its name, so that none depends on the others.
+        """
         wanted = [view for view in self.images if view.key in self.wanted]
         drawn = [view.draw(picture.width, picture.height, stream(seed, view.key)) for view in wanted]
         shrink = 1
-        if self.scales(picture):  # the greatest at which no crop has fewer pixels than its view
+        if self.scales(picture):  # the largest at which no crop has fewer pixels than its view
             least = min(view.enlarged(one) for view, one in zip(wanted, drawn, strict=True))
             shrink = next((s for s in SHRINKS if s <= least), 1)
         pixels = picture.pixels(shrink)
@@ -222,7 +234,7 @@ class Views:
         return made
 
     def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch stage, on the batch's device."""
+        """The batch stage of every wanted view, in the batch and on its device."""
         for view in self.images:
             if view.key in self.wanted:
                 view.finish(batch, self.normalise)
@@ -238,9 +250,9 @@ class Views:
 
 
 def stream(seed: list[int], name: str) -> Random:
-    """A generator of its own for each view: the same numbers whichever other views a method asks for.
+    """A random generator for one view: it gives the same numbers regardless of which other views are wanted.
 
-    A hash is the key of a counter-based generator: NumPy's usual seeding takes twice as long, four times a sample.
+    The key of a counter-based generator is a hash. NumPy's usual seeding takes twice as long, four times per sample.
     """
     key = hashlib.blake2b(repr((seed, name)).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))

@@ -1,1 +1,1 @@
-"""Evaluation sees two encoders and a data set, and yields named numbers."""
+"""Evaluation: two encoders and a data set in, named numbers and the outcome of every item out."""

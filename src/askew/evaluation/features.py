@@ -1,19 +1,18 @@
-"""Embed a data set once: features for probes and embeddings for everything else, from one pass over the images.
+"""Embed a data set once. One pass over the images gives features for probes and embeddings for everything else.
 
-The pass goes by shards of 1,024 images. A shard's cache file is named by a sha256 of all that decides its content: the
-encoders' fingerprint (weights, configuration, preprocessing, precision) and the keys and bytes of its images. So a file
-is never stale, a killed evaluation finds every finished shard again, and processes that write the same file at once
-write the same bytes, each under a name of its own first. Ranks share the shards out and meet in the cache.
+The pass goes by shards of 1,024 images. A shard's cache file is named by a sha256 of everything that decides its
+content: the encoders' fingerprint (weights, configuration, preprocessing, precision) and the keys and bytes of its
+images. So a file is never stale, and a killed evaluation finds every finished shard again. Processes that write the
+same file at once write the same bytes, each under a temporary name first. Ranks divide the shards among themselves and
+exchange them through the cache.
 """
 
 import hashlib
 import os
-import tempfile
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -24,16 +23,17 @@ from PIL import Image
 from torch import Tensor
 
 from askew import distributed
+from askew.data.files import replacing_file
 from askew.errors import UserError, printable
+from askew.evaluation.datasets.base import Images
 from askew.evaluation.results import item_hash, set_hash
-from askew.evaluation.sets import Images
 
 SHARD = 1024  # images in a cache file
-AHEAD = 2  # batches that are decoded while one is encoded
+AHEAD = 2  # batches decoded while one is encoded
 
 
 class ImageEncoder(Protocol):
-    """What the pass needs of a model; `Encoders` has it."""
+    """What the pass needs of a model. `Encoders` provides it."""
 
     preprocess: Callable[[Image.Image], Tensor]
     batch_size: int
@@ -43,38 +43,38 @@ class ImageEncoder(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A hash of all that decides a feature, the images apart."""
+        """A hash of everything that decides a feature, except the images."""
         ...
 
 
 @dataclass(frozen=True)
 class Features:
-    """What a model makes of a set's images, in their order.
+    """A model's features of the images of a set, in their order.
 
     Attributes:
-        pooled: (n, F) before the projection; None where the model has no such layer.
-        embed: (n, D) unit length. Rows of unreadable images are zero in both.
-        items: (n,) hash of key and bytes of each image.
-        readable: (n,) False where an image could not be read.
-        problems: what was wrong with each unreadable image, named by its key.
+        pooled: (n, F) before the projection; None if the model has no such layer.
+        embedding: (n, D) of unit length. In both, the rows of unreadable images are zero.
+        items: (n,) hash of each image's key and bytes.
+        readable: (n,) False for an image that could not be read.
+        problems: what was wrong with each unreadable image, with its key.
         content: sha256 of the whole set.
     """
 
     pooled: np.ndarray | None
-    embed: np.ndarray
+    embedding: np.ndarray
     items: tuple[str, ...]
     readable: np.ndarray
     problems: tuple[str, ...]
     content: str
 
     def __len__(self) -> int:
-        return len(self.embed)
+        return len(self.embedding)
 
 
 class _Batch(NamedTuple):
-    shard: int  # its first image
+    shard: int  # the first image of its shard
     digests: list[str]
-    pixels: list[Future]  # (tensor or None, what is wrong)
+    pixels: list[Future]  # of (tensor or None, what is wrong)
     last: bool
 
 
@@ -85,12 +85,12 @@ class _Found(NamedTuple):
 
 
 class Extractor:
-    """Embeds sets with one model.
+    """Embeds sets of images with one model.
 
     Args:
-        cache: folder of shards; None keeps nothing between runs.
-        workers: threads that read, decode and preprocess (Pillow leaves Python's lock while it works).
-        tick: told (images done, images in all) after every batch and every shard that was found.
+        cache: the folder of cached shards; None keeps nothing between runs.
+        workers: threads that read, decode and preprocess (Pillow releases Python's lock while it works); 0 chooses.
+        tick: called with (images done, images in all) after every batch, and after every shard found in the cache.
     """
 
     def __init__(
@@ -106,16 +106,16 @@ class Extractor:
         self._fingerprint = encoders.fingerprint() if cache is not None else ""
 
     def share(self, images: Images) -> None:
-        """Fill the cache with this rank's shards; rank 0 then finds all of them."""
+        """Write this rank's shards to the cache, where rank 0 then finds all of them."""
         starts = range(0, len(images), SHARD)
         for _ in self._shards(images, starts[distributed.rank() :: distributed.world_size()]):
             pass
 
     def embed(self, images: Images) -> Features:
-        """Features of every image.
+        """The features of every image.
 
         Raises:
-            UserError: nothing to embed, embeddings that are not finite, a cache that cannot be written.
+            UserError: there are no images, none can be read, embeddings are not finite, or the cache cannot be written.
         """
         if not len(images):
             raise UserError("the set has no images")
@@ -130,19 +130,19 @@ class Extractor:
                 arrays[name][start : start + len(values)] = values
             digests[start : start + len(found)] = found
             problems += wrong
-        if "embed" not in arrays:
+        if "embedding" not in arrays:
             raise UserError(f"none of the {size:,} images can be read; the first: {problems[0]}")
-        if not np.isfinite(arrays["embed"]).all():
-            raise UserError("the model's image embeddings are not finite; its weights are broken")
+        if not np.isfinite(arrays["embedding"]).all():
+            raise UserError("the model's image embeddings are not finite; its weights are damaged")
         return Features(
-            arrays.get("pooled"), arrays["embed"], tuple(digests), arrays["readable"], tuple(problems),
+            arrays.get("pooled"), arrays["embedding"], tuple(digests), arrays["readable"], tuple(problems),
             set_hash(digests),
         )  # fmt: skip
 
     def _shards(
         self, images: Images, starts: range
     ) -> Iterator[tuple[int, list[str], dict[str, np.ndarray], list[str]]]:
-        """(first image, digests, arrays, problems) of every shard, in order; decoding runs ahead of encoding."""
+        """(first image, digests, arrays, problems) of every shard, in order. Decoding runs ahead of encoding."""
         total = sum(min(SHARD, len(images) - start) for start in starts)
         done = 0
         pool = ThreadPoolExecutor(self.workers)
@@ -162,9 +162,9 @@ class Extractor:
                     self.tick(done, total)
                     yield piece.shard, piece.digests, piece.parts, []
                     continue
-                encoded, broken = self._encode(piece.pixels)
+                encoded, problems = self._encode(piece.pixels)
                 parts.append(encoded)
-                wrong += broken
+                wrong += problems
                 done += len(piece.pixels)
                 self.tick(done, total)
                 if piece.last:
@@ -177,10 +177,10 @@ class Extractor:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _pieces(self, images: Images, starts: range, pool: ThreadPoolExecutor) -> Iterator[_Batch | _Found]:
-        """Shards from the cache whole, others as batches whose decoding has begun; hashing runs a shard ahead."""
+        """Cached shards as a whole, others as batches whose decoding has begun. Hashing runs one shard ahead."""
         hashing = deque[list[Future]]()
-        for place, start in enumerate(starts):
-            for later in starts[place + len(hashing) : place + 2]:
+        for number, start in enumerate(starts):
+            for later in starts[number + len(hashing) : number + 2]:
                 indices = range(later, min(later + SHARD, len(images)))
                 hashing.append([pool.submit(_identify, images, index) for index in indices])
             digests = [future.result() for future in hashing.popleft()]
@@ -195,13 +195,13 @@ class Extractor:
                 yield _Batch(start, digests, pixels, first + step >= len(digests))
 
     def _encode(self, pixels: list[Future]) -> tuple[dict[str, np.ndarray], list[str]]:
-        """Arrays of one batch, zero where an image could not be read, and what was wrong."""
+        """The arrays of one batch, zero for images that could not be read, and what was wrong with those."""
         made = [future.result() for future in pixels]
         readable = np.array([tensor is not None for tensor, _ in made])
         arrays: dict[str, np.ndarray] = {"readable": readable}
         if readable.any():
-            pooled, embed = self.encoders.features(torch.stack([tensor for tensor, _ in made if tensor is not None]))
-            for name, values in (("pooled", pooled), ("embed", embed)):
+            pixels_read = torch.stack([tensor for tensor, _ in made if tensor is not None])
+            for name, values in zip(("pooled", "embedding"), self.encoders.features(pixels_read), strict=True):
                 if values is not None:
                     arrays[name] = np.zeros((len(made), values.shape[1]), dtype=np.float32)
                     arrays[name][readable] = values
@@ -213,7 +213,7 @@ class Extractor:
         return self.cache / name[:2] / f"{name}.npz"
 
     def _find(self, digests: list[str]) -> dict[str, np.ndarray] | None:
-        """The shard from the cache; None where there is none, or one that a crash of the machine left damaged."""
+        """The shard from the cache; None if it is not there, or was damaged by a crash of the machine."""
         if self.cache is None:
             return None
         try:
@@ -221,24 +221,18 @@ class Extractor:
                 parts = {name: columns[name] for name in columns.files}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return None
-        whole = {"embed", "readable"} <= parts.keys() and all(len(v) == len(digests) for v in parts.values())
+        whole = {"embedding", "readable"} <= parts.keys() and all(len(v) == len(digests) for v in parts.values())
         return parts if whole else None
 
     def _keep(self, digests: list[str], parts: dict[str, np.ndarray]) -> None:
         if self.cache is None:
             return
         file = self._file(digests)
-        temporary = None
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".tmp", delete=False) as stream:
-                temporary = Path(stream.name)
+            with replacing_file(file) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **parts)  # type: ignore[arg-type]
-            os.replace(temporary, file)
         except OSError as error:
-            if temporary is not None:
-                with suppress(OSError):
-                    temporary.unlink()
             raise UserError(
                 f"the feature cache cannot be written to {self.cache} ({error.strerror}); "
                 "make room there, or name another folder with --cache DIR"
@@ -246,7 +240,7 @@ class Extractor:
 
 
 def _identify(images: Images, index: int) -> str:
-    """Hash of an image's key and bytes; of the key alone where the bytes cannot be read."""
+    """Hash of an image's key and bytes, or of the key only if the bytes cannot be read."""
     try:
         return item_hash(images.keys[index], images.read(index))
     except OSError:
@@ -254,7 +248,7 @@ def _identify(images: Images, index: int) -> str:
 
 
 def _prepare(images: Images, index: int, preprocess: Callable[[Image.Image], Tensor]) -> tuple[Tensor | None, str]:
-    """The preprocessed image, or None and what is wrong with it."""
+    """The preprocessed image and "", or None and what is wrong with it."""
     try:
         return preprocess(images[index]), ""
     except OSError as error:
@@ -263,7 +257,7 @@ def _prepare(images: Images, index: int, preprocess: Callable[[Image.Image], Ten
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Batches of a shard as one; a batch without a readable image has no widths of its own and is zero."""
+    """The batches of a shard as one. A batch without readable images has no widths; its rows are zero."""
     widths = {name: values.shape[1] for part in parts for name, values in part.items() if name != "readable"}
     whole = {"readable": np.concatenate([part["readable"] for part in parts])}
     for name, width in widths.items():

@@ -1,7 +1,8 @@
-"""Where an open_clip image tower ends and its projection begins: features for probes, without a private method.
+"""Where the projection of an open_clip image tower begins, which is where probes take features. No private method.
 
-The projection is taken off the tower and applied by us, as nn/towers.py does for training; here any tower is taken that
-a model of open_clip may have, and one of no known kind is named by the probe that would need it.
+The projection is taken off the tower and applied separately, as nn/towers.py does for training. All of open_clip's
+image towers are supported. Any other tower is left as it is, and only the linear probe, which needs features, refuses
+it.
 """
 
 from collections.abc import Callable
@@ -19,11 +20,11 @@ Project = Callable[[Tensor], Tensor]
 
 
 def take_off_projection(visual: Any) -> tuple[str, Project] | None:
-    """Take the projection off an image tower, in place; the tower then yields pooled features (B, F).
+    """Take the projection off an image tower, in place. The tower then yields pooled features (B, F).
 
     Returns:
-        A name of the layer that features now come from, and the projection (B, F) -> (B, D); None where the tower is
-        of no known kind and is left as it was.
+        A name of the layer that features now come from, and the projection (B, F) -> (B, D). None if the kind of the
+        tower is not known; it is then unchanged.
     """
     if isinstance(visual, VisionTransformer):
         if visual.proj is None:
@@ -56,7 +57,7 @@ def _same(pooled: Tensor) -> Tensor:
 
 
 def _identity_in_place(parent: nn.Module, name: str) -> Project:
-    """Take the child `name` off and leave one that changes nothing; attention pools of open_clip read its weight."""
+    """Take off the child `name` and put one that changes nothing in its place; attention pools read its weight."""
     child = parent.get_submodule(name)
     if not isinstance(child, nn.Linear) or name != "c_proj":
         setattr(parent, name, nn.Identity())
@@ -70,7 +71,7 @@ def _identity_in_place(parent: nn.Module, name: str) -> Project:
 
 
 def may_trim(text: Any) -> bool:
-    """Whether tokens after a text's end change nothing: a causal native tower that pools at the end token."""
+    """Whether tokens after a text's end change nothing, as in a causal native tower that pools at the end token."""
     return (
         isinstance(text, TextTransformer)
         and text.attn_mask is not None
@@ -81,9 +82,9 @@ def may_trim(text: Any) -> bool:
 
 
 def encode_trimmed(text: TextTransformer, tokens: Tensor) -> Float[Tensor, "B D"]:
-    """Unit-length embeddings of token ids (B, L), run at the length of the longest text in the batch.
+    """Unit-length embeddings of token ids (B, L), computed only as far as the longest text of the batch needs.
 
-    The end token is the highest id or `eos_id`; what stands after it is never attended to by a causal tower.
+    The end token is the highest id or `eos_id`. A causal tower never attends to what comes after it.
     """
     ends = tokens.argmax(dim=1) if text.pool_type == "argmax" else (tokens == text.eos_id).int().argmax(dim=1)
     longest = int(ends.max()) + 1

@@ -1,4 +1,4 @@
-"""Two encoders and their preprocessing, as evaluation sees them: any open_clip model."""
+"""A model as evaluation sees it: two encoders and their preprocessing, of any open_clip model."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from askew.checkpoint import digest
+from askew.data.files import sha256_of
 from askew.errors import UserError, printable
 from askew.evaluation.layers import Project, encode_trimmed, may_trim, take_off_projection
 from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
@@ -23,15 +23,16 @@ from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 
 @dataclass
 class Encoders:
-    """`image` and `text` map batches to unit-length float32 embeddings (n, D); nothing else of a model is used.
+    """`image` and `text` map batches to unit-length float32 embeddings (n, D). Evaluation needs nothing else.
 
-    The model is taken over: its image tower loses the projection, which is applied here, so that one forward yields
-    pooled features and embeddings. Texts are encoded shortest first, and a causal text tower runs no longer than the
-    longest text of a batch: the numbers are those of `encode_text` up to rounding (1e-6), in a fraction of the time.
+    The model is changed: its image tower loses the projection, which is applied here, so that one forward pass yields
+    both pooled features and embeddings. Texts are encoded in order of length, and a causal text tower runs only as far
+    as the longest text of a batch needs. The numbers are those of `encode_text` up to rounding (1e-6), in a fraction of
+    the time.
 
     Attributes:
-        layer: where pooled features come from; "" where the image tower is of no known kind and gives none.
-        configuration: of the model, as text: part of the key of cached features.
+        layer: where pooled features come from; "" if the kind of the image tower is not known, so that it gives none.
+        configuration: the model's configuration as text, a part of the key of cached features.
     """
 
     model: Any  # open_clip's models share methods, not a type
@@ -44,30 +45,30 @@ class Encoders:
     configuration: str = ""
     layer: str = field(default="", init=False)
     _project: Project | None = field(default=None, init=False)
-    _state: dict[str, Tensor] = field(default_factory=dict, init=False)  # whole: the projection included
+    _state: dict[str, Tensor] = field(default_factory=dict, init=False)  # all of it, with the projection
 
     def __post_init__(self) -> None:
-        self._state = dict(getattr(self.model, "state_dict", dict)())  # a wrapped pair may have none
+        self._state = dict(getattr(self.model, "state_dict", dict)())  # a wrapped pair of encoders may have none
         taken = take_off_projection(getattr(self.model, "visual", None))
         if taken is not None:
             self.layer, self._project = taken
 
     def features(self, pixels: Tensor) -> tuple[np.ndarray | None, np.ndarray]:
-        """Of preprocessed images (n, 3, H, W): features before the projection (n, F), or None, and embeddings (n, D).
+        """Features before the projection (n, F), or None, and embeddings (n, D) of preprocessed images (n, 3, H, W).
 
-        The embeddings are open_clip's `encode_image(normalize=True)`, normalised in float32 also under bf16.
+        The embeddings are those of open_clip's `encode_image(normalize=True)`, normalised in float32 even under bf16.
         """
         with torch.inference_mode(), self._autocast():
             if self._project is None:
-                embed = self.model.encode_image(pixels.to(self.device), normalize=True)
-                return None, embed.float().cpu().numpy()
+                embedding = self.model.encode_image(pixels.to(self.device), normalize=True)
+                return None, embedding.float().cpu().numpy()
             made = self.model.visual(pixels.to(self.device))
             pooled = made[0] if isinstance(made, tuple) else made
-            embed = F.normalize(self._project(pooled).float(), dim=-1)
-        return pooled.float().cpu().numpy(), embed.cpu().numpy()
+            embedding = F.normalize(self._project(pooled).float(), dim=-1)
+        return pooled.float().cpu().numpy(), embedding.cpu().numpy()
 
     def image(self, images: Sequence[Image.Image]) -> np.ndarray:
-        """(n, D) of PIL images, in order."""
+        """Embeddings (n, D) of PIL images, in order."""
         parts = []
         for start in range(0, len(images), self.batch_size):
             pixels = torch.stack([self.preprocess(image) for image in images[start : start + self.batch_size]])
@@ -75,7 +76,7 @@ class Encoders:
         return np.concatenate(parts)
 
     def text(self, texts: Sequence[str]) -> np.ndarray:
-        """(n, D) of texts, in order. Equal texts have equal embeddings: each is encoded once."""
+        """Embeddings (n, D) of texts, in order. Each text is encoded once, so equal texts have equal embeddings."""
         order = sorted(set(texts), key=lambda text: (len(text), text))
         trim = may_trim(getattr(self.model, "text", None))
         parts = []
@@ -83,12 +84,12 @@ class Encoders:
             tokens = self.tokenize(order[start : start + self.batch_size]).to(self.device)
             with torch.inference_mode(), self._autocast():
                 if trim:
-                    embed = encode_trimmed(self.model.text, tokens)
+                    embedding = encode_trimmed(self.model.text, tokens)
                 else:
-                    embed = self.model.encode_text(tokens, normalize=True)
-                parts.append(embed.float().cpu().numpy())
-        place = {text: row for row, text in enumerate(order)}
-        return np.concatenate(parts)[[place[text] for text in texts]]
+                    embedding = self.model.encode_text(tokens, normalize=True)
+                parts.append(embedding.float().cpu().numpy())
+        row_of = {text: row for row, text in enumerate(order)}
+        return np.concatenate(parts)[[row_of[text] for text in texts]]
 
     def fingerprint(self) -> str:
         """sha256 of all that decides a feature: weights, configuration, preprocessing, precision, device, versions."""
@@ -104,7 +105,7 @@ class Encoders:
 
 
 def state_sha256(state: dict[str, Tensor]) -> str:
-    """sha256 of names, shapes, types and values."""
+    """sha256 of the names, shapes, types and values of tensors."""
     made = hashlib.sha256()
     for name, tensor in sorted(state.items()):
         made.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
@@ -113,33 +114,24 @@ def state_sha256(state: dict[str, Tensor]) -> str:
 
 
 def load_encoders(
-    name: str, device: torch.device, weights: str = "student", batch_size: int = 256, precision: str = "fp32"
+    name: str, device: torch.device, batch_size: int = 256, precision: str = "fp32", weights: str = "student"
 ) -> Encoders:
-    """The encoders of a run directory, of `local-dir:FOLDER`, or of `NAME` or `NAME/TAG` of open_clip.
+    """Load the encoders of `local-dir:FOLDER`, or of open_clip's `NAME` or `NAME/TAG`.
 
     Args:
-        weights: "student" or, for a run directory of a method that has one, the momentum "teacher".
+        weights: recorded in the protocol: which weights of a run these are. It does not change what is loaded.
 
     Raises:
-        UserError: nothing of that name, or a run without the asked weights.
+        UserError: nothing has that name, it cannot be loaded, or its activation or tokenizer does not fit its weights.
     """
     folder = Path(name.removeprefix("local-dir:")).expanduser()
     pretrained = None
-    if not name.startswith("local-dir:") and (folder / "recipe.yaml").is_file():
-        folder = folder / {"student": "model", "teacher": "teacher"}[weights]
-        if not folder.is_dir():
-            raise UserError(
-                f"{printable(name)}: the run has no {folder.name}/ folder; "
-                + ("this method has no teacher" if weights == "teacher" else "finish it with --resume")
-            )
-    elif weights != "student":
-        raise UserError(f"--weights {weights} needs a run directory, {printable(name)} is none")
     config_file = folder / DIRECTORY_CONFIG
     if config_file.is_file():
-        identifier, fingerprint = f"local-dir:{folder}", digest(folder / DIRECTORY_WEIGHTS)
+        identifier = f"local-dir:{folder}"
     else:
         identifier, _, tag = name.partition("/")
-        pretrained, fingerprint = tag or None, ""
+        pretrained = tag or None
         if name.startswith("local-dir:") or open_clip.get_model_config(identifier) is None:
             raise UserError(
                 f"{printable(name)}: neither a run directory, nor a folder with open_clip_config.json, "
@@ -147,7 +139,8 @@ def load_encoders(
             )
         check_activation(identifier, tag)
     try:
-        # The layout with a text tower of its own: the same numbers, and a tower that can be run on its own
+        fingerprint = sha256_of(folder / DIRECTORY_WEIGHTS) if config_file.is_file() else ""
+        # The layout with a separate text tower: the same numbers, and the tower can be run without the rest
         made: tuple[Any, Any, Any] = open_clip.create_model_and_transforms(
             identifier, pretrained=pretrained, device=device, force_custom_text=True
         )
@@ -171,7 +164,7 @@ def load_encoders(
         "torch": torch.__version__,
     }
     encoders = Encoders(model.eval(), preprocess, tokenize, device, protocol, batch_size, precision, configuration)
-    protocol["features"] = encoders.layer or "none: the image tower is of no known kind"
+    protocol["features"] = encoders.layer or "none: the kind of the image tower is not known"
     return encoders
 
 
@@ -180,10 +173,10 @@ def _named(identifier: str) -> str:
 
 
 def check_activation(identifier: str, tag: str) -> None:
-    """Refuse weights under a configuration with another activation; open_clip only warns, and numbers suffer quietly.
+    """Refuse weights under a configuration with another activation. open_clip only warns, and the numbers are worse.
 
     Raises:
-        UserError: the tag of open_clip says QuickGELU and the configuration GELU, or the other way round.
+        UserError: open_clip's tag has QuickGELU and the configuration GELU, or the other way round.
     """
     known = open_clip.get_pretrained_cfg(identifier, tag) if tag else {}
     if not known:
@@ -200,11 +193,11 @@ def check_activation(identifier: str, tag: str) -> None:
 
 
 def check_tokenizer(name: str, model: Any, tokenize: Callable[[list[str]], Tensor]) -> None:
-    """Refuse a tokenizer that cannot be the one the text tower was trained with.
+    """Refuse a tokenizer that cannot be the one that the text tower was trained with.
 
     Raises:
-        UserError: ids without a row in the embedding, another context length, or an end token that is not the highest
-            id in a tower that takes the highest for the end.
+        UserError: the embedding has no row for some ids; the context lengths differ; or the tower pools at the highest
+            id, and the end token is not the highest.
     """
     text = getattr(model, "text", None)
     embedding = getattr(text, "token_embedding", None)

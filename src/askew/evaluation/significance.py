@@ -1,7 +1,7 @@
-"""Are two models different on these items? A paired bootstrap: items are drawn again, both models answer the same ones.
+"""Do two models differ on these items? A paired bootstrap: items are resampled, and both models answer the same ones.
 
-Items of one cluster (captions of one image) are drawn together. The number of draws of each kind of cluster follows a
-multinomial law, so that a replicate costs the number of kinds, not of items.
+Items of one cluster (captions of one image) are drawn together. How often each kind of cluster is drawn follows a
+multinomial distribution, so the cost of a replicate is the number of kinds, not the number of items.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from askew.errors import UserError, printable
+from askew.evaluation.metrics import accuracy, mean_per_class
 from askew.evaluation.results import Outcomes
 
 REPLICATES = 10_000
@@ -17,7 +18,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """One measure of one task on two models, shares in [0, 1]; `low` to `high` is the interval of b - a."""
+    """One measure of one task on two models. Shares are in [0, 1]; `low` to `high` is the interval of b - a."""
 
     task: str
     measure: str
@@ -26,38 +27,39 @@ class Difference:
     low: float
     high: float
     n: int
-    only_a: int  # items that a alone has right
+    only_a: int  # items that only a has right
     only_b: int
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def bootstrap(
     a: np.ndarray,
     b: np.ndarray,
-    groups: np.ndarray | None = None,
+    classes: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
     seed: int = 0,
     replicates: int = REPLICATES,
 ) -> tuple[float, float]:
-    """95 % percentile interval of the mean of b - a.
+    """The 95 % percentile interval of the mean of b - a.
 
     Args:
-        a, b: outcomes of the same items (n,).
-        groups: (n,) classes; the mean is then over classes of the mean within each that a replicate holds.
-        clusters: (n,) items that are drawn together; None draws each alone.
+        a, b: outcomes (n,) of the same items.
+        classes: (n,) the class of each item. The mean is then taken within each class that a replicate contains, and
+            over these classes.
+        clusters: (n,) items with the same number are drawn together; None draws each on its own.
     """
     gain = b.astype(float) - a.astype(float)
-    classes = np.zeros(len(gain), dtype=int) if groups is None else np.unique(groups, return_inverse=True)[1]
+    of_class = np.zeros(len(gain), dtype=int) if classes is None else np.unique(classes, return_inverse=True)[1]
     units = np.arange(len(gain)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    if clusters is not None and groups is not None:
+    if clusters is not None and classes is not None:
         raise ValueError("clusters across classes are not supported")
     sums, sizes = np.bincount(units, weights=gain), np.bincount(units)
     unit_class = np.zeros(len(sums), dtype=int)
-    unit_class[units] = classes
+    unit_class[units] = of_class
     kinds, counts = np.unique(np.stack([unit_class, sums, sizes], axis=1), axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
     values = np.empty(replicates)
@@ -69,42 +71,38 @@ def bootstrap(
 
 
 def _mean_over_classes(drawn: np.ndarray, kinds: np.ndarray) -> np.ndarray:
-    """(R,) statistics of draws (R, kinds); a kind is (class, sum of gains, items)."""
+    """The statistic (R,) of each row of draws (R, kinds). A kind is (class, sum of gains, items)."""
     starts = np.flatnonzero(np.r_[True, np.diff(kinds[:, 0]) > 0])  # kinds are sorted by class
     gains = np.add.reduceat(drawn * kinds[:, 1], starts, axis=1)
     items = np.add.reduceat(drawn * kinds[:, 2], starts, axis=1)
-    there = items > 0
-    return np.divide(gains, items, out=np.zeros_like(gains), where=there).sum(axis=1) / there.sum(axis=1)
+    drawn_at_all = items > 0
+    within = np.divide(gains, items, out=np.zeros_like(gains), where=drawn_at_all)
+    return within.sum(axis=1) / drawn_at_all.sum(axis=1)
 
 
 def differences(task: str, a: Outcomes, b: Outcomes, names: tuple[str, str], seed: int = 0) -> list[Difference]:
-    """Every measure that both have.
+    """The difference in every measure that both models have.
 
     Raises:
-        UserError: the models answered different items.
+        UserError: the models were tested on different items.
     """
     rows_a, rows_b = _same_items(task, a, b, names)
     clusters = None if a.clusters is None else a.clusters[rows_a]
     found = []
     for measure in (m for m in a.right if m in b.right):
         one, other = a.right[measure][rows_a], b.right[measure][rows_b]
-        groups = a.groups[measure][rows_a] if measure in a.groups else None
-        low, high = bootstrap(one, other, groups, clusters, seed)
-        mean_a, mean_b = (_mean(right, groups) for right in (one, other))
+        classes = a.classes[measure][rows_a] if measure in a.classes else None
+        low, high = bootstrap(one, other, classes, clusters, seed)
+        mean_a, mean_b = (
+            accuracy(right) if classes is None else mean_per_class(right, classes) for right in (one, other)
+        )
         only_a, only_b = int((one & ~other).sum()), int((other & ~one).sum())
         found.append(Difference(task, measure, mean_a, mean_b, low, high, len(one), only_a, only_b))
     return found
 
 
-def _mean(right: np.ndarray, groups: np.ndarray | None) -> float:
-    if groups is None:
-        return float(right.mean())
-    _, classes = np.unique(groups, return_inverse=True)
-    return float((np.bincount(classes, weights=right) / np.bincount(classes)).mean())
-
-
 def _same_items(task: str, a: Outcomes, b: Outcomes, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of both in one order of items."""
+    """The rows of both, in the same order of items."""
     rows_a, rows_b = np.argsort(a.items, kind="stable"), np.argsort(b.items, kind="stable")
     if len(rows_a) == len(rows_b) and (a.items[rows_a] == b.items[rows_b]).all():
         return rows_a, rows_b
@@ -119,5 +117,5 @@ def _same_items(task: str, a: Outcomes, b: Outcomes, names: tuple[str, str]) -> 
     shown = shown or [f"{len(rows_a):,} in {names[0]}, {len(rows_b):,} in {names[1]}"]
     raise UserError(
         f"{task}: the two were not tested on the same items: {'; '.join(shown)}; "
-        "evaluate both on one copy of the data, and with one version of it"
+        "evaluate both on the same copy and version of the data"
     )

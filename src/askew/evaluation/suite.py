@@ -1,32 +1,31 @@
-"""One data set through every task that it is for, from one pass over its images; each result with its protocol."""
+"""Evaluate one data set on every task that it suits, with one pass over its images. Each result has its protocol."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 from askew.errors import UserError
+from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet, Images, Labelled, Preference
 from askew.evaluation.features import Extractor, Features
-from askew.evaluation.linear_probe import linear_probe
 from askew.evaluation.model import Encoders
 from askew.evaluation.results import Result
-from askew.evaluation.retrieval import retrieval
-from askew.evaluation.sets import Captioned, Classification, Images, Labelled, Preference
-from askew.evaluation.sugarcrepe import sugarcrepe
-from askew.evaluation.zero_shot import zero_shot
+from askew.evaluation.tasks.linear_probe import linear_probe
+from askew.evaluation.tasks.retrieval import retrieval
+from askew.evaluation.tasks.sugarcrepe import sugarcrepe
+from askew.evaluation.tasks.zero_shot import zero_shot
 
-Opened = Classification | Captioned | Preference | tuple[Preference, ...]
 TASKS = ("zero_shot", "linear_probe", "retrieval", "sugarcrepe")
-NAMED = 5  # unreadable images that a message names; all are stored with the result
+NAMED = 5  # unreadable images that a message names; the result lists all of them
 
 
 @dataclass(frozen=True)
-class Options:
-    """How a set is evaluated.
+class EvaluationOptions:
+    """How a data set is evaluated.
 
     Attributes:
-        tasks: which of TASKS.
-        allow_unreadable: count images that cannot be read as wrong, instead of refusing the set.
-        caption_prompt: what captions are put into for retrieval.
+        tasks: some of TASKS.
+        allow_unreadable: count images that cannot be read as wrong, instead of refusing the data set.
+        caption_prompt: the template that captions are put into for retrieval.
     """
 
     tasks: tuple[str, ...] = TASKS
@@ -34,39 +33,48 @@ class Options:
     caption_prompt: str = "{}"
 
 
-def image_sets(opened: Opened, tasks: tuple[str, ...]) -> list[Images]:
-    """The images that these tasks look at, each set of them once."""
-    if isinstance(opened, Classification):
-        splits = [opened.test]
-        if "linear_probe" in tasks and opened.train is not None:
-            splits += [s for s in (opened.train, opened.validation) if s is not None]
+def image_sets(dataset: EvaluationSet, tasks: tuple[str, ...]) -> list[Images]:
+    """The images that these tasks look at: each collection of images once."""
+    if isinstance(dataset, Classification):
+        splits = [dataset.test]
+        if "linear_probe" in tasks and dataset.train is not None:
+            splits += [s for s in (dataset.train, dataset.validation) if s is not None]
         return [split.images for split in splits if {"zero_shot", "linear_probe"} & set(tasks)]
-    if isinstance(opened, Captioned):
-        return [opened.images] if "retrieval" in tasks else []
+    if isinstance(dataset, Captioned):
+        return [dataset.images] if "retrieval" in tasks else []
     if "sugarcrepe" not in tasks:
         return []
-    return list({id(s.images): s.images for s in _subsets(opened)}.values())
+    return list({id(s.images): s.images for s in _subsets(dataset)}.values())
 
 
 def run_set(
-    name: str, opened: Opened, encoders: Encoders, extractor: Extractor, options: Options, say: Callable[[str], None]
+    name: str,
+    dataset: EvaluationSet,
+    encoders: Encoders,
+    extractor: Extractor,
+    options: EvaluationOptions,
+    log: Callable[[str], None],
 ) -> Iterator[Result]:
-    """The results of one set, as they come; what was found is said beside what was expected.
+    """Evaluate one data set, and yield each result when it is ready.
+
+    Args:
+        name: what the data set is called in the protocol.
+        log: called with lines about the progress; the first compares the counts found with the published ones.
 
     Raises:
-        UserError: images that cannot be read (unless they are allowed), a model without a layer for probes.
+        UserError: images that cannot be read (unless they are allowed), or a model without features for the probe.
     """
-    if isinstance(opened, Classification):
-        yield from _classification(name, opened, encoders, extractor, options, say)
-    elif isinstance(opened, Captioned):
+    if isinstance(dataset, Classification):
+        yield from _classification(name, dataset, encoders, extractor, options, log)
+    elif isinstance(dataset, Captioned):
         if "retrieval" in options.tasks:
-            found = {"images": len(opened.images), "captions": len(opened.captions)}
-            about = _about(name, "test", found, dict(opened.expected), opened.notes, say)
-            features = _embed(name, opened.images, extractor, options)
-            for result in retrieval(encoders, opened, features, options.caption_prompt):
-                yield _with(result, about, {"test": features})
+            found = {"images": len(dataset.images), "captions": len(dataset.captions)}
+            about = _about(name, "test", found, dict(dataset.expected), dataset.notes, log)
+            features = _embed(name, dataset.images, extractor, options)
+            for result in retrieval(encoders, dataset, features, options.caption_prompt):
+                yield _with_protocol(result, about, {"test": features})
     elif "sugarcrepe" in options.tasks:
-        yield from _preferences(name, _subsets(opened), encoders, extractor, options, say)
+        yield from _preferences(name, _subsets(dataset), encoders, extractor, options, log)
 
 
 def _classification(
@@ -74,29 +82,30 @@ def _classification(
     data: Classification,
     encoders: Encoders,
     extractor: Extractor,
-    options: Options,
-    say: Callable[[str], None],
+    options: EvaluationOptions,
+    log: Callable[[str], None],
 ) -> Iterator[Result]:
+    """Zero-shot classification and the linear probe."""
     splits: dict[str, Labelled] = {"test": data.test}
     splits |= {k: s for k, s in (("train", data.train), ("validation", data.validation)) if s is not None}
     wanted = {"zero_shot", "linear_probe"} & set(options.tasks)
     if not wanted:
         return
     found = {split: len(part.labels) for split, part in splits.items()}
-    about = _about(name, "test", found, dict(data.expected), data.notes, say)
+    about = _about(name, "test", found, dict(data.expected), data.notes, log)
     features = {"test": _embed(name, data.test.images, extractor, options)}
     if "zero_shot" in wanted:
-        yield _with(zero_shot(encoders, data, features["test"]), about, features)
+        yield _with_protocol(zero_shot(encoders, data, features["test"]), about, features)
     if "linear_probe" in wanted and data.train is None:
-        say(f"{name}: no probe, the set has no training split here")
+        log(f"{name}: no probe, because the set has no training split here")
     elif "linear_probe" in wanted:
         if not encoders.layer:
-            raise UserError(f"{name}: no probe, this image tower gives no features before its projection")
+            raise UserError(f"{name}: no probe, because this image tower gives no features before its projection")
         for split in ("train", "validation"):
             if split in splits:
                 features[split] = _embed(f"{name}/{split}", splits[split].images, extractor, options)
-        result = linear_probe(data, features["train"], features.get("validation"), features["test"], say)
-        yield _with(result, {**about, "layer": encoders.layer}, features)
+        result = linear_probe(data, features["train"], features.get("validation"), features["test"], log)
+        yield _with_protocol(result, {**about, "layer": encoders.layer}, features)
 
 
 def _preferences(
@@ -104,29 +113,31 @@ def _preferences(
     subsets: tuple[Preference, ...],
     encoders: Encoders,
     extractor: Extractor,
-    options: Options,
-    say: Callable[[str], None],
+    options: EvaluationOptions,
+    log: Callable[[str], None],
 ) -> Iterator[Result]:
+    """SugarCrepe's subsets, whose images are embedded once."""
     found = {subset.name: len(subset.positive) for subset in subsets}
     expected = {subset.name: count for subset in subsets for _, count in subset.expected}
     notes = tuple(dict.fromkeys(note for subset in subsets for note in subset.notes))
-    about = _about(name, "test", found, expected, notes, say)
+    about = _about(name, "test", found, expected, notes, log)
     images = {id(subset.images): subset.images for subset in subsets}
     features = {key: _embed(name, value, extractor, options) for key, value in images.items()}
     for result in sugarcrepe(encoders, subsets, {s.name: features[id(s.images)] for s in subsets}):
-        yield _with(result, about, {str(i): made for i, made in enumerate(features.values())})
+        yield _with_protocol(result, about, {str(i): made for i, made in enumerate(features.values())})
 
 
-def _subsets(opened: Preference | tuple[Preference, ...]) -> tuple[Preference, ...]:
-    return opened if isinstance(opened, tuple) else (opened,)
+def _subsets(dataset: Preference | tuple[Preference, ...]) -> tuple[Preference, ...]:
+    return dataset if isinstance(dataset, tuple) else (dataset,)
 
 
-def _embed(name: str, images: Images, extractor: Extractor, options: Options) -> Features:
+def _embed(name: str, images: Images, extractor: Extractor, options: EvaluationOptions) -> Features:
+    """The features of the images. Raises UserError for unreadable images, unless they are allowed."""
     features = extractor.embed(images)
     if features.problems and not options.allow_unreadable:
         shown = "; ".join(features.problems[:NAMED]) + ("; ..." if len(features.problems) > NAMED else "")
         raise UserError(
-            f"{name}: {len(features.problems):,} of {len(features):,} images cannot be read: {shown}. Mend them, or "
+            f"{name}: {len(features.problems):,} of {len(features):,} images cannot be read: {shown}. Fix them, or "
             "count them as wrong with --allow-unreadable"
         )
     return features
@@ -138,15 +149,15 @@ def _about(
     found: dict[str, int],
     expected: dict[str, int],
     notes: tuple[str, ...],
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """The part of the protocol that says what was measured on; counts are printed beside the published ones."""
+    """The part of the protocol that describes the data. Logs the counts found, and the published ones that differ."""
     shown = []
     for part, count in found.items():
         wanted = expected.get(part)
         shown.append(f"{part} {count:,}" + ("" if wanted in (None, count) else f" (expected {wanted:,}!)"))
     missing = [f"{part} 0 (expected {count:,}!)" for part, count in expected.items() if part not in found]
-    say(f"{name}: " + ", ".join(shown + missing))
+    log(f"{name}: " + ", ".join(shown + missing))
     return {
         "dataset": name,
         "split": split,
@@ -157,8 +168,8 @@ def _about(
     }
 
 
-def _with(result: Result, about: dict[str, Any], features: dict[str, Features]) -> Result:
-    """The result with what was measured on, and a hash of the images of each split."""
+def _with_protocol(result: Result, about: dict[str, Any], features: dict[str, Features]) -> Result:
+    """The result, with the description of the data and a hash of each split's images in its protocol."""
     problems = [problem for made in features.values() for problem in made.problems]
     facts = {"images_sha256": {split: made.content for split, made in features.items()}, "unreadable": problems}
     return replace(result, protocol={**about, **result.protocol, **facts})

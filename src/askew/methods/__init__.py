@@ -1,1 +1,1 @@
-"""One paper, one file. A method calls objectives and a few small modules; the loop trains any method."""
+"""One paper, one file. A method calls objectives and a few small modules, and one loop trains any method."""

@@ -1,28 +1,29 @@
-"""SigLIP: Sigmoid Loss for Language Image Pre-Training (Zhai et al., ICCV 2023), the example of docs/adding.md."""
+"""SigLIP: Sigmoid Loss for Language Image Pre-Training (Zhai et al., ICCV 2023), the example in docs/adding.md."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, MethodConfig, Terms, same_group
+from askew.methods.base import Batch, Method, MethodConfig, Terms, matches
 from askew.nn.similarity import BiasedTemperature
 from askew.nn.towers import TwoTower
 from askew.objectives.contrastive import pairwise_sigmoid
 
 
 class SigLIP(Method):
-    """Every image-text pair judged alone: does it match?"""
+    """Every image-text pair judged on its own: does it match?"""
 
     class Config(MethodConfig):
-        """Every field with unit and origin."""
+        """Each field with its unit and origin."""
 
         name: Literal["siglip"] = "siglip"
-        temperature: float = Field(default=0.1, gt=0)  # tau at the start; t' = log 10, Sec. 3.2
-        bias: float = -10.0  # b at the start; Sec. 3.2
+        temperature: float = Field(default=0.1, gt=0)  # initial tau; t' = log 10, Sec. 3.2
+        bias: float = -10.0  # initial b; Sec. 3.2
 
-        def build(self, towers: TwoTower) -> "SigLIP":
+        def build(self, towers: TwoTower, identity: Sequence[float]) -> "SigLIP":
             """SigLIP on these towers."""
             return SigLIP(self, towers)
 
@@ -34,28 +35,28 @@ class SigLIP(Method):
         self.temperature = BiasedTemperature(config.temperature, config.bias)
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """image (B, D), text (B, D), unit length."""
+        """image (B, D) and text (B, D), both of unit length."""
         return {
-            "image": self.towers.image(batch["image"]).embed,
-            "text": self.towers.text(batch["text"]).embed,
+            "image": self.towers.image(batch["image"]).embedding,
+            "text": self.towers.text(batch["text"]).embedding,
         }
 
-    def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
-        """Every image of mine with every text: one matrix has each pair once, so there is no second direction."""
-        loss = pairwise_sigmoid(self.temperature(mine["image"], everyone["text"]), same_group(mine, everyone))
+    def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
+        """Every local image with every text. One matrix holds each pair once, so there is no second direction."""
+        loss = pairwise_sigmoid(self.temperature(local["image"], gathered["text"]), matches(local, gathered))
         return loss, {"contrast": loss}
 
-    def chance(self, num_samples: int) -> dict[str, float]:
-        """The best guess that knows only how rare a match is: one in N, for each of the N pairs of an image."""
+    def loss_at_chance(self, num_samples: int) -> dict[str, float]:
+        """The best constant guess: one pair in N matches, for each of an image's N pairs."""
         rest = num_samples - 1
         return {"contrast": math.log(num_samples) + (rest * math.log(num_samples / rest) if rest else 0.0)}
 
     @property
     def logit_scale(self) -> Tensor:
         """(1,): log(1 / tau)."""
-        return self.temperature.image_text_scale
+        return self.temperature.logit_scale
 
     @property
     def logit_bias(self) -> Tensor:
-        """(1,): what a released model adds to its logits."""
+        """(1,): what an exported model adds to its logits."""
         return self.temperature.bias

@@ -1,13 +1,15 @@
 """SLIP: Self-supervision meets Language-Image Pre-training (Mu et al., ECCV 2022): CLIP and SimCLR on one tower."""
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, MethodConfig, Terms, encode_views, same_group
+from askew.methods.base import Batch, Method, MethodConfig, Terms, matches
+from askew.methods.encode import encode_views
 from askew.nn.heads import Head, narrowed
 from askew.nn.similarity import Temperature
 from askew.nn.towers import TwoTower
@@ -18,18 +20,18 @@ PUBLISHED_WIDTH = 768  # F of ViT-B, for which the head's sizes are published
 
 
 class SLIP(Method):
-    """Image and text contrasted, and two augmented views of the image beside them."""
+    """Image and text are contrasted, and so are two augmented views of the image."""
 
     class Config(MethodConfig):
-        """Every field with unit and origin."""
+        """Each field with its unit and origin."""
 
         name: Literal["slip"] = "slip"
-        temperature: float = Field(default=0.07, gt=0)  # tau at the start; SLIP: logit scale log(1 / 0.07)
+        temperature: float = Field(default=0.07, gt=0)  # initial tau; SLIP: logit scale log(1 / 0.07)
         simclr_temperature: float = Field(default=0.1, gt=0)  # fixed; SLIP, --ssl-temp
         simclr_weight: float = Field(default=1.0, gt=0)  # SLIP, --ssl-scale
-        head: tuple[int, int, int] = (4096, 4096, 256)  # SLIP at F = 768; a narrower tower takes F / 768 of them
+        head: tuple[int, int, int] = (4096, 4096, 256)  # SLIP at F = 768; times F / 768 for a narrower tower
 
-        def build(self, towers: TwoTower) -> "SLIP":
+        def build(self, towers: TwoTower, identity: Sequence[float]) -> "SLIP":
             """SLIP on these towers."""
             return SLIP(self, towers)
 
@@ -43,23 +45,28 @@ class SLIP(Method):
         self.head = Head([width, *narrowed(config.head, width, PUBLISHED_WIDTH)])
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """image, text (B, D), unit length; aug, aug2 (B, F): the backbone's features, before CLIP's projection."""
+        """image, text (B, D), unit length. aug, aug2 (B, F): the backbone's features before CLIP's projection."""
         image, aug, aug2 = encode_views(self.towers.image, batch["image"], batch["aug"], batch["aug2"])
         text = self.towers.text(batch["text"])
-        return {"image": image.embed, "text": text.embed, "aug": aug.pooled, "aug2": aug2.pooled}
+        return {
+            "image": image.embedding,
+            "text": text.embedding,
+            "aug": aug.pooled.float(),
+            "aug2": aug2.pooled.float(),
+        }
 
-    def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
+    def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
         """The CLIP loss + 1.0 x SimCLR's on the augmented views (Sec. 3; Algorithm 1)."""
-        match = same_group(mine, everyone)
+        match = matches(local, gathered)
 
-        # CLIP: the original view and its text, both directions
-        text_to_image = info_nce(self.temperature(mine["text"], everyone["image"]), match)
-        image_to_text = info_nce(self.temperature(mine["image"], everyone["text"]), match)
+        # CLIP: the original view and its text, in both directions
+        text_to_image = info_nce(self.temperature(local["text"], gathered["image"]), match)
+        image_to_text = info_nce(self.temperature(local["image"], gathered["text"]), match)
         contrast = (text_to_image + image_to_text) / 2
 
         # SimCLR: two augmented views through the head, each to be found from the other
-        aug, all_aug = self._project(mine["aug"], everyone["aug"])
-        aug2, all_aug2 = self._project(mine["aug2"], everyone["aug2"])
+        aug, all_aug = self._project(local["aug"], gathered["aug"])
+        aug2, all_aug2 = self._project(local["aug2"], gathered["aug2"])
         tau = self.config.simclr_temperature
         from_aug = nt_xent(aug @ all_aug2.T / tau, aug @ all_aug.T / tau, match)
         from_aug2 = nt_xent(aug2 @ all_aug.T / tau, aug2 @ all_aug2.T / tau, match)
@@ -68,16 +75,16 @@ class SLIP(Method):
         loss = contrast + self.config.simclr_weight * simclr
         return loss, {"contrast": contrast, "simclr": simclr}
 
-    def _project(self, mine: Tensor, everyone: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit vectors of one view, mine and everyone's; each view has BatchNorm statistics of its own, as in SLIP."""
-        projected, all_projected = self.head(mine, everyone)
+    def _project(self, local: Tensor, gathered: Tensor) -> tuple[Tensor, Tensor]:
+        """Unit vectors of one view, local and gathered. Each view has its own BatchNorm statistics, as in SLIP."""
+        projected, all_projected = self.head(local, gathered)
         return F.normalize(projected, dim=-1), F.normalize(all_projected, dim=-1)
 
-    def chance(self, num_samples: int) -> dict[str, float]:
-        """One right text among N; one right view among 2N - 1."""
+    def loss_at_chance(self, num_samples: int) -> dict[str, float]:
+        """One correct text among N, and one correct view among 2N - 1."""
         return {"contrast": math.log(num_samples), "simclr": math.log(2 * num_samples - 1)}
 
     @property
     def logit_scale(self) -> Tensor:
         """(1,): log(1 / tau)."""
-        return self.temperature.image_text_scale
+        return self.temperature.logit_scale

@@ -1,58 +1,52 @@
 """UniCLIP: Unified Framework for Contrastive Language-Image Pre-training (Lee et al., NeurIPS 2022).
 
-No public code was found; what is reconstructed and why is in docs/deviations.md.
+No public code was found. docs/deviations.md says what is reconstructed and why.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from askew.methods.base import (
-    Batch,
-    Method,
-    MethodConfig,
-    Temperatures,
-    Terms,
-    same_group,
-    text_and_masked,
+from askew.methods.base import Batch, Method, Terms, matches
+from askew.methods.encode import (
+    MaskedLanguageConfig,
+    encode_captions,
+    masked_language_at_chance,
     unified,
+    with_masked_language,
 )
-from askew.nn.heads import AugmentationHead, TokenHead
+from askew.nn.heads import AugmentationHead
 from askew.nn.similarity import DomainSimilarity, by_domain
 from askew.nn.towers import TwoTower, unit
 from askew.objectives.contrastive import mp_nce
-from askew.objectives.masked_language import masked_language
 
-# Weights w_D of image-image, image-text and text-text pairs. Per sample 4, 4 and 1 positives, self included: with the
-# inverse counts each kind of pair weighs the same in the whole, and all nine still sum to nine.
+# Weights w_D of image-image, image-text and text-text pairs. A sample has 4, 4 and 1 positives, itself included. With
+# the inverse counts, each kind of pair has the same total weight, and all nine still sum to nine.
 PAIR_WEIGHTS = {"equal": (1.0, 1.0, 1.0), "inverse_counts": (0.75, 0.75, 3.0)}
 
 
 class UniCLIP(Method):
-    """MP-NCE over images, augmented images and texts in one space, whose image head knows the augmentation."""
+    """MP-NCE over images, augmented images and texts in one space. The image head knows the augmentation."""
 
-    class Config(MethodConfig):
-        """Every field with unit and origin."""
+    class Config(MaskedLanguageConfig):
+        """Each field with its unit and origin."""
 
         name: Literal["uniclip"] = "uniclip"
-        temperatures: Temperatures = (0.1, 0.07, 0.07)  # tau at the start: II, IT, TT; docs/deviations.md
+        mlm_weight: float = Field(default=0.0, ge=0)  # masked language modelling, as in MCD; 0 turns the term off
+        # Initial tau of image-image, image-text and text-text pairs; docs/deviations.md
+        temperatures: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.07, 0.07)
         pair_weights: Literal["equal", "inverse_counts"] = "equal"  # w_D; not found, docs/deviations.md
         augmentation_encoding: bool = True  # off in row (a) of MCD's Table 5
-        mlm_weight: float = Field(default=0.0, ge=0)  # masked language modelling, as in MCD; 0 turns the term off
 
-        def build(self, towers: TwoTower) -> "UniCLIP":
+        def build(self, towers: TwoTower, identity: Sequence[float]) -> "UniCLIP":
             """UniCLIP on these towers."""
-            return UniCLIP(self, towers)
+            return UniCLIP(self, towers, identity)
 
-        @property
-        def needs_mask_token(self) -> bool:
-            """Masked language modelling replaces tokens by [MASK]."""
-            return self.mlm_weight > 0
-
-    def __init__(self, config: Config, towers: TwoTower):
+    def __init__(self, config: Config, towers: TwoTower, identity: Sequence[float]):
         super().__init__()
         self.config = config
         self.views = ("image", "aug", "text")
@@ -60,45 +54,38 @@ class UniCLIP(Method):
         self.similarity = DomainSimilarity(config.temperatures)
         if config.augmentation_encoding:
             self.views += ("image_params", "aug_params")
-            self.head = AugmentationHead(towers.config["embed_dim"])
-        if config.mlm_weight > 0:
-            self.views += ("masked_text", "mlm_labels")
-            self.token_head = TokenHead(towers.text.width, towers.text.vocab_size)
+            self.head = AugmentationHead(towers.config["embed_dim"], identity)
+        self.views += config.masked_views
+        self.token_head = config.token_head(towers.text)
+        self.pair_weights = PAIR_WEIGHTS[config.pair_weights]
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,)."""
         encoded = self.towers.image(torch.cat([batch["image"], batch["aug"]]))
-        images = encoded.embed  # (2B, D)
+        images = encoded.embedding  # (2B, D)
         if self.config.augmentation_encoding:
-            # The tower never learns of the augmentation; the head, told of it, need not make the tower blind to it
+            # Only the head knows the augmentation, so the tower need not become blind to it
             parameters = torch.cat([batch["image_params"], batch["aug_params"]])  # (2B, P)
             images = unit(self.head(self.towers.image.projection(encoded.pooled), parameters))
-        size = len(batch["image"])
-        embedded = {"image": images[:size], "aug": images[size:]}
-        if self.config.mlm_weight == 0:
-            return embedded | {"text": self.towers.text(batch["text"]).embed}
-        return embedded | text_and_masked(self.towers.text, self.token_head, batch)
+        image, aug = images.chunk(2)
+        return {"image": image, "aug": aug, **encode_captions(self.towers.text, self.token_head, batch)}
 
-    def objective(self, mine: dict[str, Tensor], everyone: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
-        """MP-NCE of all 3N embeddings, an anchor its own positive, pairs weighted by their domains."""
-        anchors, anchor_domain, _ = unified(mine)
-        members, member_domain, _ = unified(everyone)
+    def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
+        """MP-NCE of all 3N embeddings. An anchor is its own positive, and pairs are weighted by their domains."""
+        anchors, anchor_domain, _ = unified(local)
+        members, member_domain, _ = unified(gathered)
         logits = self.similarity(anchors, members, anchor_domain, member_domain)  # (3B, 3N)
-        positive = same_group(mine, everyone).tile(3, 3)
-        weights = logits.new_tensor(PAIR_WEIGHTS[self.config.pair_weights])
-        loss = contrast = mp_nce(logits, positive, ~positive, by_domain(weights, anchor_domain, member_domain))
-        terms = {"contrast": contrast}
-        if self.config.mlm_weight > 0:
-            terms["mlm"] = masked_language(everyone["mlm_sum"], everyone["mlm_count"])
-            loss = contrast + self.config.mlm_weight * terms["mlm"]
-        return loss, terms
+        positive = matches(local, gathered).tile(3, 3)
+        weights = by_domain(logits.new_tensor(self.pair_weights), anchor_domain, member_domain)
+        contrast = mp_nce(logits, positive, ~positive, weights)
+        return with_masked_language(contrast, {"contrast": contrast}, gathered, self.config.mlm_weight)
 
-    def chance(self, num_samples: int) -> dict[str, float]:
-        """Every anchor against 3N - 3 negatives; a masked token among the whole vocabulary."""
-        levels = {"contrast": math.log(3 * num_samples - 2)}
-        return levels | ({"mlm": math.log(self.towers.text.vocab_size)} if self.config.mlm_weight > 0 else {})
+    def loss_at_chance(self, num_samples: int) -> dict[str, float]:
+        """Every anchor against 3N - 3 negatives. A masked token among the whole vocabulary."""
+        mlm = masked_language_at_chance(self.towers.text, self.config.mlm_weight)
+        return {"contrast": math.log(3 * num_samples - 2), **mlm}
 
     @property
     def logit_scale(self) -> Tensor:
         """(1,): the logarithm of the image-text scale."""
-        return self.similarity.image_text_scale
+        return self.similarity.logit_scale

@@ -1,1 +1,1 @@
-"""Small modules that own parameters or state: towers, temperatures, the momentum teacher, heads."""
+"""Small modules that own parameters or state: towers, temperatures, the momentum teacher, heads, a queue."""

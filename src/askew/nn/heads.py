@@ -1,4 +1,4 @@
-"""Heads that exist in training only."""
+"""Heads that exist only during training."""
 
 import itertools
 from collections.abc import Sequence
@@ -14,11 +14,11 @@ BUCKET = 64  # the number of masked tokens is rounded up to a multiple of this
 
 
 class TokenHead(nn.Linear):
-    """Token features to vocabulary logits, for masked language modelling (Eq. (11); DeCLIP's linear head).
+    """Maps token features to vocabulary logits, for masked language modelling (Eq. (11); DeCLIP's linear head).
 
     Args:
-        width: the text tower's width F.
-        vocab_size: V, the mask token included.
+        width: F, the width of the text tower.
+        vocab_size: V, including the mask token.
     """
 
     def __init__(self, width: int, vocab_size: int):
@@ -29,10 +29,10 @@ class TokenHead(nn.Linear):
     def masked(
         self, tokens: Float[Tensor, "R F"], labels: Int[Tensor, "B L"]
     ) -> tuple[Float[Tensor, "M V"], Int[Tensor, " M"], Int[Tensor, " M"]]:
-        """Logits of the R tokens that have a label, text by text; those labels, and the sample that each is from.
+        """Logits of the R tokens that have a label, text by text, with their labels and the sample each belongs to.
 
-        M is R rounded up to a multiple of BUCKET with rows labelled NOT_MASKED, which reach neither loss nor gradient:
-        sizes that repeat let memory be used again, where sizes of every kind made a CPU run grow by a gigabyte.
+        M is R rounded up to a multiple of BUCKET. The added rows are labelled NOT_MASKED and reach neither the loss nor
+        a gradient. Sizes that repeat allow memory to be reused: with arbitrary sizes, a CPU run grew by a gigabyte.
         """
         is_masked = labels != NOT_MASKED
         spare = -len(tokens) % BUCKET
@@ -48,13 +48,13 @@ class TokenHead(nn.Linear):
 class Head(nn.Module):
     """Linear maps with BatchNorm and ReLU between them: the projectors and predictors of SimCLR and SimSiam.
 
-    BatchNorm's statistics are those of everyone's samples, so that a sample's value is the same on any number of ranks;
-    nothing is tracked, because a head ends with training. Run it in `objective`, where everyone is known. Biases that
-    a BatchNorm after them would take away are left out: they would never move.
+    BatchNorm uses the statistics of the gathered samples, so a sample's value is the same on any number of ranks.
+    Nothing is tracked, because the head is dropped after training. Call it in `objective`, where the gathered samples
+    are known. Biases that the following BatchNorm would remove are left out, since they would never move.
 
     Args:
         widths: of the input, the hidden layers and the output.
-        last_norm: whether a BatchNorm follows the last map (SimSiam's projector). Only a scale is learned there.
+        last_norm: whether a BatchNorm follows the last map (SimSiam's projector). It learns only a scale.
     """
 
     def __init__(self, widths: Sequence[int], last_norm: bool = False):
@@ -68,12 +68,12 @@ class Head(nn.Module):
         self.last_norm = GlobalBatchNorm(widths[-1], shift=False) if last_norm else nn.Identity()
 
     def forward(
-        self, mine: Float[Tensor, "B F"], everyone: Float[Tensor, "N F"]
+        self, local: Float[Tensor, "B F"], gathered: Float[Tensor, "N F"]
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "N D"]]:
-        """My samples and everyone's, float32; in one process they are the same tensor and the work is done once."""
-        alone = mine is everyone
-        rows = everyone if alone else torch.cat([everyone, mine])
-        num = len(everyone)
+        """The local and the gathered samples, float32. In one process they are one tensor, computed once."""
+        alone = local is gathered
+        rows = gathered if alone else torch.cat([gathered, local])
+        num = len(gathered)
         for linear, norm in zip(self.linear, self.norm, strict=False):
             rows = norm(linear(rows), num).relu()
         rows = self.linear[-1](rows)
@@ -82,7 +82,10 @@ class Head(nn.Module):
 
 
 class GlobalBatchNorm(nn.Module):
-    """BatchNorm by the first `num` rows, applied to all rows; training statistics only (eps and start as PyTorch's)."""
+    """BatchNorm with the statistics of the first `num` rows, applied to all rows.
+
+    It uses training statistics only. Epsilon and initial values are PyTorch's.
+    """
 
     def __init__(self, width: int, shift: bool = True):
         super().__init__()
@@ -90,32 +93,29 @@ class GlobalBatchNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if shift else None
 
     def forward(self, rows: Float[Tensor, "R F"], num: int) -> Float[Tensor, "R F"]:
-        """Every column at mean 0 and variance 1 over the first `num` rows, scaled and shifted."""
+        """Each column with mean 0 and variance 1 over the first `num` rows, then scaled and shifted."""
         variance, mean = torch.var_mean(rows[:num], dim=0, correction=0)
         normed = (rows - mean) * (variance + 1e-5).rsqrt() * self.weight
         return normed if self.bias is None else normed + self.bias
 
 
 def narrowed(sizes: Sequence[int], width: int, published_width: int) -> list[int]:
-    """A published head's sizes, times width / published_width where the tower is narrower than the published one."""
+    """A published head's sizes, times width / published_width if the tower is narrower than the published one."""
     return [max(1, round(size * min(1.0, width / published_width))) for size in sizes]
 
 
-# Crop x, y, w, h; brightness, contrast, saturation, hue; blur, flip, grey: the whole image, nothing done to it
-IDENTITY = (0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-
 class AugmentationBlock(nn.Module):
-    """h + G(a) * MLP(LN(h)), a the augmentation's distance from none; G has no bias, so that G(0) = 0.
+    """h + G(a) * MLP(LN(h)), where a is the deviation from an untouched image. G has no bias, so G(0) = 0.
 
     Args:
-        width: D, of h and of the hidden layers.
+        width: D, the width of h and of the hidden layers.
+        num_parameters: P, the length of a.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int, num_parameters: int):
         super().__init__()
         self.gate = nn.Sequential(
-            nn.Linear(len(IDENTITY), width, bias=False), nn.GELU(), nn.Linear(width, width, bias=False)
+            nn.Linear(num_parameters, width, bias=False), nn.GELU(), nn.Linear(width, width, bias=False)
         )
         last = nn.Linear(width, width)
         nn.init.zeros_(last.weight)
@@ -128,23 +128,24 @@ class AugmentationBlock(nn.Module):
 
 
 class AugmentationHead(nn.Module):
-    """UniCLIP's augmentation-aware image head, as residual blocks after the linear projection to the joint space.
+    """UniCLIP's augmentation-aware image head: residual blocks after the linear projection to the joint space.
 
-    Told that nothing was done to the image it is that projection, bit for bit and whatever the weights, so a released
-    model needs nothing of it (docs/deviations.md). At the start it is the projection for every augmentation.
+    For an untouched image, the head is the projection alone, bit for bit and with any weights. An exported model
+    therefore needs no part of it (docs/deviations.md). At the start it is the projection alone for every augmentation.
 
     Args:
         width: D of the joint space.
+        identity: the P recorded parameters of an untouched image.
         num_blocks: three in the paper.
     """
 
-    def __init__(self, width: int, num_blocks: int = 3):
+    def __init__(self, width: int, identity: Sequence[float], num_blocks: int = 3):
         super().__init__()
-        self.register_buffer("identity", torch.tensor(IDENTITY), persistent=False)
-        self.blocks = nn.ModuleList(AugmentationBlock(width) for _ in range(num_blocks))
+        self.register_buffer("identity", torch.tensor(identity, dtype=torch.float32), persistent=False)
+        self.blocks = nn.ModuleList(AugmentationBlock(width, len(identity)) for _ in range(num_blocks))
 
     def forward(self, projected: Float[Tensor, "B D"], parameters: Float[Tensor, "B P"]) -> Float[Tensor, "B D"]:
-        """The embedding before normalisation, of a projected image and its augmentation parameters (docs/views.md)."""
+        """The embedding before normalisation, from projected images and their augmentation parameters."""
         deviation = parameters - self.get_buffer("identity")
         for block in self.blocks:
             projected = block(projected, deviation)

@@ -8,7 +8,7 @@ from torch import nn
 
 
 def momentum_at(progress: float, start: float) -> float:
-    """Momentum m of Eq. (12) at progress k / T: from `start` at 0 on a cosine to 1 at 1.
+    """The momentum m of Eq. (12) at progress k / T: from `start` at 0 to 1 at 1, along a cosine.
 
     m = 1 - (1 - start) (1 + cos(pi progress)) / 2. For example, start 0.9 gives 0.9, 0.95, 1 at progress 0, 0.5, 1.
     """
@@ -16,7 +16,7 @@ def momentum_at(progress: float, start: float) -> float:
 
 
 def alpha_at(progress: float, start: float = 0.0) -> float:
-    """The weight alpha of Eq. (13) at progress k / T: from `start` at 0 on a cosine to 1 at 1; start 1 is constant.
+    """The weight alpha of Eq. (13) at progress k / T: from `start` at 0 to 1 at 1, along a cosine. Start 1 is constant.
 
     alpha = start + (1 - start) (1 - cos(pi progress)) / 2.
     """
@@ -26,7 +26,7 @@ def alpha_at(progress: float, start: float = 0.0) -> float:
 class Momentum(nn.Module):
     """The teacher: teacher <- m teacher + (1 - m) student after every optimiser step, Eq. (12).
 
-    Frozen (no gradient), always in eval mode, made by a deep copy before anything is wrapped or compiled. Buffers are
+    It is frozen (no gradient), always in eval mode, and deep-copied before anything is wrapped or compiled. Buffers are
     copied, not averaged.
     """
 
@@ -36,20 +36,20 @@ class Momentum(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "Momentum":
-        """Stays in eval mode whatever is asked: a teacher has no dropout."""
+        """Stays in eval mode regardless of `mode`: a teacher has no dropout."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, *args, **kwargs):
-        """The teacher's output, never with gradient."""
+        """The teacher's output, always without gradient."""
         return self.module(*args, **kwargs)
 
     @torch.no_grad()
     def update(self, student: nn.Module, momentum: float) -> None:
-        """Eq. (12) in place, over all parameters at once; `momentum` is m in [0, 1]."""
-        mine: list[torch.Tensor] = list(self.module.parameters())
-        theirs = [p.detach() for p in student.parameters()]
-        assert len(mine) == len(theirs), "teacher and student must have the same parameters"
-        torch._foreach_lerp_(mine, theirs, 1.0 - momentum)
-        for own, other in zip(self.module.buffers(), student.buffers(), strict=True):
-            own.copy_(other)
+        """Eq. (12) in place, for all parameters at once. `momentum` is m in [0, 1]."""
+        teacher: list[torch.Tensor] = list(self.module.parameters())
+        students = [parameter.detach() for parameter in student.parameters()]
+        assert len(teacher) == len(students), "teacher and student must have the same parameters"
+        torch._foreach_lerp_(teacher, students, 1.0 - momentum)
+        for buffer, of_student in zip(self.module.buffers(), student.buffers(), strict=True):
+            buffer.copy_(of_student)

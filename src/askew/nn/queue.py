@@ -1,4 +1,4 @@
-"""A queue of past embeddings, and the nearest of them: NNCLR's support set (Dwibedi et al., ICCV 2021) in DeCLIP."""
+"""A queue of past embeddings and its nearest neighbours: NNCLR's support set (Dwibedi et al., ICCV 2021) in DeCLIP."""
 
 import torch
 from jaxtyping import Float
@@ -7,9 +7,10 @@ from torch.nn import functional
 
 
 class NearestNeighbours(nn.Module):
-    """The newest Q embeddings that were pushed; until Q were, the rest are random unit vectors.
+    """The last Q embeddings pushed. Until Q have been pushed, the others are random unit vectors.
 
-    The state is two buffers, kept in checkpoints, and the same on every rank where every rank pushes everyone's rows.
+    The state is two buffers, which checkpoints keep. It is the same on every rank as long as every rank pushes the
+    gathered rows.
 
     Args:
         size: Q.
@@ -24,17 +25,17 @@ class NearestNeighbours(nn.Module):
         super().__init__()
         random = torch.randn(size, dimension, generator=torch.Generator().manual_seed(seed), device="cpu")
         self.register_buffer("bank", functional.normalize(random, dim=1))  # (Q, D)
-        self.register_buffer("position", torch.zeros(1, dtype=torch.int64))  # of the oldest, the next to be replaced
+        self.register_buffer("position", torch.zeros(1, dtype=torch.int64))  # of the oldest, which is replaced next
 
     @torch.no_grad()
     def nearest(self, queries: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """The member of the queue with the highest cosine to each query of unit length, without gradient."""
-        with torch.autocast(queries.device.type, enabled=False):  # in bfloat16 near ones could not be told apart
+        """For each query of unit length, the embedding in the queue with the highest cosine, without gradient."""
+        with torch.autocast(queries.device.type, enabled=False):  # bfloat16 could not separate near neighbours
             return self.bank[(queries.float() @ self.bank.T).argmax(dim=1)]
 
     @torch.no_grad()
     def push(self, rows: Float[Tensor, "N D"]) -> None:
-        """Rows of unit length take the place of the oldest; of more than Q rows the last Q stay."""
+        """Replace the oldest embeddings with these rows of unit length. Of more than Q rows, the last Q are kept."""
         size = len(self.bank)
         rows = rows[-size:]
         where = (self.position + torch.arange(len(rows), device=self.bank.device)) % size

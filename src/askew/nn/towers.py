@@ -1,8 +1,8 @@
-"""open_clip's towers with their projections in our hands.
+"""open_clip's towers, split into trunk and projection.
 
-A tower is an open_clip trunk and the linear projection taken off it, so that pooled features (for probes and heads) and
-the joint embedding come out of one forward. Native ViT and timm image towers and the native text tower are supported;
-others are refused by name.
+A tower is an open_clip trunk and the linear projection taken off it. One forward pass yields both the pooled features
+(for probes and heads) and the joint embedding. Native ViT and timm image towers and the native text tower are
+supported. Others are rejected by name.
 """
 
 import copy
@@ -17,33 +17,30 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
-from askew.nn.convolutions import quicken
-from askew.nn.packed import can_pack, read_texts
+from askew.nn.cpu.convolutions import use_fast_convolutions
+from askew.nn.cpu.packed_text import can_pack, token_features
 
 END_TOKEN = 49407  # open_clip's tokenizer always ends a text with it; towers pool there
-DIRECTORY_CONFIG, DIRECTORY_WEIGHTS = (
-    "open_clip_config.json",
-    "open_clip_model.safetensors",
-)  # open_clip's names
+DIRECTORY_CONFIG, DIRECTORY_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # open_clip's names
 VOCABULARY = 49408  # ids of open_clip's tokenizer
-MASK_TOKEN = 49408  # appended after the tokenizer's own ids ; dropped from a saved model
+MASK_TOKEN = 49408  # appended after the tokenizer's own ids; dropped from a saved model
 
 
 class Encoded(NamedTuple):
-    """What a tower makes of a batch. `embed` has unit length; `tokens`, of texts alone, are those asked for."""
+    """A tower's output. `embedding` has unit length. `tokens` are the requested token features, for texts only."""
 
     pooled: Float[Tensor, "B F"]
-    embed: Float[Tensor, "B D"]
+    embedding: Float[Tensor, "B D"]
     tokens: Float[Tensor, "R F"] | None
 
 
 def unit(vectors: Float[Tensor, "B D"]) -> Float32[Tensor, "B D"]:
-    """Rows at unit length, in float32 also under autocast: in bfloat16 a length of 1 is off by up to 0.4 %."""
+    """Rows scaled to unit length, in float32 even under autocast: in bfloat16 the length is off by up to 0.4 %."""
     return F.normalize(vectors.float(), dim=-1)
 
 
 class Projection(nn.Module):
-    """features @ weight, the bias-free map to the joint space, exactly as open_clip's native towers apply it."""
+    """features @ weight: the map to the joint space without a bias, exactly as in open_clip's native towers."""
 
     def __init__(self, weight: nn.Parameter):
         super().__init__()
@@ -55,7 +52,7 @@ class Projection(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """An open_clip image trunk (native ViT or timm) and its projection; forward: (B, 3, H, W) -> Encoded."""
+    """An open_clip image trunk (native ViT or timm) and its projection. Forward: (B, 3, H, W) -> Encoded."""
 
     def __init__(self, visual: nn.Module):
         super().__init__()
@@ -65,7 +62,7 @@ class ImageTower(nn.Module):
             if visual.pool_type == "none" or visual.output_tokens:
                 raise ValueError(
                     f"an image tower with pool_type={visual.pool_type!r}, output_tokens={visual.output_tokens} is not "
-                    "supported: askew needs one vector an image (pool_type tok or avg, output_tokens=false)"
+                    "supported: askew needs one vector per image (pool_type tok or avg, output_tokens=false)"
                 )
             self.projection: nn.Module = Projection(visual.proj)
             visual.proj = None
@@ -73,29 +70,29 @@ class ImageTower(nn.Module):
             if hasattr(visual.head, "pool"):
                 raise ValueError(
                     f"a timm image tower pooled by {type(visual.head.pool).__name__} is not supported: "
-                    "it pools and projects in one; use timm_pool=avg and timm_proj=linear"
+                    "its pooling and projection are one layer; use timm_pool=avg and timm_proj=linear"
                 )
             if not len(visual.head) and visual.trunk.num_classes == 0:
-                raise ValueError("the timm image tower has no projection to the joint space: use timm_proj=linear")
+                raise ValueError("the timm image tower has no projection to the joint space; use timm_proj=linear")
             self.projection, visual.head = visual.head, nn.Sequential()
             norms = sorted(
                 {type(m).__name__ for m in visual.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)}
             )
             if norms:
                 raise ValueError(
-                    f"this timm image tower uses {', '.join(norms)}: a sample's embedding would depend on its "
-                    "batch and rank; take a tower with LayerNorm or GroupNorm (ViT, ConvNeXt, ResNetV2-GN)"
+                    f"this timm image tower uses {', '.join(norms)}, so a sample's embedding would depend on its "
+                    "batch and rank; use a tower with LayerNorm or GroupNorm (ViT, ConvNeXt, ResNetV2-GN)"
                 )
         else:
             raise ValueError(
-                f"image tower {type(visual).__name__} is not supported: use a native ViT or a timm tower of open_clip"
+                f"image tower {type(visual).__name__} is not supported; use a native ViT or a timm tower of open_clip"
             )
         self.trunk = visual
-        quicken(visual)
+        use_fast_convolutions(visual)
 
     @property
     def width(self) -> int:
-        """F, the width of pooled features: what the first map of the projection takes."""
+        """F, the width of pooled features, which is the input width of the projection."""
         weight = next(p for p in self.projection.parameters() if p.ndim == 2)
         return weight.shape[0 if isinstance(self.projection, Projection) else 1]
 
@@ -106,24 +103,25 @@ class ImageTower(nn.Module):
 
 
 class TextTower(nn.Module):
-    """open_clip's text transformer and its projection; forward: token ids (B, L) -> Encoded.
+    """open_clip's text transformer and its projection. Forward: token ids (B, L) -> Encoded.
 
-    Pools at the first end token (`pool_type="eos"`): open_clip's default, the highest id, would be hijacked by an
-    appended mask token. A causal tower in training is run at the batch's longest caption only (pads after the end
-    cannot be seen), on CPUs without any pad; a bidirectional one, and any tower in eval mode, at the full context.
+    It pools at the first end token (`pool_type="eos"`). open_clip's default pools at the highest id, which would be an
+    appended mask token. In training, a causal tower runs only up to the batch's longest caption, because no token sees
+    the pads after the end, and on CPUs it skips pads altogether. A bidirectional tower, and any tower in eval mode,
+    runs at the full context length.
     """
 
     def __init__(self, text: nn.Module):
         super().__init__()
         if not isinstance(text, TextTransformer):
-            raise ValueError(f"text tower {type(text).__name__} is not supported: use open_clip's native text tower")
+            raise ValueError(f"text tower {type(text).__name__} is not supported; use open_clip's native text tower")
         if text.cls_emb is not None or text.pool_type not in ("argmax", "eos"):
             raise ValueError(
                 f"a text tower with pool_type={text.pool_type!r}, embed_cls={text.cls_emb is not None} is not "
                 "supported: askew pools at the end token (pool_type argmax or eos)"
             )
         if not isinstance(text.text_projection, nn.Parameter):
-            raise ValueError("a text tower with a biased or missing projection is not supported: use proj_bias=false")
+            raise ValueError("a text tower with a biased or missing projection is not supported; use proj_bias=false")
         self.projection = Projection(text.text_projection)
         text.text_projection = None
         text.output_tokens, text.pool_type, text.eos_id = True, "eos", END_TOKEN
@@ -131,7 +129,7 @@ class TextTower(nn.Module):
 
     @property
     def causal(self) -> bool:
-        """Whether a token sees only the tokens before it."""
+        """Whether a token sees only itself and the tokens before it."""
         return self.trunk.attn_mask is not None
 
     @property
@@ -141,39 +139,39 @@ class TextTower(nn.Module):
 
     @property
     def vocab_size(self) -> int:
-        """V, the mask token included where there is one."""
+        """V, including the mask token if there is one."""
         return self.trunk.token_embedding.num_embeddings
 
-    def forward(self, text: Int[Tensor, "B L"], read: Bool[Tensor, "B L"] | None = None) -> Encoded:
-        """Pooled (B, F) and unit-length float32 embeddings (B, D); token features (R, F) of the R tokens where `read`.
+    def forward(self, text: Int[Tensor, "B L"], wanted: Bool[Tensor, "B L"] | None = None) -> Encoded:
+        """Pooled (B, F) and unit-length float32 embeddings (B, D), and token features (R, F) of the R wanted tokens.
 
-        `read` may hold tokens up to the end token; the features come text by text.
+        `wanted` may select tokens up to and including the end token. Their features are returned text by text.
         """
         end = (text == END_TOKEN).int().argmax(dim=1)
-        read = torch.zeros_like(text, dtype=torch.bool) if read is None else read
+        wanted = torch.zeros_like(text, dtype=torch.bool) if wanted is None else wanted
         if self.training and self.causal:
             longest = int(end.max()) + 1
-            text, read = text[:, :longest], read[:, :longest]
+            text, wanted = text[:, :longest], wanted[:, :longest]
             if text.device.type == "cpu" and can_pack(self.trunk):
                 at_end = F.one_hot(end, longest).bool()
-                needed = read | at_end
-                features = read_texts(self.trunk, text, end + 1, needed)
-                pooled, tokens = features[at_end[needed]], features[read[needed]]
+                needed = wanted | at_end
+                features = token_features(self.trunk, text, end + 1, needed)
+                pooled, tokens = features[at_end[needed]], features[wanted[needed]]
                 return Encoded(pooled, unit(self.projection(pooled)), tokens)
             mask = self.trunk.get_buffer("attn_mask")[:longest, :longest]
             pooled, tokens = torch.func.functional_call(self.trunk, {"attn_mask": mask}, (text,))
         else:
             pooled, tokens = self.trunk(text)
-        return Encoded(pooled, unit(self.projection(pooled)), tokens[read])
+        return Encoded(pooled, unit(self.projection(pooled)), tokens[wanted])
 
     @torch.no_grad()
     def append_mask_token(self) -> None:
-        """Give the embedding one more row, id MASK_TOKEN, set to the mean of the others plus the usual noise."""
+        """Add a row to the token embedding, id MASK_TOKEN: the mean of the others plus the usual initial noise."""
         old = self.trunk.token_embedding
         if old.num_embeddings != VOCABULARY:
             raise ValueError(
-                f"masked language modelling needs open_clip's {VOCABULARY}-token vocabulary, this text tower has "
-                f"{old.num_embeddings}; set method.mlm_weight=0"
+                f"masked language modelling needs open_clip's {VOCABULARY}-token vocabulary, but this text tower has "
+                f"{old.num_embeddings} tokens; set method.mlm_weight=0"
             )
         new = nn.Embedding(old.num_embeddings + 1, old.embedding_dim)
         new.weight[:-1] = old.weight
@@ -182,37 +180,39 @@ class TextTower(nn.Module):
 
 
 class TwoTower(nn.Module):
-    """The pair of towers that is trained, evaluated and released.
+    """The pair of towers that is trained, evaluated and exported.
 
     Args:
         config: an open_clip model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, `quick_gelu`), kept for saving.
-        model: open_clip's model built from it; its towers are taken over.
+        model: the open_clip model built from it, whose towers are used.
     """
 
     def __init__(self, config: dict[str, Any], model: CustomTextCLIP):
         super().__init__()
         self.config = copy.deepcopy(config)
-        self.pretrained_scale: float | None = None  # the logarithm of the logit scale that came with the weights
-        self.pretrained_bias: float | None = None  # the bias of the logits, where the weights came with one
+        self.pretrained_scale: float | None = None  # logarithm of the logit scale that came with pretrained weights
+        self.pretrained_bias: float | None = None  # the bias of the logits, if the pretrained weights came with one
         self.image = ImageTower(model.visual)
         self.text = TextTower(model.text)
         patches = [p for n, p in self.image.named_parameters() if n.endswith(("positional_embedding", "pos_embed"))]
-        self.longest = max([self.text.trunk.num_pos, *(p.shape[-2] for p in patches)])  # tokens that attend to another
+        self.longest = max(
+            [self.text.trunk.num_pos, *(p.shape[-2] for p in patches)]
+        )  # tokens that attend to one another
 
 
 def build_model(config: dict[str, Any]) -> CustomTextCLIP:
-    """open_clip's model of a configuration, in the layout that has `.visual` and `.text`.
+    """The open_clip model of a configuration, in the layout with `.visual` and `.text`.
 
     Raises:
-        ValueError: unknown or contradictory fields, with open_clip's own words.
+        ValueError: unknown or contradictory fields, quoting open_clip's own error.
     """
     fields = {k: v for k, v in copy.deepcopy(config).items() if k != "custom_text"}
     if "hf_model_name" in fields.get("text_cfg", {}):
         raise ValueError(
-            f"text tower {fields['text_cfg']['hf_model_name']!r} is not supported: use the native text tower"
+            f"text tower {fields['text_cfg']['hf_model_name']!r} is not supported; use the native text tower"
         )
     if "multimodal_cfg" in fields:
-        raise ValueError("CoCa models are not supported: use a two-tower configuration")
+        raise ValueError("CoCa models are not supported; use a two-tower configuration")
     try:
         return CustomTextCLIP(**fields)
     except (TypeError, AssertionError, RuntimeError) as error:
@@ -222,13 +222,13 @@ def build_model(config: dict[str, Any]) -> CustomTextCLIP:
 def plain_state(
     towers: TwoTower, image: ImageTower, logit_scale: Tensor, logit_bias: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The state of open_clip's plain CLIP layout: keys renamed, the mask row dropped, float32, contiguous, on the CPU.
+    """The state dict in open_clip's plain CLIP layout: keys renamed, mask row dropped, float32, contiguous, on the CPU.
 
     Args:
-        towers: where the text tower and the configuration come from.
-        image: the image tower to release (the student's, or the momentum teacher's).
+        towers: the source of the text tower.
+        image: the image tower to export (the student's, or the momentum teacher's).
         logit_scale: (1,), the logarithm of the image-text scale.
-        logit_bias: (1,), the bias of image-text logits, where the method has one.
+        logit_bias: (1,), the bias of image-text logits, if the method has one.
     """
     state = {f"visual.{k}": v for k, v in image.trunk.state_dict().items()}
     if isinstance(image.projection, Projection):
@@ -245,9 +245,9 @@ def plain_state(
 
 
 def plain_config(config: dict[str, Any], logit_bias: Tensor | None = None) -> dict[str, Any]:
-    """The open_clip configuration of a released model: pools by argmax, which is the end token without the mask.
+    """The open_clip configuration of an exported model. It pools by argmax: without a mask token, at the end token.
 
-    With a `logit_bias` the model has one; open_clip adds it to logits, and no embedding or cosine changes.
+    A `logit_bias` is written to it. open_clip adds the bias to logits, and embeddings and cosines are unaffected.
     """
     config = copy.deepcopy(config) | ({} if logit_bias is None else {"init_logit_bias": logit_bias.item()})
     config.pop("custom_text", None)
@@ -260,10 +260,10 @@ def plain_config(config: dict[str, Any], logit_bias: Tensor | None = None) -> di
 
 
 def model_config(name: str) -> dict[str, Any]:
-    """A configuration by open_clip's name (`ViT-B-32`, ...).
+    """A configuration by its open_clip name (`ViT-B-32`, ...).
 
     Raises:
-        ValueError: an unknown name, with the nearest known ones.
+        ValueError: the name is unknown. The message suggests the closest names.
     """
     import difflib
 

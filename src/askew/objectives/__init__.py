@@ -1,31 +1,30 @@
-"""The equations: pure functions of tensors, float32 scalars out.
+"""The equations: pure functions that take tensors and return a float32 scalar.
 
-They know no positions, ranks, devices, configs or weights of terms.
-Which equation is where, and which test holds it: docs/equations.md.
+They know nothing of positions, ranks, devices, configs or the weights of terms.
+docs/equations.md lists where each equation is and which test checks it.
 """
 
 from askew.objectives.contrastive import info_nce, mp_nce, pairwise_sigmoid
-from askew.objectives.fading import augmented_terms, two_sets, unfaded, whole_contrast
-from askew.objectives.log_ratio import (
-    absolute,
+from askew.objectives.distillation import (
+    LogRatios,
     aug_own_against_other,
-    huber,
-    log_distance,
+    log_ratios,
     negative_pairs,
     own_against_aug_other,
     own_against_other,
     own_against_own,
-    paired_log_distance,
     positive_pairs,
-    squared,
     teacher_ranks,
 )
+from askew.objectives.fading import augmented_terms, two_sets, unfaded, whole_contrast
+from askew.objectives.log_ratio import absolute, huber, log_distance, paired_log_distance, squared
 from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
 from askew.objectives.reduce import by_rows, mean_per_anchor
 from askew.objectives.self_supervised import negative_cosine, nt_xent
-from askew.objectives.soft_alignment import soft_alignment
+from askew.objectives.soft_alignment import soft_alignment, soft_alignments
 
 __all__ = [
+    "LogRatios",
     "absolute",
     "aug_own_against_other",
     "augmented_terms",
@@ -34,6 +33,7 @@ __all__ = [
     "huber",
     "info_nce",
     "log_distance",
+    "log_ratios",
     "masked_language",
     "mean_per_anchor",
     "mp_nce",
@@ -47,6 +47,7 @@ __all__ = [
     "pairwise_sigmoid",
     "positive_pairs",
     "soft_alignment",
+    "soft_alignments",
     "squared",
     "teacher_ranks",
     "two_sets",

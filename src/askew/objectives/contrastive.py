@@ -1,4 +1,4 @@
-"""Contrast of matching with other pairs. Letters: A anchors (rows), C candidates (columns), s a logit, P and N sets."""
+"""Contrast of matching pairs with all others. Letters: A anchors (rows), C candidates (columns), s a logit."""
 
 import torch
 from jaxtyping import Bool, Float, Float32
@@ -11,17 +11,17 @@ from askew.objectives.reduce import mean_per_anchor
 def info_nce(logits: Float[Tensor, "A C"], match: Bool[Tensor, "A C"]) -> Float32[Tensor, ""]:
     """InfoNCE of each row against its columns: Eq. (2), and with the augmented images as candidates Eq. (4).
 
-    Every match stands alone against the row's non-matches, the other matches stay out of its denominator; with one
-    match in a row that is the usual cross-entropy. One direction only: the other is the same with the roles swapped.
+    Each match is contrasted with the row's non-matches only. The other matches stay out of its denominator. With one
+    match per row this is the usual cross-entropy. It is one direction: the other is the same with the roles swapped.
 
         for i in rows:
             others = sum(exp(s[i, n]) for n where not match[i, n])
             row[i] = mean(-log(exp(s[i, p]) / (exp(s[i, p]) + others)) for p where match[i, p])
         return mean(row)
 
-    Logits are scaled similarities of any finite size, in no need of unit inputs. Nats, 0 or more. Mean over a row's
-    matches, then over all rows; a row without matches or without non-matches counts 0 and has zero gradient. Raises
-    AssertionError if the shapes differ.
+    Logits are scaled similarities of any finite size; the inputs need not have unit length. Nats, 0 or more. Mean over
+    a row's matches, then over all rows. A row without matches or without non-matches counts 0 and has zero gradient.
+    Raises AssertionError if the shapes differ.
 
     By hand: logits [[log 3, 0], [0, 0]] with the diagonal as matches give (log(4/3) + log 2) / 2 = 0.4904.
     """
@@ -34,38 +34,38 @@ def mp_nce(
     negative: Bool[Tensor, "A C"],
     weight: Float[Tensor, "A C"],
 ) -> Float32[Tensor, ""]:
-    """UniCLIP's multi-positive NCE, each positive alone against all negatives of its anchor: Eq. (5).
+    """UniCLIP's multi-positive NCE, each positive on its own against all negatives of its anchor: Eq. (5).
 
-    The mean is over the number of positives, never over the sum of their weights, so that a term whose weight goes to 0
-    really fades. A column that is neither positive nor negative is ignored; an anchor may be its own positive.
+    The mean divides by the number of positives, never by the sum of their weights, so a term whose weight goes to 0
+    really fades. A column that is neither positive nor negative is ignored. An anchor may be its own positive.
 
         for i in rows:
             others = sum(exp(s[i, n]) for n where negative[i, n])
             row[i] = mean(-weight[i, p] * log(exp(s[i, p]) / (exp(s[i, p]) + others)) for p where positive[i, p])
         return mean(row)
 
-    Logits are scaled similarities of any finite size, in no need of unit inputs; weights are 0 or more and have no
-    influence outside the positives. Nats, 0 or more. Mean over an anchor's positives, then over all anchors; an anchor
+    Logits are scaled similarities of any finite size; the inputs need not have unit length. Weights are 0 or more and
+    count only at the positives. Nats, 0 or more. Mean over an anchor's positives, then over all anchors. An anchor
     without positives or without negatives counts 0 and has zero gradient. Raises AssertionError if the shapes differ.
 
-    By hand: logits [[log 2, 0, 0]], the first two columns positive with weights 1 and 1/2, the third negative, give
+    By hand: logits [[log 2, 0, 0]], the first two columns positive with weights 1 and 1/2 and the third negative, give
     (log(3/2) + log(2) / 2) / 2 = 0.3760.
     """
     return _one_positive_at_a_time(logits, positive, negative, weight)
 
 
 def pairwise_sigmoid(logits: Float[Tensor, "A C"], match: Bool[Tensor, "A C"]) -> Float32[Tensor, ""]:
-    """SigLIP's loss (Zhai et al., ICCV 2023): every pair judged alone, with no softmax over the others.
+    """SigLIP's loss (Zhai et al., ICCV 2023): every pair is judged on its own, with no softmax over the others.
 
         for i in rows:
             row[i] = sum(-log sigmoid(s[i, j] if match[i, j] else -s[i, j]) for j in columns)
         return mean(row)
 
-    Logits are scaled similarities plus a bias, of any finite size, in no need of unit inputs. Nats, 0 or more, a sum
-    over a row's columns: unlike a softmax's it grows with their number. Mean over rows. At least one row. Raises
-    AssertionError if the shapes differ.
+    Logits are scaled similarities plus a bias, of any finite size; the inputs need not have unit length. Nats, 0 or
+    more. Sum over a row's columns, which unlike a softmax grows with their number, then mean over rows. At least one
+    row. Raises AssertionError if the shapes differ.
 
-    By hand: logits [[log 3, 0]], the first column a match, give -log(3/4) - log(1/2) = 0.9808.
+    By hand: logits [[log 3, 0]] with the first column as a match give -log(3/4) - log(1/2) = 0.9808.
     """
     assert logits.shape == match.shape, "logits and match must have one shape"
     assert logits.shape[0] > 0, "no rows"
@@ -74,13 +74,13 @@ def pairwise_sigmoid(logits: Float[Tensor, "A C"], match: Bool[Tensor, "A C"]) -
 
 
 def _one_positive_at_a_time(logits: Tensor, positive: Tensor, negative: Tensor, weight: Tensor | None) -> Tensor:
-    # Broadcasting would turn a wrong mask into a wrong loss without a word.
+    # Broadcasting would turn a wrong mask into a wrong loss without an error.
     assert logits.shape == positive.shape == negative.shape, "logits and masks must have one shape"
     assert weight is None or weight.shape == logits.shape, "logits and weights must have one shape"
-    # Only differences count. Without the shift a logarithm of a few is lost beside logits of thousands.
+    # Only differences matter. Without this shift a small logarithm would be lost next to logits in the thousands.
     logits = logits.float() - logits.detach().float().amax(dim=1, keepdim=True)
     contrasted = negative.any(dim=1, keepdim=True)  # (A, 1)
-    # A row of nothing but -inf has a NaN gradient that no later masking removes, so such a row keeps its logits here
+    # A row in which everything is -inf has a NaN gradient that no later mask removes. Such a row keeps its logits here
     # and is dropped below.
     others = torch.where(negative | ~contrasted, logits, -torch.inf).logsumexp(dim=1, keepdim=True)  # (A, 1)
     # -log(e^p / (e^p + S)) = softplus(log S - p)

@@ -1,6 +1,6 @@
 """Masked language modelling. Letters: M token positions, V vocabulary, B this rank's samples, N all ranks' samples.
 
-In two steps, because a mean of means is not the mean: each sample leaves a sum and a count, and the sum over all
+It takes two steps, because a mean of means is not the mean. Each sample yields a sum and a count. Then the sum over all
 samples is divided by the count over all samples.
 """
 
@@ -8,7 +8,7 @@ from jaxtyping import Float, Float32, Int, Real
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-NOT_MASKED = -100  # the label of a position that is not to be predicted
+NOT_MASKED = -100  # the label of a position that is not predicted
 
 
 def cross_entropy_per_sample(
@@ -16,17 +16,17 @@ def cross_entropy_per_sample(
 ) -> tuple[Float32[Tensor, " B"], Float32[Tensor, " B"]]:
     """Sum of the cross-entropy over each sample's masked positions, and their number, both of length num_samples.
 
-    Pass the masked positions only: logits over the vocabulary are the largest tensor of a step. A position labelled
-    -100 is left out of the sum and of the count all the same.
+    Pass only the masked positions: logits over the vocabulary are the largest tensor of a training step. Positions
+    labelled -100 are left out of both the sum and the count.
 
         for m in positions where labels[m] != -100:
             sums[sample[m]] += -log(softmax(logits[m])[labels[m]]);  counts[sample[m]] += 1
 
-    Any finite logits, in no need of unit inputs; `sample` in [0, num_samples). Nats, 0 or more; counts are float32, so
-    that both can be gathered alike. No position at all gives zeros, still connected to the logits. Raises IndexError or
-    RuntimeError (PyTorch's own) for a label outside the vocabulary or a sample out of range.
+    Any finite logits, with `sample` in [0, num_samples). Nats, 0 or more. Counts are float32, so that both can be
+    gathered in the same way. Without any position the result is zeros that are still connected to the logits. Raises
+    PyTorch's own IndexError or RuntimeError for a label outside the vocabulary or a sample out of range.
 
-    By hand: logits [[log 3, 0], [0, 0]], labels [0, 1], both of sample 1 of 2, give sums [0, log(4/3) + log 2] and
+    By hand: logits [[log 3, 0], [0, 0]] and labels [0, 1], both of sample 1 of 2, give sums [0, log(4/3) + log 2] and
     counts [0, 2].
     """
     token_loss = cross_entropy(logits.float(), labels, ignore_index=NOT_MASKED, reduction="none")  # (M,)
@@ -40,11 +40,11 @@ def masked_language(loss_sum: Float[Tensor, " N"], count: Real[Tensor, " N"]) ->
 
         return sum(loss_sum) / max(1, sum(count))
 
-    Takes the sums and counts of cross_entropy_per_sample, from every rank. Nats, 0 or more. A mean over masked
-    positions, not over samples; exactly 0 with zero gradient where nothing is masked. Raises AssertionError if the
-    lengths differ.
+    Takes the sums and counts of cross_entropy_per_sample from all ranks. Nats, 0 or more. The mean is over masked
+    positions, not over samples. It is exactly 0 with zero gradient where nothing is masked. Raises AssertionError if
+    the lengths differ.
 
-    By hand: sums [2, 4, 0] and counts [1, 2, 0] give 6 / 3 = 2, where a mean of the samples' means would be 4/3.
+    By hand: sums [2, 4, 0] and counts [1, 2, 0] give 6 / 3 = 2. A mean of the samples' means would be 4/3.
     """
     assert loss_sum.shape == count.shape, "loss_sum and count must have one length"
     return loss_sum.float().sum() / count.float().sum().clamp(min=1)

@@ -1,4 +1,7 @@
-"""Distillation of soft alignment matrices, with which the paper contrasts its log-ratio loss. Letters as elsewhere."""
+"""Distillation of soft alignment matrices, the method that the paper contrasts with its log-ratio loss.
+
+Letters: A anchors (rows), C candidates (columns), B this rank's samples, N all ranks' samples.
+"""
 
 import torch
 from jaxtyping import Float, Float32
@@ -7,18 +10,18 @@ from torch.nn.functional import log_softmax
 
 
 def soft_alignment(logits: Float[Tensor, "A C"], teacher_logits: Float[Tensor, "A C"]) -> Float32[Tensor, ""]:
-    """Kullback-Leibler divergence of the student's softmax over candidates from the teacher's, anchor by anchor.
+    """Kullback-Leibler divergence of the student's softmax over candidates from the teacher's, for each anchor.
 
-    The part of ALBEF's soft targets (Li et al., NeurIPS 2021) that comes from the teacher: its cross-entropy with the
-    targets a x teacher + (1 - a) x one-hot is (1 - a) x InfoNCE + a x this + what no gradient sees (the entropy of the
-    teacher, times a). Unlike a ratio of distances it needs a temperature, and an entry depends on the whole batch.
+    This is the teacher's part of ALBEF's soft targets (Li et al., NeurIPS 2021). ALBEF's cross-entropy with the targets
+    a x teacher + (1 - a) x one-hot equals (1 - a) x InfoNCE + a x this + a x the entropy of the teacher, which has no
+    gradient. Unlike a ratio of distances, it needs a temperature, and each entry depends on the whole batch.
 
         for i in rows:  row[i] = sum(q[i, j] * log(q[i, j] / p[i, j]) for j)   with q, p = softmax(teacher, student)
         return mean(row)
 
-    Logits are scaled similarities of any finite size; the caller detaches the teacher. Nats, 0 or more; 0 where the two
-    differ by a constant in every row. Sum over a row's columns, mean over rows. Raises AssertionError if the shapes
-    differ.
+    Logits are scaled similarities of any finite size. The caller detaches the teacher's. Nats, 0 or more, and 0 where
+    the two differ by a constant in every row. Sum over a row's columns, mean over rows. Raises AssertionError if the
+    shapes differ.
 
     By hand: logits [[0, 0]] and teacher [[log 3, 0]] give 3/4 log(3/2) + 1/4 log(1/2) = 0.1308.
     """
@@ -28,18 +31,19 @@ def soft_alignment(logits: Float[Tensor, "A C"], teacher_logits: Float[Tensor, "
 
 
 def soft_alignments(
-    mine: dict[str, Tensor], everyone: dict[str, Tensor], scale: Float[Tensor, "1"]
+    local: dict[str, Tensor], gathered: dict[str, Tensor], scale: Float[Tensor, "1"]
 ) -> Float32[Tensor, ""]:
-    """Mean of `soft_alignment` over original and augmented images, from texts to images and from images to texts.
+    """Mean of `soft_alignment` over original and augmented images, each from text to image and from image to text.
 
-    Takes unit-length embeddings by name (image, aug, text, teacher_image, teacher_aug; mine B rows, everyone's N), and
-    the scale of the student's similarities, which the teacher's share. The teacher's images meet the student's texts.
+    Takes unit-length embeddings by name (image, aug, text, teacher_image, teacher_aug), B local rows and N gathered
+    ones. Student and teacher share `scale`, the factor on the cosines. The teacher has no text tower: its images are
+    compared with the student's texts.
     """
     losses = []
     for view in ("image", "aug"):
         for rows, columns in (("text", view), (view, "text")):
-            student = scale * (mine[rows].float() @ everyone[columns].float().T)
+            student = scale * (local[rows].float() @ gathered[columns].float().T)
             of_rows, of_columns = (name if name == "text" else f"teacher_{name}" for name in (rows, columns))
-            teacher = scale * (mine[of_rows].float() @ everyone[of_columns].float().T)
+            teacher = scale * (local[of_rows].float() @ gathered[of_columns].float().T)
             losses.append(soft_alignment(student, teacher.detach()))
     return torch.stack(losses).mean()

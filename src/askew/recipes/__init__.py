@@ -2,13 +2,12 @@
 
 import difflib
 import functools
-import importlib
 import re
 from collections.abc import Callable
 from pathlib import Path
 
-from askew.config import Recipe, from_yaml, to_yaml
-from askew.errors import UserError, printable
+from askew.config import Recipe
+from askew.errors import UserError, imported, printable
 from askew.recipes import ablations
 from askew.recipes.cc3m import (
     clip_cc3m_vitb16,
@@ -19,6 +18,7 @@ from askew.recipes.cc3m import (
 )
 from askew.recipes.finetune import finetune
 from askew.recipes.paper import sources, with_slips_towers
+from askew.recipes.settings import from_yaml, to_yaml
 from askew.recipes.tiny import tiny, tiny_clip
 from askew.recipes.yfcc15m import (
     clip_yfcc15m_vitb32,
@@ -85,12 +85,9 @@ def find(text: str) -> Recipe:
         if not Path(text).is_file():
             raise UserError(f"recipe {printable(text)}: no such file")
         return from_yaml(Path(text))
-    module, colon, function = text.partition(":")
-    if colon:
-        try:
-            made = getattr(importlib.import_module(module), function)()
-        except (ImportError, AttributeError) as error:
-            raise UserError(f"recipe {printable(text)}: {error}") from error
+    if ":" in text:
+        make = imported(text, "recipe")
+        made = make() if callable(make) else make
         if not isinstance(made, Recipe):
             raise UserError(f"recipe {printable(text)}: returns {type(made).__name__}, not a Recipe")
         return made

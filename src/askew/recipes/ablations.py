@@ -5,7 +5,8 @@ The table's columns are MP-NCE, augmentation encoding, positive, negative and no
 Masked language modelling and the start temperatures are the same in all rows.
 """
 
-from askew.config import Method, Recipe
+from askew.config import Recipe
+from askew.methods.base import MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
@@ -73,5 +74,5 @@ def tiny_ablation_kl() -> Recipe:
     return _tiny("tiny-ablation-kl", MCD.Config(momentum=MOMENTUM, terms=("soft_alignment",)))
 
 
-def _tiny(name: str, method: Method) -> Recipe:
+def _tiny(name: str, method: MethodConfig) -> Recipe:
     return tiny().model_copy(update={"name": name, "method": method})

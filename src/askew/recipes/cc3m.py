@@ -1,6 +1,7 @@
 """The paper's runs on CC3M: ViT-B/16, 40 epochs (Sec. 5.1). The data are yours to name: --data."""
 
-from askew.config import Method, Recipe
+from askew.config import Recipe
+from askew.methods.base import MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
@@ -9,7 +10,7 @@ from askew.methods.uniclip import UniCLIP
 from askew.recipes.paper import of_paper
 
 
-def on_cc3m(method: Method) -> Recipe:
+def on_cc3m(method: MethodConfig) -> Recipe:
     """A method on CC3M."""
     return of_paper(f"{method.name}-cc3m-vitb16", method, "ViT-B-16", 40, learning_rate=5e-4, weight_decay=0.5)
 

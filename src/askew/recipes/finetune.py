@@ -1,6 +1,6 @@
 """Going on from pretrained weights, on a user's own pairs."""
 
-from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train
+from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train, Views
 from askew.methods.clip import CLIP
 
 
@@ -12,7 +12,8 @@ def finetune() -> Recipe:
         method=CLIP.Config(),
         towers=Towers(model="ViT-B-32", pretrained="laion2b_s34b_b79k"),
         data=Data(source="embedded"),
-        loader=Loader(batch_size=128, num_workers=1, image_scale=(0.8, 1.0)),
+        views=Views(image_scale=(0.8, 1.0)),
+        loader=Loader(batch_size=128, num_workers=1),
         train=Train(
             epochs=3,
             learning_rate=1e-5,
@@ -20,7 +21,7 @@ def finetune() -> Recipe:
             warmup_learning_rate=0.0,
             warmup_epochs=0.3,
             weight_decay=0.1,
-            clip_gradient=1.0,
+            grad_clip_norm=1.0,
         ),
         evaluation=Evaluation(suite="tiny", before=True),
     )

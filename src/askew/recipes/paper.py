@@ -5,14 +5,16 @@ The rest is SLIP's, or DeCLIP's for its own terms, or ours where neither says. `
 behind each setting.
 """
 
-from askew.config import Data, Evaluation, Loader, Method, Recipe, Towers, Train, leaves
+from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train, Views
+from askew.methods.base import MethodConfig
+from askew.recipes.settings import leaves
 
 # Crop area of the augmented views: MoCo-v2's in DeCLIP, SimCLR's as SLIP has it in the others
 SMALLEST_CROP = {"declip": 0.2}
 
 
 def of_paper(
-    name: str, method: Method, towers: str, epochs: float, learning_rate: float, weight_decay: float
+    name: str, method: MethodConfig, towers: str, epochs: float, learning_rate: float, weight_decay: float
 ) -> Recipe:
     """A run of the paper: what differs from data set to data set, and what all share."""
     return Recipe(
@@ -20,7 +22,8 @@ def of_paper(
         method=method,
         towers=Towers(model=towers),
         data=Data(source=""),
-        loader=Loader(batch_size=4096, num_workers=8, tags=0.0, aug_scale=(SMALLEST_CROP.get(method.name, 0.08), 1.0)),
+        views=Views(tags=0.0, aug_scale=(SMALLEST_CROP.get(method.name, 0.08), 1.0)),
+        loader=Loader(batch_size=4096, num_workers=8),
         train=Train(
             epochs=epochs,
             learning_rate=learning_rate,
@@ -80,28 +83,29 @@ SHARED = {
     "loader.num_workers": "ours; speed alone",
     "loader.cache_mb": "ours; speed alone",
     "loader.stall_minutes": "ours",
-    "loader.scaled_decode": "ours; speed alone (docs/deviations.md)",
-    "loader.tags": "MCD and SLIP mix no tags into captions",
-    "loader.tags_alone": "MCD and SLIP mix no tags into captions",
-    "loader.image_scale": "SLIP's code, the view for CLIP",
-    "loader.aug_scale": "SLIP's code, the views for SimCLR",
-    "loader.jitter": "SLIP's code",
-    "loader.jitter_probability": "SLIP's code",
-    "loader.grey": "SLIP's code",
-    "loader.blur": "SLIP's code",
-    "loader.blur_sigma": "SLIP's code",
-    "loader.flip": "SLIP's code",
-    "loader.mask_probability": "MCD Sec. 4.4",
+    "views.scaled_decode": "ours; speed alone (docs/deviations.md)",
+    "views.tags": "MCD and SLIP mix no tags into captions",
+    "views.tags_alone": "MCD and SLIP mix no tags into captions",
+    "views.image_scale": "SLIP's code, the view for CLIP",
+    "views.aug_scale": "SLIP's code, the views for SimCLR",
+    "views.jitter": "SLIP's code",
+    "views.jitter_probability": "SLIP's code",
+    "views.grayscale": "SLIP's code",
+    "views.blur": "SLIP's code",
+    "views.blur_sigma": "SLIP's code",
+    "views.flip": "SLIP's code",
+    "views.mask_probability": "MCD Sec. 4.4",
+    "views.operations": "MCD names no other operation",
     "train.max_steps": "ours: epochs alone decide",
     "train.min_learning_rate": "SLIP's code",
     "train.warmup_learning_rate": "SLIP's code",
     "train.warmup_epochs": "SLIP's code",
     "train.betas": "SLIP's code",
     "train.eps": "SLIP's code",
-    "train.clip_gradient": "SLIP's code: none",
+    "train.grad_clip_norm": "SLIP's code: none",
     "train.minutes": "ours: no limit",
     "train.precision": "SLIP's code has automatic mixed precision, in fp16",
-    "train.block_rows": "ours; memory alone",
+    "train.loss_chunk_size": "ours; memory alone",
     "train.compile": "ours; speed alone",
     "train.device": "yours",
     "train.seed": "SLIP's code",
@@ -137,8 +141,8 @@ OF_METHOD = {
         "method.head": "SLIP's code, at F = 768",
     },
     "declip": {
-        "loader.aug_scale": "DeCLIP's code, the MoCo-v2 views",
-        "loader.mask_probability": "DeCLIP's code",
+        "views.aug_scale": "DeCLIP's code, the MoCo-v2 views",
+        "views.mask_probability": "DeCLIP's code",
         "method.temperature": "start, learned; DeCLIP's code, logit_scale",
         "method.contrast_weight": "DeCLIP's YFCC15M ViT config",
         "method.nns_weight": "DeCLIP's YFCC15M ViT config",

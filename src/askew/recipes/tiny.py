@@ -1,6 +1,6 @@
 """Minutes on two CPU cores, on the embedded data: the default run, and CLIP on the same data."""
 
-from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train
+from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train, Views
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 
@@ -18,16 +18,18 @@ TOWERS = Towers(
     text_cfg={"context_length": 32, "width": 256, "heads": 4, "layers": 1},
     token_std=0.003,  # a word that no caption taught says little, instead of something random
 )
+VIEWS = Views(
+    image_scale=(0.7, 1.0),  # gentler than SLIP's crops, whose smallest, 0.08, may leave 18 of a drawing's 64 px
+    aug_scale=(0.4, 1.0),
+    blur_sigma=(0.1, 0.6),  # SLIP's at 224 px reaches 2.0
+    tags=0.8,  # unseen concepts share more keywords than names with the trained ones
+    tags_alone=0.3,  # so now and then a keyword begins the caption, as a name does
+    mask_probability=0.05,  # a third of 0.15: the vocabulary's logits of masked words are a fifth of a step
+)
 LOADER = Loader(
     batch_size=128,
     num_workers=1,
     cache_mb=256,  # all of the embedded data, decoded
-    tags=0.8,  # unseen concepts share more keywords than names with the trained ones
-    tags_alone=0.3,  # so a keyword is now and then what a name is: the beginning of a caption
-    image_scale=(0.7, 1.0),  # gentler than SLIP's crops: the least of 0.08 may leave 18 of a drawing's 64 px
-    aug_scale=(0.4, 1.0),
-    mask_probability=0.05,  # of 0.15 a third: the vocabulary's logits of masked words are a fifth of a step
-    blur_sigma=(0.1, 0.6),  # SLIP's at 224 px reaches 2.0
 )
 EPOCHS = 11  # two cores with AVX512 need less than `minutes` for them, so that runs there have the same samples
 # Short runs: the teacher's half-life is about 2 % of the run: 2 ** (-1 / (0.02 T)), T = 440 steps
@@ -38,7 +40,7 @@ TRAIN = Train(
     learning_rate=1e-3,
     weight_decay=0.2,
     warmup_epochs=1,
-    clip_gradient=1.0,
+    grad_clip_norm=1.0,
     log_every=10,
     checkpoint_minutes=4,
 )
@@ -51,6 +53,7 @@ def tiny() -> Recipe:
         method=MCD.Config(momentum=MOMENTUM),
         towers=TOWERS,
         data=Data(source="embedded"),
+        views=VIEWS,
         loader=LOADER,
         train=TRAIN,
         evaluation=Evaluation(suite="tiny"),

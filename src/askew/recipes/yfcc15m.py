@@ -1,6 +1,7 @@
 """The paper's runs on YFCC15M: ViT-B/32, 32 epochs (Sec. 5.1). The data are yours to name: --data."""
 
-from askew.config import Method, Recipe
+from askew.config import Recipe
+from askew.methods.base import MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
@@ -9,7 +10,7 @@ from askew.methods.uniclip import UniCLIP
 from askew.recipes.paper import of_paper
 
 
-def on_yfcc15m(method: Method) -> Recipe:
+def on_yfcc15m(method: MethodConfig) -> Recipe:
     """A method on YFCC15M."""
     return of_paper(f"{method.name}-yfcc15m-vitb32", method, "ViT-B-32", 32, learning_rate=1e-3, weight_decay=0.2)
 

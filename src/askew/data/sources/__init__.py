@@ -1,7 +1,7 @@
-"""Where samples come from. `open_source` recognises what a user named; every kind gives random access."""
+"""Where samples come from. `open_source` recognises what a user named. Every kind of source gives random access."""
 
 from askew.data.sources.arrow import ArrowSource
-from askew.data.sources.base import Options, Sample, Source, stable_id
+from askew.data.sources.base import Sample, Source, SourceOptions, stable_id
 from askew.data.sources.files import FileSource
 from askew.data.sources.folders import FolderSource
 from askew.data.sources.mixed import MixedSource
@@ -17,10 +17,10 @@ __all__ = [
     "FileSource",
     "FolderSource",
     "MixedSource",
-    "Options",
     "ParquetSource",
     "Sample",
     "Source",
+    "SourceOptions",
     "TableSource",
     "TarSource",
     "embedded_files",

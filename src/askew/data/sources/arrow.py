@@ -1,4 +1,4 @@
-"""Data sets that Hugging Face's `datasets` saved to disk, read without that library: their files are Arrow streams."""
+"""Data sets saved to disk by Hugging Face's `datasets`. Their files are Arrow streams, read without that library."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from askew.data.sources.base import BLOCK, WINDOW, Options, Sample
+from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, SourceOptions
 from askew.data.sources.rows import choose_columns, row_sample
 from askew.errors import UserError, printable
 
@@ -16,18 +16,18 @@ STATE, SPLITS = "state.json", "dataset_dict.json"
 
 
 class ArrowSource:
-    """Rows of Arrow files, mapped into memory: nothing is read before it is asked for.
+    """Rows of Arrow files, mapped into memory: nothing is read before it is needed.
 
     Args:
-        paths: Arrow streams (as `datasets` writes them) or Arrow files, in this order; all with the same columns.
+        paths: Arrow streams (as `datasets` writes them) or Arrow files, in this order, all with the same columns.
 
     Raises:
-        UserError: a file that is no Arrow, missing columns, paths in place of bytes, no rows.
+        UserError: a file that is not Arrow, missing columns, paths instead of bytes, or no rows.
     """
 
-    block, window, notes = BLOCK, WINDOW, ()
+    block, window, notes = SHUFFLE_BLOCK, SHUFFLE_WINDOW, ()
 
-    def __init__(self, paths: Sequence[Path], options: Options):
+    def __init__(self, paths: Sequence[Path], options: SourceOptions):
         self.paths = tuple(paths)
         self._open()
         if not self._ends or not self._ends[-1]:
@@ -35,8 +35,8 @@ class ArrowSource:
         self._columns = choose_columns(self._batches[0][1].schema, paths[0], options)
         if self._columns.is_path:
             raise UserError(
-                f"data: {paths[0]}: column {self._columns.image!r} holds paths; save images with their bytes "
-                "(cast_column to Image, or load with embed), or name a column of bytes by data.image_column"
+                f"data: {paths[0]}: column {self._columns.image!r} holds paths; save the images as bytes "
+                "(cast_column to Image), or set data.image_column to a column of bytes"
             )
         self.describe = f"Arrow, {len(paths)} file(s): {len(self):,} images"
 
@@ -64,7 +64,7 @@ class ArrowSource:
         return row_sample(self._columns, self._batches[number][1], row, self.name(index))
 
     def name(self, index: int) -> str:
-        """The file, and the row in it."""
+        """The file, and the row in it, counted from 0."""
         number, row = self._locate(index)
         file = self._batches[number][0]
         first = next(n for n, (owner, _) in enumerate(self._batches) if owner == file)
@@ -91,26 +91,28 @@ def is_saved_dataset(folder: Path) -> bool:
     return (folder / STATE).is_file() or (folder / SPLITS).is_file()
 
 
-def open_saved_dataset(folder: Path, options: Options) -> ArrowSource:
-    """What `save_to_disk` wrote; of a dictionary of splits, the one that `data.split` names.
+def open_saved_dataset(folder: Path, options: SourceOptions) -> ArrowSource:
+    """What `save_to_disk` wrote; of several splits, the one that `data.split` names.
 
     Raises:
-        UserError: no such split, a selection that was not flattened, no file list.
+        UserError: no such split, a selection of rows that was not flattened, or no list of files.
     """
     if (folder / SPLITS).is_file():
         splits = read_json(folder / SPLITS).get("splits", [])
         if options.split not in splits:
-            raise UserError(f"data: {folder} has no split {options.split!r} (data.split); it has {', '.join(splits)}")
+            raise UserError(
+                f"data: {folder} has no split {options.split!r} (data.split); its splits are {', '.join(splits)}"
+            )
         folder = folder / options.split
     state = read_json(folder / STATE)
     if state.get("_indices_data_files"):
-        raise UserError(f"data: {folder} is a selection of rows; save it anew after flatten_indices()")
+        raise UserError(f"data: {folder} is a selection of rows; call flatten_indices() and save it again")
     names = [Path(str(file["filename"])).name for file in state.get("_data_files", [])]
     return ArrowSource([folder / name for name in names], options)
 
 
 def read_json(path: Path) -> dict:
-    """A small JSON object."""
+    """A small JSON object; any other JSON counts as empty."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

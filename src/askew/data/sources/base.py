@@ -1,4 +1,4 @@
-"""What a source is: random access to samples, so that sharding, shuffling and resuming are arithmetic."""
+"""What a source is: random access to samples. Sharding, shuffling and resuming are then arithmetic."""
 
 import hashlib
 import math
@@ -15,8 +15,11 @@ IMAGE_COLUMNS = ("image", "filepath", "image_path", "path", "file_name", "filena
 CAPTION_COLUMNS = ("caption", "title", "text", "captions", "txt")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 TEXT_SUFFIXES = (".txt", ".caption", ".json")
-BLOCK, WINDOW = 1_024, 65_536  # of the order: blocks of neighbours are shuffled, then samples inside a window
-MAX_BYTES = 256 * 2**20  # an encoded image or a caption larger than this is refused before it is read
+SHUFFLE_BLOCK, SHUFFLE_WINDOW = (
+    1_024,
+    65_536,
+)  # of the order: blocks of neighbours are shuffled, then samples inside a window
+MAX_BYTES = 256 * 2**20  # a larger encoded image or caption is refused before it is read
 
 
 @dataclass(frozen=True)
@@ -24,16 +27,16 @@ class Sample:
     """One image with its texts.
 
     Attributes:
-        id: unique and stable in the run.
-        group: equal group = positives; by default the same image.
-        image: encoded bytes; decoding is the loader's business, once per sample.
-        captions: at least one; one is drawn per visit.
-        tags: keywords that may be added to a caption in training (`loader.tags`).
+        id: unique in the source, and the same in every run.
+        match_id: samples with equal match_id are positives of one another; by default, samples of the same image.
+        image: encoded bytes. The loader decodes them, once per sample.
+        captions: at least one; each visit draws one of them.
+        tags: keywords that may be added to a caption in training (`views.tags`).
         name: where it came from, for messages.
     """
 
     id: int
-    group: int
+    match_id: int
     image: bytes
     captions: tuple[str, ...]
     tags: tuple[str, ...] = ()
@@ -44,10 +47,11 @@ class Source(Protocol):
     """Random access to samples.
 
     Attributes:
-        describe: in a few words, what was recognised.
-        notes: what was found on opening that a user should know: faults that no single sample stands for.
-        block, window: samples that are best read together, and that may be shuffled among each other without reading
-            the same bytes again and again; a property of the files alone, since the order depends on it.
+        describe: what was recognised, in a few words.
+        notes: what a user should know about the files: faults found on opening that belong to no single sample.
+        block: number of neighbouring samples that are best read together.
+        window: number of samples that can be shuffled without reading the same bytes over and over. Both may depend on
+            the files only, since the order depends on them.
     """
 
     describe: str
@@ -58,23 +62,23 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Sample:
-        """The sample; an OSError (`Unusable`, with its cause) where it cannot be had."""
+        """The sample. Raises an OSError (best: `Unusable`, with a cause) if it cannot be read: it is then replaced."""
         ...
 
     def name(self, index: int) -> str:
-        """Where sample `index` is, found without reading it."""
+        """Where sample `index` is, for messages, without reading it."""
         ...
 
 
 @dataclass(frozen=True)
-class Options:
-    """How sources are read; config.Data has the same fields.
+class SourceOptions:
+    """How sources are read. config.Data has the same fields.
 
     Attributes:
-        image_column, caption_column: "" finds them by name.
+        image_column, caption_column: names of columns; "" finds them by name.
         image_root: folder of the images that a file lists; "" finds it.
-        split: of files that hold several (Karpathy, `datasets` on disk).
-        allow_outside: whether listed paths may leave that folder.
+        split: the one to read, of files that hold several (Karpathy, `datasets` on disk).
+        allow_outside: whether listed paths may lead out of that folder.
     """
 
     image_column: str = ""
@@ -85,24 +89,24 @@ class Options:
 
 
 def stable_id(key: str) -> int:
-    """A 63-bit integer that depends on the key alone, the same on every machine and in every run."""
+    """A 63-bit integer that depends only on the key: the same on every machine and in every run."""
     return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 1
 
 
 def caption_text(cell: object) -> str:
-    """A caption as text: a number is its digits, nothing and NaN are no caption."""
+    """A caption as text. A number becomes its digits; None and NaN become "", which is no caption."""
     missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
     return "" if missing else str(cell).strip()
 
 
 def caption_texts(cell: object) -> tuple[str, ...]:
-    """Every caption of a cell that holds one or a list of them."""
+    """The captions in a cell that holds one or a list of them, without empty ones."""
     texts = cell if isinstance(cell, list | tuple) else [cell]
     return tuple(filter(None, map(caption_text, texts)))
 
 
 def decode_text(data: bytes, what: str) -> str:
-    """UTF-8 text, a BOM tolerated."""
+    """UTF-8 text, with or without a byte order mark."""
     try:
         return data.decode("utf-8-sig").strip()
     except UnicodeDecodeError as error:
@@ -110,14 +114,16 @@ def decode_text(data: bytes, what: str) -> str:
 
 
 def pick_columns(
-    columns: Sequence[str], options: Options, path: Path, what: str, images: Sequence[str] = ()
+    columns: Sequence[str], options: SourceOptions, path: Path, what: str, images: Sequence[str] = ()
 ) -> tuple[str, str]:
-    """The columns of images and of captions: those of the options, or the first known names, compared without case.
+    """The image column and the caption column: those of the options, or the first with a known name, in any case.
 
-    `what` says what an image's column holds; `images` are the only columns that its name is looked for in, if any.
+    Args:
+        what: what the image column holds, for messages.
+        images: if any, the only columns among which a known name for images is looked for.
 
     Raises:
-        UserError: what is missing, both at once, with the columns that there are.
+        UserError: columns are missing. It names all that are missing, and the columns that exist.
     """
     found, missing = [], {}
     for key, asked, known, where, kind in (
@@ -140,7 +146,7 @@ def pick_columns(
 
 
 def read_file(path: Path) -> bytes:
-    """The whole of a regular file; a pipe or a device would block or never end, so it is refused unread."""
+    """The contents of a regular file. Pipes and devices, which could block or never end, are refused unread."""
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     try:
         facts = os.fstat(handle)

@@ -1,4 +1,4 @@
-"""Samples whose images are files: a list of paths below one folder, with their captions, however it was written."""
+"""Samples whose images are files: paths below one folder and their captions, from any kind of list."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,16 +7,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from askew.data.sources.base import BLOCK, WINDOW, Sample, read_file, stable_id
+from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, read_file, stable_id
 from askew.errors import Unusable, UserError, printable
 
 CHUNK = 65_536
-OUTSIDE = r"^([/\\~]|[A-Za-z]:[/\\])|(^|[/\\])\.\.([/\\]|$)"  # absolute, or climbing
+OUTSIDE = r"^([/\\~]|[A-Za-z]:[/\\])|(^|[/\\])\.\.([/\\]|$)"  # absolute, or with ..
 REMEDY = "move the list to a folder above the images, or set data.allow_outside=true if you trust it"
 
 
-class Pairs:
-    """Paths and captions as they are read, grouped by path; an Arrow table in the end, small while it grows."""
+class CaptionsByPath:
+    """Captions grouped by path while a list is read; compact while it grows, an Arrow table at the end."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -29,7 +29,7 @@ class Pairs:
         return len(self._numbers)
 
     def add(self, path: str, captions: Iterable[str]) -> None:
-        """One row: a path, maybe seen before, and its captions, maybe none."""
+        """Add one row: a path, seen before or not, and its captions, if any."""
         number = self._numbers.setdefault(path, len(self._numbers))
         for caption in captions:
             self._owner.append(number)
@@ -39,12 +39,12 @@ class Pairs:
 
     def _flush(self) -> None:
         self._owners.append(np.array(self._owner, dtype=np.int64))
-        # JSON may hold half a surrogate pair, which is no character and has no UTF-8
+        # JSON may hold half of a surrogate pair, which is not a character and cannot be written in UTF-8
         self._texts.append(pa.array([t.encode("utf-8", "replace").decode() for t in self._text], pa.large_string()))
         self._owner, self._text = [], []
 
     def table(self) -> pa.Table:
-        """`path` and `captions` (a list), a row for each path in the order of first sight."""
+        """`path` and `captions` (a list): one row per path, in the order of their first rows."""
         self._flush()
         owners = np.concatenate(self._owners)
         order = np.argsort(owners, kind="stable")
@@ -57,22 +57,22 @@ class Pairs:
 
 
 class FileSource:
-    """Samples out of a table of `path` and `captions`.
+    """Samples from a table of `path` and `captions`.
 
-    Ids are hashes of the paths as they are written. The table is Arrow's and not a list of objects: forked workers
-    share its pages, and touching a row writes nothing.
+    Ids are hashes of the paths as written. The table is Arrow's rather than a list of objects, so that forked workers
+    share its memory: reading a row writes nothing.
 
     Args:
-        root: the folder that paths are taken from.
-        table: see Pairs.
-        describe: what it is called; counts are added.
-        allow_outside: whether paths may be absolute or climb out of `root` by `..`.
+        root: the folder that paths are relative to.
+        table: see CaptionsByPath.
+        describe: what the source is called; counts are added.
+        allow_outside: whether paths may be absolute or leave `root` by `..`.
 
     Raises:
-        UserError: every path leads outside and may not.
+        UserError: every path leads out of `root`, and that is not allowed.
     """
 
-    block, window = BLOCK, WINDOW
+    block, window = SHUFFLE_BLOCK, SHUFFLE_WINDOW
 
     def __init__(
         self, root: Path, table: pa.Table, describe: str, allow_outside: bool = False, notes: tuple[str, ...] = ()
@@ -107,5 +107,5 @@ class FileSource:
         return Sample(key, key, image, tuple(self._captions[index].as_py()), (), where)
 
     def name(self, index: int) -> str:
-        """The path as it is written."""
+        """The path as written."""
         return self._paths[index].as_py().decode("utf-8", "surrogateescape")

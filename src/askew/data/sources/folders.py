@@ -1,11 +1,11 @@
-"""Folders of image files: with a metadata table (Hugging Face's imagefolder), or with a text beside each image."""
+"""Folders of image files, with a metadata table (Hugging Face's imagefolder) or a text file beside each image."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from askew.data.sources.base import IMAGE_SUFFIXES, TEXT_SUFFIXES, Options, Sample
-from askew.data.sources.files import FileSource, Pairs
+from askew.data.sources.base import IMAGE_SUFFIXES, TEXT_SUFFIXES, Sample, SourceOptions
+from askew.data.sources.files import CaptionsByPath, FileSource
 from askew.data.sources.tables import TableSource
 from askew.data.sources.texts import captions_of
 from askew.errors import UserError, printable
@@ -15,21 +15,21 @@ TEXTS = tuple(suffix[1:] for suffix in TEXT_SUFFIXES)
 
 
 def metadata_of(folder: Path) -> Path | None:
-    """The table of an imagefolder, if it is one."""
+    """The metadata table of an imagefolder; None if the folder has none."""
     return next((folder / name for name in METADATA if (folder / name).is_file()), None)
 
 
 class FolderSource(FileSource):
-    """Images anywhere below a folder, each with a text of the same name beside it: `.txt`, `.caption` or `.json`.
+    """Images anywhere below a folder, each with a text file of the same name: `.txt`, `.caption` or `.json`.
 
-    Names are listed once, in their order; texts are read when a sample is. Links to folders are not followed, so that
-    loops are no danger; links to files are. An image without a text is a sample that cannot be used.
+    Names are listed once and sorted. A text is read when its sample is. Links to files are followed, links to folders
+    are not, so that there can be no loops. An image without a text is a bad sample.
 
     Raises:
-        UserError: no images, or none with a text.
+        UserError: no images, or no texts.
     """
 
-    def __init__(self, folder: Path, options: Options):
+    def __init__(self, folder: Path, options: SourceOptions):
         images, texts, notes = listed(folder)
         asked = options.caption_column
         counts = {kind: len(names) for kind, names in texts.items()}
@@ -39,10 +39,10 @@ class FolderSource(FileSource):
             raise UserError(f"data: {folder} is a folder without images ({', '.join(IMAGE_SUFFIXES)}) below it")
         if not counts.get(self._text):
             raise UserError(
-                f"data: {folder} has {len(images):,} images, no texts; put NAME.txt beside NAME.jpg, or list them in "
-                f"{METADATA[0]} with the columns file_name,text"
+                f"data: {folder} has {len(images):,} images but no texts; put NAME.txt beside NAME.jpg, or list the "
+                f"images in {METADATA[0]} with the columns file_name,text"
             )
-        pairs = Pairs()
+        pairs = CaptionsByPath()
         for name in images:
             pairs.add(name, ())
         alone = texts[self._text] - {os.path.splitext(name)[0] for name in images}
@@ -55,11 +55,11 @@ class FolderSource(FileSource):
         sample = super().__getitem__(index)
         text = (self.root / sample.name).with_suffix(f".{self._text}")
         captions = captions_of(text, self._text, self._field) if text.exists() else ()
-        return Sample(sample.id, sample.group, sample.image, captions, (), sample.name)
+        return Sample(sample.id, sample.match_id, sample.image, captions, (), sample.name)
 
 
 def listed(folder: Path) -> tuple[list[str], dict[str, set[str]], list[str]]:
-    """Images below a folder in the order of their names; names of texts by kind, without suffix; what was left out."""
+    """Sorted names of images below a folder; names of texts by kind, without suffix; and notes on what was left out."""
     images: list[str] = []
     texts: dict[str, set[str]] = {kind: set() for kind in TEXTS}
     notes: list[str] = []
@@ -77,7 +77,7 @@ def listed(folder: Path) -> tuple[list[str], dict[str, set[str]], list[str]]:
 
 
 def walk(folder: Path, refused) -> Iterator[str]:
-    """Paths of files below a folder, relative to it with `/`; hidden ones are left out."""
+    """Paths of files below a folder, relative to it and with `/`. Hidden files and folders are left out."""
     for place, folders, files in os.walk(folder, onerror=refused):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = os.path.relpath(place, folder)
@@ -86,8 +86,8 @@ def walk(folder: Path, refused) -> Iterator[str]:
                 yield name if inside == "." else f"{inside}/{name}".replace(os.sep, "/")
 
 
-def open_image_folder(folder: Path, options: Options) -> FileSource:
-    """An imagefolder with its table, or a folder of images and texts."""
+def open_image_folder(folder: Path, options: SourceOptions) -> FileSource:
+    """An imagefolder with its metadata table, or a folder of images and texts."""
     table = metadata_of(folder)
     if table is not None:
         source = TableSource(table, options)

@@ -1,12 +1,11 @@
-"""Index files: what was learned of a file by reading it once, kept beside it or in a cache folder.
+"""Index files: what was learned from reading a file once, kept beside it or in a cache folder.
 
-An index is an Arrow file, mapped into memory, so that opening it costs the same at any size and the processes of a
-machine share its pages. It counts only for a file of the same size and time of change.
+An index is an Arrow file that is mapped into memory. Opening it therefore takes the same time at any size, and all
+processes of a machine share its memory. It is valid only for a file of the same size and modification time.
 """
 
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,32 +13,33 @@ from typing import Any
 
 import pyarrow as pa
 
+from askew.data.files import replacing_file
 from askew.data.sources.base import stable_id
 
 SUFFIX = ".askew-index"
-FORMAT = 1  # raised whenever what an index means changes
+FORMAT = 1  # to be raised whenever the meaning of an index changes
 
 
 def cache_folder() -> Path:
-    """Where indices of files in read-only folders go: XDG_CACHE_HOME/askew, by default ~/.cache/askew."""
+    """The folder for indices of files in read-only folders: XDG_CACHE_HOME/askew, by default ~/.cache/askew."""
     base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
     return Path(base) / "askew"
 
 
 def places(path: Path) -> tuple[Path, Path]:
-    """The two places of a file's index: beside it, and in the cache folder under a hash of its path."""
+    """The two places for a file's index: beside it, and in the cache folder under a hash of its path."""
     hidden = f"{stable_id(str(path.resolve())):016x}-{path.name}{SUFFIX}"
     return path.with_name(path.name + SUFFIX), cache_folder() / hidden
 
 
 def indexed(path: Path, kind: str, build: Callable[[Path], tuple[pa.Table, dict[str, Any]]]) -> pa.Table:
-    """The index of a file; built and saved unless a good one is there. Its facts are in the schema's metadata.
+    """The index of a file. It is built and saved unless there is a valid one.
+
+    If neither place can be written to, the table stays in memory.
 
     Args:
-        kind: what the index holds and the settings that it depends on; another kind is built anew.
-        build: makes the table, and facts as plain JSON.
-
-    Where neither place can be written the table stays in memory.
+        kind: what the index holds and the settings that it depends on. An index of another kind is not valid.
+        build: makes the table, and facts about the file as plain JSON, which go into the schema's metadata.
     """
     status = path.stat()
     stamp = json.dumps({"format": FORMAT, "kind": kind, "size": status.st_size, "mtime_ns": status.st_mtime_ns})
@@ -58,12 +58,12 @@ def indexed(path: Path, kind: str, build: Callable[[Path], tuple[pa.Table, dict[
 
 
 def facts(table: pa.Table) -> dict[str, Any]:
-    """The facts that `build` gave beside the table."""
+    """The facts that `build` returned with the table."""
     return json.loads(table.schema.metadata[b"facts"])
 
 
 def load(place: Path, stamp: str) -> pa.Table | None:
-    """The table of an index file that bears this stamp, mapped; None where there is none or it is damaged."""
+    """The table of an index file, mapped into memory; None if there is none with this stamp, or it is damaged."""
     with suppress(OSError, pa.ArrowInvalid, KeyError, TypeError):
         reader = pa.ipc.open_file(pa.memory_map(str(place)))
         if reader.schema.metadata[b"stamp"].decode() == stamp:
@@ -72,19 +72,12 @@ def load(place: Path, stamp: str) -> pa.Table | None:
 
 
 def save(place: Path, table: pa.Table) -> bool:
-    """Write an index file whole or not at all, whoever else writes it at the same time; False where it cannot be."""
-    temporary = ""
+    """Write an index file; False if it cannot be written. Several processes may write the same one at once."""
     try:
         if place.parent == cache_folder():
             place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=place.name, suffix=".tmp", dir=place.parent)
-        with os.fdopen(handle, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        with replacing_file(place) as temporary, pa.ipc.new_file(str(temporary), table.schema) as writer:
             writer.write_table(table)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, place)
-        return True
     except OSError:
-        if temporary:
-            with suppress(OSError):
-                os.unlink(temporary)
         return False
+    return True

@@ -1,4 +1,4 @@
-"""What one tar shard holds: the samples that its index file lists."""
+"""The contents of one tar shard: the samples that its index file lists."""
 
 import os
 from collections import Counter
@@ -12,21 +12,22 @@ from askew.data.sources.base import IMAGE_SUFFIXES, TEXT_SUFFIXES, stable_id
 from askew.data.sources.tar import Damaged, members
 from askew.errors import UserError, printable
 
-TEXTS = tuple(suffix[1:] for suffix in TEXT_SUFFIXES)  # txt, caption, json: in this order of preference
+TEXTS = tuple(suffix[1:] for suffix in TEXT_SUFFIXES)  # txt, caption, json, in order of preference
 COLUMNS = ("image", *TEXTS)
 IMAGE, EMPTY = 1, [0] * (2 * len(COLUMNS))
 PLACES = {suffix[1:]: IMAGE for suffix in IMAGE_SUFFIXES} | {
     text: 3 + 2 * n for n, text in enumerate(TEXTS)
 }  # in a row
-LARGEST = 2**32 - 1  # what an index can say of a size; far over MAX_BYTES
-EXAMPLES = 3  # named of each kind of fault
+LARGEST = 2**32 - 1  # size in bytes that an index can record; far above MAX_BYTES
+EXAMPLES = 3  # named per kind of fault
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-    """The samples of one shard, in order: `id`, and for image and texts the first block (0 = none) and size in bytes.
+    """The samples of one shard, in order: `id`, and for the image and each text its first block (0 = none) and size.
 
-    Members of one name but for the suffix are a sample. Facts: samples that have each text, faults and examples.
+    Members whose names differ only in the suffix make up a sample. Sizes are in bytes. Facts: how many samples have
+    each kind of member, how many faults of each kind there are, and examples of them.
     """
     rows: dict[str, list[int]] = {}
     faults, examples = Counter(), {}
@@ -43,13 +44,13 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         for magic, name in COMPRESSED.items():
             if start.startswith(magic):
                 raise UserError(
-                    f"data: {path} is compressed with {name}, which cannot be read at random; unpack it to a plain .tar"
+                    f"data: {path} is compressed with {name} and cannot be read at random; unpack it to a plain .tar"
                 )
         for member in members(handle, os.fstat(handle).st_size):
             key, _, suffix = member.name.rpartition(".")
             column = PLACES.get(suffix) or PLACES.get(suffix.lower())
             if column is None or not key or key.rpartition("/")[2].startswith("._"):
-                continue  # what is neither image nor text, and Apple's shadow files
+                continue  # neither image nor text, or one of Apple's shadow files
             if not member.regular:
                 fault("link in tar", member.name)
                 continue
@@ -59,7 +60,7 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
             elif row[column]:
                 fault("duplicate key", member.name)
                 if column == IMAGE and row[0] != stable_id(member.name):
-                    continue  # a second image of the key; a member of the same name replaces the earlier one, as in tar
+                    continue  # another image of the key; a member of the same name replaces the earlier one, as in tar
             if column == IMAGE:
                 row[0] = stable_id(member.name)
             row[column], row[column + 1] = member.block, min(member.size, LARGEST)
@@ -71,7 +72,7 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         folder, slash, stem = key.rpartition("/")
         main = rows.get(f"{folder}{slash}{stem.partition('.')[0]}")
         if main is not None and main is not rows[key] and main[1]:
-            del rows[key]  # 0001.seg.png beside 0001.jpg: a picture of another kind of the same sample
+            del rows[key]  # 0001.seg.png beside 0001.jpg: another kind of picture of the same sample
     table = np.array(list(rows.values()), dtype=np.int64).reshape(len(rows), 1 + 2 * len(COLUMNS))
     named: dict[str, pa.Array] = {"id": pa.array(table[:, 0])}
     for place, column in enumerate(COLUMNS):

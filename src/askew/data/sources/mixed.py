@@ -9,13 +9,13 @@ from askew.data.sources.base import Sample, Source, stable_id
 
 
 class MixedSource:
-    """Sources one after the other, each as often as its weight says; the order of an epoch mixes their blocks.
+    """Several sources, one after the other. The order of an epoch mixes their blocks.
 
-    An epoch has every sample of a source `weight` times. Ids and groups are told apart by source: the same name in two
-    of them is two images.
+    An epoch contains every sample of a source as many times as its weight says. Ids and match ids include the source,
+    so that the same name in two sources means two images.
 
     Args:
-        sources, weights: at least one; weights are whole numbers from 1.
+        sources, weights: one or more of each; weights are whole numbers, 1 or more.
     """
 
     def __init__(self, sources: Sequence[Source], weights: Sequence[int]):
@@ -25,7 +25,7 @@ class MixedSource:
         self.block, self.window = narrowest.block, narrowest.window
         self.notes = tuple(note for source in sources for note in source.notes)
         self.describe = " + ".join(
-            f"{source.describe}" + (f", {weight} times an epoch" if weight > 1 else "")
+            f"{source.describe}" + (f", {weight} times per epoch" if weight > 1 else "")
             for source, weight in zip(sources, weights, strict=True)
         )
 
@@ -35,11 +35,11 @@ class MixedSource:
     def __getitem__(self, index: int) -> Sample:
         number, inside = self._locate(index)
         sample = self.sources[number][inside]
-        key, group = stable_id(f"{number}/{sample.id}"), stable_id(f"{number}/{sample.group}")
-        return Sample(key, group, sample.image, sample.captions, sample.tags, sample.name)
+        key, match_id = stable_id(f"{number}/{sample.id}"), stable_id(f"{number}/{sample.match_id}")
+        return Sample(key, match_id, sample.image, sample.captions, sample.tags, sample.name)
 
     def name(self, index: int) -> str:
-        """As the source calls it."""
+        """The name that its source gives it."""
         number, inside = self._locate(index)
         return self.sources[number].name(inside)
 

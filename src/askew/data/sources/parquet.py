@@ -1,4 +1,4 @@
-"""Parquet files with image bytes, read by row group; and the embedded data."""
+"""Parquet files with image bytes, read one row group at a time; and the embedded data."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -11,34 +11,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from askew.data.sources.base import BLOCK, WINDOW, Options, Sample
-from askew.data.sources.files import FileSource, Pairs
+from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, SourceOptions
+from askew.data.sources.files import CaptionsByPath, FileSource
 from askew.data.sources.rows import Columns, caption_texts, choose_columns, row_sample
 from askew.errors import Unusable, UserError, printable
 
-IN_MEMORY = 256 * 2**20  # bytes: a smaller source is read at once, a larger one keeps so much in each process
-ROW = "row number"  # a column of our own
+IN_MEMORY = 256 * 2**20  # bytes: a smaller source is read at once; of a larger one each process keeps this much
+ROW = "row number"  # a column that is added
 
 
 class ParquetSource:
     """Rows of Parquet files with image bytes and a caption.
 
-    A source of up to IN_MEMORY bytes is read at once into Arrow tables, whose pages forked workers share. A larger one
-    is read a row group at a time, when a sample of it is asked for; each process keeps the last ones. Its order then
-    shuffles whole row groups, and samples inside as many of them as are kept.
+    A source of up to IN_MEMORY bytes is read at once, into Arrow tables whose memory forked workers share. A larger one
+    is read one row group at a time, when one of its samples is needed. Each process keeps the most recent row groups.
+    The order then shuffles whole row groups, and the samples inside as many of them as are kept.
 
     Args:
-        paths: the files, in this order; all with the same columns.
-        where: keep only rows whose column has this value, e.g. {"cell": "train"}; reads everything at once.
+        paths: the files, in this order, all with the same columns.
+        where: keep only rows whose column has this value, e.g. {"cell": "train"}. Reads everything at once.
 
     Raises:
-        UserError: a file that is not Parquet, missing columns, no rows.
+        UserError: a file that is not Parquet, missing columns, or no rows.
     """
 
-    def __init__(self, paths: Sequence[Path], options: Options | None = None, where: dict[str, str] | None = None):
+    def __init__(
+        self, paths: Sequence[Path], options: SourceOptions | None = None, where: dict[str, str] | None = None
+    ):
         self.paths, self.notes = tuple(paths), ()
         self._facts = [read_facts(path) for path in paths]
-        self._columns = [choose_columns(f.schema.to_arrow_schema(), p, options or Options()) for f, p in
+        self._columns = [choose_columns(f.schema.to_arrow_schema(), p, options or SourceOptions()) for f, p in
                          zip(self._facts, paths, strict=True)]  # fmt: skip
         self._groups = [(file, group) for file, f in enumerate(self._facts) for group in range(f.num_row_groups)]
         rows = [self._facts[file].row_group(group).num_rows for file, group in self._groups]
@@ -46,17 +48,17 @@ class ParquetSource:
         sizes = [self._size(file, group) for file, group in self._groups]
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
         self._budget = max(IN_MEMORY, 2 * max(sizes, default=0))
-        self.block, self.window = BLOCK, WINDOW
+        self.block, self.window = SHUFFLE_BLOCK, SHUFFLE_WINDOW
         if sum(sizes) <= IN_MEMORY or where:
             self._budget = sum(sizes) * 2 + IN_MEMORY
             rows = [self._keep_at_once(number, where or {}) for number in range(len(self._groups))]
         else:
-            self.block = -(-BLOCK // max(rows)) * max(rows)
+            self.block = -(-SHUFFLE_BLOCK // max(rows)) * max(rows)
             together = max(1, IN_MEMORY * sum(rows) // sum(sizes) // self.block)
-            self.window = self.block * min(together, max(1, WINDOW // self.block))
+            self.window = self.block * min(together, max(1, SHUFFLE_WINDOW // self.block))
             if max(sizes) > IN_MEMORY:
                 self.notes = (
-                    f"row groups of {max(sizes) / 2**20:,.0f} MB: every worker holds two of them; files written with "
+                    f"row groups of {max(sizes) / 2**20:,.0f} MB: each worker holds two of them; files written with "
                     f"row_group_size={max(rows) * 2**24 // max(sizes):,} take less memory and are shuffled better",
                 )
         self._ends = list(accumulate(rows))
@@ -74,7 +76,7 @@ class ParquetSource:
         return row_sample(self._columns[file], table, row, f"{self.paths[file].name} row {table[ROW][row]}")
 
     def name(self, index: int) -> str:
-        """The file, and the place in it."""
+        """The file, the row group, and the row in it, counted from 0."""
         group, row = self._locate(index)
         file, inside = self._groups[group]
         return f"{self.paths[file].name}, row group {inside}, its row {row}"
@@ -94,7 +96,7 @@ class ParquetSource:
     def _keep_at_once(self, number: int, where: dict[str, str]) -> int:
         try:
             table = self._table(number, tuple(where))
-        except Unusable as error:  # counted whenever a sample of the group is drawn
+        except Unusable as error:  # counted each time a sample of this row group is drawn
             file, group = self._groups[number]
             self.notes += (f"{error.cause}: {error}",)
             return self._facts[file].row_group(group).num_rows
@@ -130,7 +132,7 @@ class ParquetSource:
 
 
 def read_facts(path: Path) -> pq.FileMetaData:
-    """What a Parquet file says of itself."""
+    """A Parquet file's metadata."""
     try:
         return pq.read_metadata(path)
     except (OSError, pa.ArrowException) as error:
@@ -138,14 +140,14 @@ def read_facts(path: Path) -> pq.FileMetaData:
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Size and time of change: whether a file is still what it was."""
+    """Size and modification time, to tell whether a file has changed."""
     status = path.stat()
     return status.st_size, status.st_mtime_ns
 
 
-def parquet_of_paths(paths: Sequence[Path], columns: Columns, options: Options) -> FileSource:
-    """Parquet files whose image column holds paths: a table like any other."""
-    pairs = Pairs()
+def parquet_of_paths(paths: Sequence[Path], columns: Columns, options: SourceOptions) -> FileSource:
+    """Parquet files whose image column holds paths: a table like CSV."""
+    pairs = CaptionsByPath()
     for path in paths:
         table = pq.read_table(path, columns=[columns.image, columns.caption])
         for where, cell in zip(*(table[n].to_pylist() for n in (columns.image, columns.caption)), strict=True):
@@ -154,14 +156,14 @@ def parquet_of_paths(paths: Sequence[Path], columns: Columns, options: Options) 
     return FileSource(root, pairs.table(), f"table {paths[0].name}", options.allow_outside)
 
 
-def open_parquet(paths: Sequence[Path], options: Options) -> "ParquetSource | FileSource":
+def open_parquet(paths: Sequence[Path], options: SourceOptions) -> "ParquetSource | FileSource":
     """Parquet files with image bytes, or with image paths."""
     columns = choose_columns(read_facts(paths[0]).schema.to_arrow_schema(), paths[0], options)
     return parquet_of_paths(paths, columns, options) if columns.is_path else ParquetSource(paths, options)
 
 
 class EmbeddedSource(ParquetSource):
-    """The training rows of the data that comes with askew: drawings and photographs with human-written names."""
+    """The training rows of the data that come with askew: drawings and photographs with names written by people."""
 
     def __init__(self) -> None:
         super().__init__(embedded_files(), where={"cell": "train"})

@@ -1,42 +1,45 @@
-"""What a user named, recognised by what is there."""
+"""Recognises what a user named as a source: the files that are there, or a function."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from askew.data.sources.annotations import open_json, open_tokens
 from askew.data.sources.arrow import ArrowSource, is_saved_dataset, open_saved_dataset
-from askew.data.sources.base import Options, Source
+from askew.data.sources.base import Source, SourceOptions
 from askew.data.sources.folders import metadata_of, open_image_folder
 from askew.data.sources.mixed import MixedSource
 from askew.data.sources.parquet import EmbeddedSource, open_parquet
 from askew.data.sources.shards import TarSource
 from askew.data.sources.tables import TABLE_SUFFIXES, TableSource
-from askew.errors import UserError, printable
+from askew.errors import UserError, imported, printable
 
 EMBEDDED = "embedded"
 RECOGNISED = (
     "give a .csv, .tsv or .jsonl table, .tar shards ('data/{000..331}.tar', 'data/*.tar'), .parquet files, a folder of "
-    "these or of images with texts, a .json of COCO or Karpathy, a .token of Flickr30k, or `embedded`"
+    "these or of images with texts, a .json of COCO or Karpathy, a .token of Flickr30k, `embedded`, or module:function"
 )
 PLUS, WEIGHTED = " + ", re.compile(r"(.+?)\s*\*\s*(-?\d+(?:\.\d+)?)")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+SOURCE_NAMES = ("__len__", "__getitem__", "name", "describe", "notes", "block", "window")
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
 
 
-def open_source(source: str | Sequence[str], options: Options | None = None) -> Source:
-    """Open what a user named; docs/sources.md has the rules.
+def open_source(source: str | Sequence[str], options: SourceOptions | None = None) -> Source:
+    """Open what a user named. docs/sources.md has the rules.
 
     Args:
-        source: a text, or a list of texts that are mixed; so are the parts of `A*2 + B`, A twice an epoch.
+        source: a text, or a list of texts to mix. The parts of `A*2 + B` are mixed too, with A twice per epoch.
 
     Raises:
-        UserError: nothing there, or nothing that is recognised, with what is.
+        UserError: nothing is there, or nothing that is recognised. It lists what is.
     """
     if not source:
-        raise UserError(f"data: the recipe names none: add --data SOURCE; {RECOGNISED}")
-    options = options or Options()
+        raise UserError(f"data: the recipe names no data: add --data SOURCE; {RECOGNISED}")
+    options = options or SourceOptions()
     parts = parts_of(source)
     opened = [_open(text, options) for text, _ in parts]
     weights = [weight for _, weight in parts]
@@ -44,7 +47,7 @@ def open_source(source: str | Sequence[str], options: Options | None = None) -> 
 
 
 def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
-    """The texts that are mixed, and how often each is seen in an epoch. A text that is a path is not taken apart."""
+    """The texts to mix, and how often an epoch sees each. A text that is an existing path is not taken apart."""
     if not isinstance(source, str):
         if not source:
             raise UserError("data.source: the list is empty")
@@ -59,18 +62,48 @@ def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
     text, weight = found.groups()
     if not weight.isdigit() or int(weight) < 1:
         raise UserError(
-            f"data: {printable(source)}: a weight is a whole number, how often an epoch sees each sample: for a half "
-            "and a whole write A*1 + B*2"
+            f"data: {printable(source)}: a weight is a whole number, how often an epoch sees each sample; "
+            "instead of A*0.5 + B write A*1 + B*2"
         )
     return [(text.strip(), int(weight))]
 
 
-def _open(text: str, options: Options) -> Source:
-    return EmbeddedSource() if text == EMBEDDED else open_paths(text, paths_of(text), options)
+def _open(text: str, options: SourceOptions) -> Source:
+    if text == EMBEDDED:
+        return EmbeddedSource()
+    if FUNCTION.fullmatch(text) and not exists(Path(text)):
+        return open_custom(text, options)
+    return open_paths(text, paths_of(text), options)
 
 
-def open_paths(text: str, paths: list[Path], options: Options) -> Source:
-    """The source that these paths are: several must be of one kind."""
+def open_custom(text: str, options: SourceOptions) -> Source:
+    """The source that `module:function` returns: a function of SourceOptions from a module outside askew.
+
+    Raises:
+        UserError: no such module or function, or one that fails or returns something that is not a Source.
+    """
+    make = imported(text, "data.source")
+    if not callable(make):
+        raise UserError(f"data: {text} is a {type(make).__name__}, not a function of SourceOptions")
+    try:
+        source: Any = make(options)
+    except UserError:
+        raise
+    except Exception as error:  # the function is not ours: anything may happen in it
+        raise UserError(f"data: {text}: {type(error).__name__}: {printable(str(error), 300)}") from error
+    missing = [name for name in SOURCE_NAMES if not hasattr(source, name)]
+    if missing:
+        raise UserError(
+            f"data: {text} returned a {type(source).__name__}, which is not a Source: it lacks {', '.join(missing)}; "
+            "see askew.data.sources.base.Source"
+        )
+    if not len(source):
+        raise UserError(f"data: {text} returned a source without samples")
+    return source
+
+
+def open_paths(text: str, paths: list[Path], options: SourceOptions) -> Source:
+    """The source that these paths make up. Several paths must be of one kind."""
     if len(paths) == 1 and paths[0].is_dir():
         return open_folder(paths[0], options)
     for path in paths:
@@ -93,14 +126,14 @@ def open_paths(text: str, paths: list[Path], options: Options) -> Source:
     if len(paths) > 1:
         found = ", ".join(kind or "no suffix" for kind in kinds)
         raise UserError(
-            f"data: {printable(text)} matches {len(paths):,} files ({found}); several files are one source if they are "
-            "all .tar, .parquet or .arrow; others are mixed by A + B"
+            f"data: {printable(text)} matches {len(paths):,} files ({found}); several files make up one source only if "
+            "all are .tar, .parquet or .arrow; mix others by A + B"
         )
     raise UserError(f"data: {paths[0]} is of no known kind; {RECOGNISED}")
 
 
-def open_folder(folder: Path, options: Options) -> Source:
-    """The source that a folder is: the first that fits."""
+def open_folder(folder: Path, options: SourceOptions) -> Source:
+    """The source in a folder: the first kind that fits."""
     if is_saved_dataset(folder):
         return open_saved_dataset(folder, options)
     if metadata_of(folder) is not None:
@@ -115,10 +148,10 @@ def open_folder(folder: Path, options: Options) -> Source:
 
 
 def paths_of(text: str) -> list[Path]:
-    """The files that a text names: itself, or what its braces and wildcards stand for, in order.
+    """The files that a text names, in order: the path itself, or what its braces and wildcards expand to.
 
     Raises:
-        UserError: nothing there, or a part of a brace's range missing.
+        UserError: nothing is there, or a file that a brace expands to is missing.
     """
     path = Path(text).expanduser()
     if exists(path):
@@ -140,13 +173,13 @@ def paths_of(text: str) -> list[Path]:
         first = ", ".join(map(printable, missing[:3]))
         raise UserError(
             f"data: {len(missing):,} of the {len(named):,} files of {printable(text)} do not exist: {first}"
-            f"{', ...' if len(missing) > 3 else ''}; name what is there, for example by a wildcard *"
+            f"{', ...' if len(missing) > 3 else ''}; name only files that exist, for example by a wildcard *"
         )
     return list(dict.fromkeys(found))
 
 
 def exists(path: Path) -> bool:
-    """Whether something is there; a name that no file can have is not."""
+    """Whether there is a file or folder at this path. A name that no file can have does not exist."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -154,7 +187,7 @@ def exists(path: Path) -> bool:
 
 
 def expand_braces(text: str) -> list[str]:
-    """`{000..331}` counts with its zeros, `{train,val}` chooses; several multiply, the last counting fastest."""
+    """`{000..331}` counts with leading zeros, `{train,val}` lists choices. The last of several varies fastest."""
     for pattern in (RANGE, CHOICE):
         found = pattern.search(text)
         if found:

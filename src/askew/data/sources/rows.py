@@ -1,4 +1,4 @@
-"""Rows of Arrow tables as samples: what Parquet files and `datasets` on disk have in common."""
+"""Rows of Arrow tables as samples: shared by Parquet files and `datasets` on disk."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,8 @@ import pyarrow as pa
 from askew.data.sources.base import (
     IMAGE_COLUMNS,
     MAX_BYTES,
-    Options,
     Sample,
+    SourceOptions,
     caption_texts,
     pick_columns,
     stable_id,
@@ -21,27 +21,27 @@ ID_COLUMNS = ("id", "path", "file_name", "filename", "filepath", "image_path", "
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column is what; "" where there is none.
+    """The name of each column that is read; "" if there is none.
 
     Attributes:
-        image: encoded bytes, or Hugging Face's {"bytes", "path"}; or, with `is_path`, a path.
+        image: encoded bytes, or Hugging Face's {"bytes", "path"}; with `is_path`, a path.
         caption: a text or a list of texts.
-        id: an integer, or a name that is hashed, so that it should be the image's path; equal ids are one image.
-        group: what is drawn: rows that share it are each other's positives.
-        tags: a list of keywords; a column of that name which holds anything else is not read.
+        id: an integer, or a name to hash, best the image's path. Rows with equal ids are the same image.
+        match_id: what the image shows. Rows with equal values are positives of one another.
+        tags: a list of keywords. A column of this name that holds anything else is not read.
     """
 
     image: str
     caption: str
     id: str
-    group: str
+    match_id: str
     tags: str
     is_path: bool
 
     @property
     def light(self) -> list[str]:
-        """All but the image."""
-        return [name for name in dict.fromkeys((self.caption, self.id, self.group, self.tags)) if name]
+        """Every column except the image."""
+        return [name for name in dict.fromkeys((self.caption, self.id, self.match_id, self.tags)) if name]
 
     @property
     def all(self) -> list[str]:
@@ -49,11 +49,11 @@ class Columns:
         return list(dict.fromkeys([self.image, *self.light]))
 
 
-def choose_columns(schema: pa.Schema, path: Path, options: Options) -> Columns:
-    """The columns of a schema, by name and type.
+def choose_columns(schema: pa.Schema, path: Path, options: SourceOptions) -> Columns:
+    """The columns to read, found by name and type.
 
     Raises:
-        UserError: no image or caption column, with those that there are.
+        UserError: no image column or no caption column. It lists the columns that exist.
     """
     names = schema.names
     holds_bytes = [name for name in names if is_bytes(schema.field(name).type)]
@@ -62,11 +62,13 @@ def choose_columns(schema: pa.Schema, path: Path, options: Options) -> Columns:
     kind = schema.field(image).type
     is_path = pa.types.is_string(kind) or pa.types.is_large_string(kind)
     if not (is_path or is_bytes(kind)):
-        raise UserError(f"{path}: column {image!r} holds {kind}, not image bytes or paths; see data.image_column")
+        raise UserError(
+            f"{path}: column {image!r} holds {kind}, not image bytes or paths; set data.image_column to one that does"
+        )
     ids = [name for name in ID_COLUMNS if name in names and name not in (image, caption)]
-    group = "concept" if "concept" in names else ""
+    match_id = "concept" if "concept" in names else ""
     tags = "tags" if "tags" in names and is_texts(schema.field("tags").type) else ""
-    return Columns(image, caption, ids[0] if ids else "", group, tags, is_path)
+    return Columns(image, caption, ids[0] if ids else "", match_id, tags, is_path)
 
 
 def is_texts(kind: pa.DataType) -> bool:
@@ -83,7 +85,7 @@ def is_bytes(kind: pa.DataType) -> bool:
 
 
 def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, name: str) -> Sample:
-    """A row as a sample. `name` says where it is, and gives the id where no column does."""
+    """A row as a sample. `name` is where the row is, for messages, and gives the id if no column does."""
     cells = {column: table[column][row] for column in columns.all}
     image = cells[columns.image]
     if pa.types.is_struct(image.type) and image.is_valid:
@@ -94,8 +96,8 @@ def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, nam
         captions = caption_texts(cells[columns.caption].as_py())
         tags = tuple(filter(None, cells[columns.tags].as_py() or ())) if columns.tags else ()
         named = cells[columns.id].as_py() if columns.id else None
-        group = cells[columns.group].as_py() if columns.group else None
+        match = cells[columns.match_id].as_py() if columns.match_id else None
     except UnicodeDecodeError as error:
         raise Unusable(f"{name}: the caption is not UTF-8", "caption not UTF-8") from error
     key = named if isinstance(named, int) else stable_id(str(named).removeprefix("./") if named else name)
-    return Sample(key, key if group is None else stable_id(str(group)), image.as_py() or b"", captions, tags, name)
+    return Sample(key, key if match is None else stable_id(str(match)), image.as_py() or b"", captions, tags, name)

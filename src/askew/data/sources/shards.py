@@ -1,4 +1,4 @@
-"""Tar shards, read at random through an index of byte offsets. No webdataset, no order of reading, no state."""
+"""Tar shards, read in any order through an index of byte offsets: without webdataset, reading order or saved state."""
 
 import bisect
 import os
@@ -12,17 +12,16 @@ import numpy as np
 import pyarrow as pa
 
 from askew.data.sources.base import (
-    BLOCK,
     MAX_BYTES,
-    WINDOW,
-    Options,
+    SHUFFLE_BLOCK,
+    SHUFFLE_WINDOW,
     Sample,
+    SourceOptions,
     stable_id,
 )
 from askew.data.sources.index import facts, indexed
 from askew.data.sources.layout import COLUMNS, EXAMPLES, TEXTS, layout
-from askew.data.sources.tar import BLOCK as TAR_BLOCK
-from askew.data.sources.tar import Damaged, check_header, header_name, number
+from askew.data.sources.tar import TAR_BLOCK, Damaged, check_header, header_name, number
 from askew.data.sources.texts import captions_in
 from askew.errors import Unusable, UserError
 
@@ -30,23 +29,23 @@ OPEN_FILES = 64  # kept open by each process
 
 
 class TarSource:
-    """Samples of plain tar files; ids are hashes of the images' member names.
+    """Samples of plain tar files. Ids are hashes of the images' member names.
+
+    If names occur in more than one shard, ids include the shard's name. A key without an image or a text, or one that
+    is cut off by the end of the file, is a bad sample: it is counted when it is drawn.
 
     Args:
-        paths: the shards; samples are numbered through them in this order.
-        options: `caption_column` is `txt`, `caption` or `json`, or else a field of the .json; "" takes the first of
-            these that any sample has, and of a .json the field `caption`, `title`, `text`, ...
-
-    Where names repeat from shard to shard the shard's name goes into the id. A key without an image, without a text,
-    or cut off by the end of the file is a sample that cannot be used: it is counted when it is drawn.
+        paths: the shards. Samples are numbered through them in this order.
+        options: `caption_column` is `txt`, `caption`, `json`, or a field of the .json. "" takes the first of the three
+            kinds that any sample has, and of a .json the field `caption`, `title`, `text`, ...
 
     Raises:
-        UserError: a shard that is compressed or cannot be opened, no samples at all.
+        UserError: a shard that is compressed or cannot be opened, or no samples at all.
     """
 
-    block, window = BLOCK, WINDOW
+    block, window = SHUFFLE_BLOCK, SHUFFLE_WINDOW
 
-    def __init__(self, paths: Sequence[Path], options: Options):
+    def __init__(self, paths: Sequence[Path], options: SourceOptions):
         self.paths = tuple(paths)
         self._files: OrderedDict[int, int] = OrderedDict()
         self._process = os.getpid()
@@ -111,7 +110,7 @@ class TarSource:
         return Sample(key, key, image, captions, (), f"{self.paths[shard].name}/{name}")
 
     def name(self, index: int) -> str:
-        """The shard, and the byte in it at which the image begins."""
+        """The shard, and the byte at which the image begins."""
         shard, row = self._locate(index)
         return f"{self.paths[shard]}, byte {self._place(shard, row, 'image')[0] * TAR_BLOCK:,}"
 
@@ -128,7 +127,7 @@ class TarSource:
         return int(self._arrays[shard, column][row]), int(self._arrays[shard, f"{column}_size"][row])
 
     def _read(self, shard: int, block: int, size: int) -> tuple[bytes, bytes]:
-        """A member's contents and its header, which tells whether the shard is still what was indexed."""
+        """A member's contents and its header, which shows whether the shard has changed since it was indexed."""
         if size > MAX_BYTES:
             name = self._member(shard, block)
             raise Unusable(f"{name}: {size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
@@ -140,7 +139,9 @@ class TarSource:
         except (Damaged, ValueError, IndexError):
             same = False
         if not same:
-            message = f"{self.paths[shard]} changed while in use: byte {block * TAR_BLOCK:,} holds something else"
+            message = (
+                f"{self.paths[shard]} changed while in use: the same member is no longer at byte {block * TAR_BLOCK:,}"
+            )
             raise Unusable(message, "shard changed")
         if len(content) < size:
             raise Unusable(f"{self._member(shard, block)} is cut off by the end of the file", "truncated tar")
@@ -151,7 +152,7 @@ class TarSource:
         return f"{self.paths[shard].name}/{header_name(header).decode('utf-8', 'replace')}"
 
     def _handle(self, shard: int) -> int:
-        if self._process != os.getpid():  # descriptors of a parent are the parent's to close
+        if self._process != os.getpid():  # the parent closes its own descriptors
             self._files, self._process = OrderedDict(), os.getpid()
         if shard not in self._files:
             if len(self._files) >= OPEN_FILES:
@@ -164,7 +165,7 @@ class TarSource:
         return self._files[shard]
 
     def __getstate__(self) -> dict:
-        gone = ("_files", "_tables", "_ids", "_arrays")  # opened anew where it arrives
+        gone = ("_files", "_tables", "_ids", "_arrays")  # opened again in the other process
         return {key: value for key, value in self.__dict__.items() if key not in gone}
 
     def __setstate__(self, state: dict) -> None:
@@ -186,7 +187,7 @@ def _index(path: Path) -> pa.Table:
 
 
 def mapped(table: pa.Table, name: str) -> np.ndarray:
-    """A column of an index, without a copy: pages of the file, in memory once they are touched."""
+    """A column of an index, without a copy: pages of the file, which are read when they are used."""
     column = table[name]
     return column.chunk(0).to_numpy(zero_copy_only=True) if len(column) else np.empty(0, np.int64)
 

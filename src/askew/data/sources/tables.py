@@ -10,29 +10,29 @@ from typing import Any
 
 import pyarrow as pa
 
-from askew.data.sources.base import Options, caption_texts, pick_columns
-from askew.data.sources.files import FileSource, Pairs
+from askew.data.sources.base import SourceOptions, caption_texts, pick_columns
+from askew.data.sources.files import CaptionsByPath, FileSource
 from askew.data.sources.index import indexed
 from askew.errors import UserError
 
 TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".jsonl": ""}
-FIRST_LINES = 1_000  # of a JSONL file, whose keys are taken for the columns
-QUOTING = "a caption with the separator in it stands in quotes, and a quote in such a caption is written twice"
-LARGE = 64 * 2**20  # bytes from which a table is read once and then from its index
+FIRST_LINES = 1_000  # of a JSONL file: their keys are its columns
+QUOTING = "put a caption that contains the separator in quotes, and double the quotes inside it"
+LARGE = 64 * 2**20  # bytes: a larger table is read once, and after that from its index
 
 
 class TableSource(FileSource):
-    """Pairs of an image path and a caption; rows with the same path are one sample.
+    """Rows of an image path and a caption. Rows with the same path are one sample.
 
-    Paths are taken from the table's folder, or from `image_root`. Columns are found by name (`image`, `filepath`,
-    `path`, ...; `caption`, `title`, `text`, ...), or named by `image_column` and `caption_column`.
+    Paths are relative to the table's folder, or to `image_root`. Columns are found by name (`image`, `filepath`,
+    `path`, ...; `caption`, `title`, `text`, ...) or given by `image_column` and `caption_column`.
 
     Raises:
-        UserError: no such file, no rows, missing columns, a line that cannot be read.
+        UserError: no such file, no rows, missing columns, or a line that cannot be read.
     """
 
-    def __init__(self, path: Path, options: Options | None = None):
-        options = options or Options()
+    def __init__(self, path: Path, options: SourceOptions | None = None):
+        options = options or SourceOptions()
         self.path = path
 
         def build(path: Path) -> tuple[pa.Table, dict[str, Any]]:
@@ -48,21 +48,21 @@ class TableSource(FileSource):
         super().__init__(root, table, f"table {path.name}", options.allow_outside)
 
 
-def pairs_of(path: Path, options: Options) -> Pairs:
-    """The rows of a table, grouped by image path."""
+def pairs_of(path: Path, options: SourceOptions) -> CaptionsByPath:
+    """The captions of a table, grouped by image path."""
     rows, columns = read_table(path)
     image, caption = pick_columns(columns, options, path, "image path")
-    pairs = Pairs()
+    pairs = CaptionsByPath()
     for row in rows:
         pairs.add(str(row.get(image) or "").strip(), caption_texts(row.get(caption)))
     return pairs
 
 
 def read_table(path: Path) -> tuple[Iterator[dict], list[str]]:
-    """Rows as dictionaries, one after the other, and the names of the columns. A BOM is tolerated.
+    """An iterator over rows as dictionaries, and the names of the columns. A byte order mark is skipped.
 
     Raises:
-        UserError: when a row is reached that cannot be read, or at once.
+        UserError: a row cannot be read. The iterator may raise it later.
     """
     rows = json_rows(path) if path.suffix.lower() == ".jsonl" else delimited_rows(path)
     first = list(islice(rows, FIRST_LINES))
@@ -71,7 +71,7 @@ def read_table(path: Path) -> tuple[Iterator[dict], list[str]]:
 
 
 def lines_of(path: Path) -> Iterator[str]:
-    """Lines of UTF-8 text with their ends."""
+    """Lines of UTF-8 text, with their line ends."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             yield from file
@@ -83,7 +83,7 @@ def lines_of(path: Path) -> Iterator[str]:
 
 
 def first_wrong_byte(path: Path) -> int:
-    """Where a file stops being UTF-8."""
+    """The position of the first byte of a file that is not UTF-8."""
     decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
     with path.open("rb") as file:
         while chunk := file.read(2**20):
@@ -97,7 +97,7 @@ def first_wrong_byte(path: Path) -> int:
 
 
 def json_rows(path: Path) -> Iterator[dict]:
-    """One JSON object a line; blank lines are passed over."""
+    """One JSON object per line; blank lines are skipped."""
     for number, line in enumerate(lines_of(path), 1):
         if line.strip():
             try:
@@ -110,13 +110,13 @@ def json_rows(path: Path) -> Iterator[dict]:
 
 
 def delimited_rows(path: Path) -> Iterator[dict]:
-    """Rows under the names of the first line. A table that has only that yields one empty row, for its names."""
-    csv.field_size_limit(2**31 - 1)  # a caption may be longer than the module's 128 kB; the tokenizer cuts it
+    """Rows by the column names in the first line."""
+    csv.field_size_limit(2**31 - 1)  # a caption may exceed the module's limit of 128 kB; the tokenizer cuts it
     lines: Iterable[str] = lines_of(path)
     reader = csv.DictReader(lines, delimiter=TABLE_SUFFIXES[path.suffix.lower()], strict=True)
     try:
         if not reader.fieldnames:
-            raise UserError(f"{path}: the table is empty; its first line names the columns: image,caption")
+            raise UserError(f"{path}: the table is empty; its first line must name the columns: image,caption")
         row = None
         for row in reader:
             if None in row:

@@ -1,4 +1,4 @@
-"""Captions out of the text that belongs to one image: `.txt`, `.caption`, or a field of a `.json`."""
+"""Captions from the text file of one image: `.txt`, `.caption`, or a field of a `.json`."""
 
 import json
 from pathlib import Path
@@ -8,10 +8,10 @@ from askew.errors import Unusable
 
 
 def captions_in(data: bytes, kind: str, field: str) -> tuple[str, ...]:
-    """The whole text is one caption; of JSON, the named field, or the first of `caption`, `title`, `text`, ...
+    """The whole text as one caption; of JSON, the named field or the first of `caption`, `title`, `text`, ...
 
     Raises:
-        Unusable: not UTF-8, not a JSON object.
+        Unusable: not UTF-8, or not a JSON object.
     """
     text = decode_text(data, f"the .{kind}")
     if kind != "json":
@@ -21,7 +21,7 @@ def captions_in(data: bytes, kind: str, field: str) -> tuple[str, ...]:
     except (json.JSONDecodeError, RecursionError) as error:
         raise Unusable(f"the .json is not valid JSON ({error})", "caption not JSON") from error
     if not isinstance(fields, dict):
-        raise Unusable("the .json is no object of fields", "caption not JSON")
+        raise Unusable("the .json is not an object", "caption not JSON")
     return caption_texts(fields.get(field or next((name for name in CAPTION_COLUMNS if name in fields), "caption")))
 
 

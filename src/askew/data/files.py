@@ -1,0 +1,87 @@
+"""Files that are written whole or not at all, and their hashes: the one place that does either.
+
+Everything is written beside its target under a name that ends in `.tmp`, forced to disk, and renamed. The rename is
+the commit: a crash leaves the old contents or the new ones, never half of a file.
+"""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Yield a path to write to; when the block ends, what was written there replaces the file at `path`.
+
+    The path is new and unique, so several processes may replace the same file at once: the last one wins. If the block
+    raises, the old file stays and the new one is removed.
+
+    Raises:
+        OSError: the folder does not exist or cannot be written to, or the block wrote nothing.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{os.urandom(4).hex()}.tmp")
+    try:
+        yield temporary
+        sync(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
+
+
+@contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """Yield a new, empty folder `NAME.tmp`; when the block ends, it replaces the folder at `path`.
+
+    Missing parents are made, and a `NAME.tmp` that a crash left behind is removed first. If the block raises, the old
+    folder stays and the new one is removed. Only one process may replace a folder at a time.
+    """
+    temporary, old = path.with_name(f"{path.name}.tmp"), path.with_name(f"{path.name}.old.tmp")
+    _put_back(old, path)
+    for leftover in (temporary, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        for written in (*temporary.rglob("*"), temporary):
+            sync(written)
+        if path.exists():
+            os.replace(path, old)  # a rename, so that the time without either folder is as short as it can be
+        os.replace(temporary, path)
+    except BaseException:
+        _put_back(old, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    sync(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(old: Path, path: Path) -> None:
+    """Undo the first of the two renames, where the second did not follow."""
+    if old.exists() and not path.exists():
+        os.replace(old, path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file by UTF-8 text."""
+    with replacing_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    """Force a file or a folder's list of entries to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, as 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,110 @@
+"""What an evaluation data set is: images by index, the labels or captions that belong to them, and published counts.
+
+Readers (the other modules of this folder) make data sets, tasks (askew.evaluation.tasks) take them. An image is decoded
+only when it is asked for, so a set of a million images is no more than a list of paths.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from PIL import Image
+
+from askew.errors import UserError
+
+
+class Images(Protocol):
+    """Images by index. `keys[i]` names image i: a path inside the set or an index, the same on every machine."""
+
+    keys: Sequence[str]
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> bytes:
+        """The bytes that a content hash is taken of: the encoded image, or raw pixels if the set stores pixels."""
+        ...
+
+    def __getitem__(self, index: int) -> Image.Image:
+        """The RGB image at its full size. Raises an OSError that names the key if the image cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One split: n images and their labels (n,), which are indices into the set's classes."""
+
+    images: Images
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        assert len(self.images) == len(self.labels), "one label per image"
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A labelled data set, for zero-shot classification and linear probes.
+
+    Attributes:
+        name: the set's name in results, for example "flowers102".
+        metric: the one that the paper reports, "top1" or "mean_per_class".
+        classes: the names of each class; most classes have one, some have several.
+        templates: prompts, each with one `{}`.
+        test: the split that results are reported on.
+        train, validation: the splits of the probe; None if the set has none.
+        class_orders: other class orders to report beside the right one, by name (Flowers: "lexicographic"). Under
+            `order`, class c gets the names of class order[c].
+        expected: published sizes by split, for example {"test": 6149}; stored beside the sizes that were found.
+        notes: what a reader of the numbers should know, one short line each.
+    """
+
+    name: str
+    metric: Literal["top1", "mean_per_class"]
+    classes: tuple[tuple[str, ...], ...]
+    templates: tuple[str, ...]
+    test: Labelled
+    train: Labelled | None = None
+    validation: Labelled | None = None
+    class_orders: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    expected: tuple[tuple[str, int], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """Images and captions for retrieval; caption j belongs to image `image_of[j]`."""
+
+    name: str
+    images: Images
+    captions: tuple[str, ...]
+    image_of: np.ndarray
+    expected: tuple[tuple[str, int], ...] = ()  # "images", "captions"
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Items of one image with a right and a wrong caption (SugarCrepe); item i is about image `image_of[i]`."""
+
+    name: str
+    images: Images
+    image_of: np.ndarray
+    positive: tuple[str, ...]
+    negative: tuple[str, ...]
+    expected: tuple[tuple[str, int], ...] = ()  # "items"
+    notes: tuple[str, ...] = ()
+
+
+EvaluationSet = Classification | Captioned | Preference | tuple[Preference, ...]
+
+
+class MissingSet(UserError):
+    """A data set, or a part of one, is not there. The message says where it belongs and how it is laid out.
+
+    Attributes:
+        name: the data set's name in the catalogue.
+    """
+
+    def __init__(self, name: str, message: str):
+        super().__init__(message)
+        self.name = name

@@ -1,0 +1,115 @@
+"""Data sets with one folder per class: Caltech-101 and ImageNet."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.io import loadmat
+
+from askew.evaluation.datasets.base import Classification, Labelled
+from askew.evaluation.datasets.folder import DatasetFolder
+from askew.evaluation.datasets.prompts import prompts
+
+TRAIN_PER_CLASS = 30
+
+
+def caltech101(folder: DatasetFolder) -> Classification:
+    """Caltech-101: 102 folders, background included; 30 random images of each are for training, the rest for testing.
+
+    No official split exists. VISSL, which SLIP's scripts use, goes from folder to folder and draws `choice(n, 30,
+    replace=False)` of the sorted file names from NumPy's legacy generator with seed 0. It takes the folders in the
+    order in which the disk lists them; here they are sorted (as bytes: BACKGROUND_Google first), so that the split is
+    the same on every machine. As in VISSL, files without an extension count: the archive's BACKGROUND_Google/tmp is an
+    image.
+    """
+    known = prompts(folder.name)
+    classes = _folders(folder, "")
+    folder.labels(classes, "101_ObjectCategories")
+    generator = np.random.RandomState(0)
+    found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
+    for name in classes:
+        files = _files(folder, name)
+        if len(files) <= TRAIN_PER_CLASS:
+            raise folder.wrong(
+                f"{name} has {len(files)} images; {TRAIN_PER_CLASS} are for training, which leaves none for testing"
+            )
+        train = set(generator.choice(len(files), size=TRAIN_PER_CLASS, replace=False).tolist())
+        for index, file in enumerate(files):
+            found["train" if index in train else "test"].append((f"{name}/{file}", name))
+    splits = {split: _labelled(folder, rows, split) for split, rows in found.items()}
+    return Classification(
+        folder.name, "mean_per_class", known.classes, known.templates, splits["test"], splits["train"],
+        expected=(("train", 3060), ("test", 6085)),
+        notes=("102 classes, background included; 30 images per class for training, drawn with seed 0",),
+    )  # fmt: skip
+
+
+def imagenet(folder: DatasetFolder) -> Classification:
+    """ImageNet-1k: the official validation images are the test split; train/ is for the probe and may be missing.
+
+    val/ holds one folder per WordNet id, or all 50,000 images side by side, as the archive unpacks. In the second case
+    their classes come from the devkit (the ground truth and meta.mat in ILSVRC2012_devkit_t12/data, which number the
+    classes in another order than that of the sorted ids) or from Kaggle's LOC_val_solution.csv.
+    """
+    known = prompts(folder.name)
+    folder.find("val")
+    ids = _folders(folder, "val")
+    rows = _in_class_folders(folder, "val", ids) if ids else _side_by_side(folder)
+    rows.sort(key=lambda row: row[0].rpartition("/")[2])  # the same order and names in every layout
+    names = [path.rpartition("/")[2] for path, _ in rows]
+    train = None
+    if (folder.path / "train").is_dir():
+        train = _labelled(folder, _in_class_folders(folder, "train", _folders(folder, "train")), "train")
+    return Classification(
+        folder.name, "top1", known.classes, known.templates, _labelled(folder, rows, "val", names), train,
+        expected=(*((("train", 1281167),) if train else ()), ("test", 50000)),
+        notes=("test is the official validation split", *(() if train else ("no train/ folder: no linear probe",))),
+    )  # fmt: skip
+
+
+def _side_by_side(folder: DatasetFolder) -> list[tuple[str, str]]:
+    """(path, WordNet id) of each image in val/, in the order of their names."""
+    files = _files(folder, "val")
+    if (folder.path / "LOC_val_solution.csv").exists():
+        lines = folder.lines("LOC_val_solution.csv")[1:]  # ImageId,PredictionString
+        ids = {image: boxes.split(" ")[0] for image, _, boxes in (line.partition(",") for line in lines)}
+        absent = [file for file in files if file.partition(".")[0] not in ids]
+        if absent or len(ids) != len(files):
+            raise folder.wrong(
+                f"LOC_val_solution.csv has {len(ids):,} images, val/ {len(files):,}"
+                + (f"; it lacks {absent[0]}" if absent else "")
+            )
+        return [(f"val/{file}", ids[file.partition(".")[0]]) for file in files]
+    devkit = "ILSVRC2012_devkit_t12/data"
+    lines = folder.lines(f"{devkit}/ILSVRC2012_validation_ground_truth.txt")
+    if len(lines) != len(files):
+        raise folder.wrong(f"val/ holds {len(files):,} images, the devkit's ground truth {len(lines):,} lines")
+    meta = folder.find(f"{devkit}/meta.mat")
+    try:
+        synsets = loadmat(str(meta), squeeze_me=True)["synsets"]
+        ids = {str(int(row["ILSVRC2012_ID"])): str(row["WNID"]) for row in synsets}
+        return [(f"val/{file}", ids[line]) for file, line in zip(files, lines, strict=True)]
+    except Exception as error:  # scipy raises many kinds of errors for files that are not .mat files
+        reason = f"no class {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        raise folder.wrong(f"the devkit's meta.mat does not explain its ground truth ({reason})") from error
+
+
+def _folders(folder: DatasetFolder, inside: str) -> list[str]:
+    """Sorted names of the folders in a folder, without hidden ones."""
+    with os.scandir(folder.path / inside) as entries:
+        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+
+
+def _files(folder: DatasetFolder, inside: str) -> list[str]:
+    """Sorted names of the files in a folder, without hidden ones."""
+    with os.scandir(folder.path / inside) as entries:
+        return sorted(entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith("."))
+
+
+def _in_class_folders(folder: DatasetFolder, inside: str, classes: Sequence[str]) -> list[tuple[str, str]]:
+    """(path, class) of each image in folders named by class."""
+    return [(f"{inside}/{name}/{file}", name) for name in classes for file in _files(folder, f"{inside}/{name}")]
+
+
+def _labelled(folder: DatasetFolder, rows: Sequence[tuple[str, str]], split: str, keys: Sequence[str] = ()) -> Labelled:
+    return folder.split([path for path, _ in rows], [name for _, name in rows], split, keys)

@@ -1,0 +1,173 @@
+"""Linear probe by CLIP's protocol: logistic regression on frozen features, its L2 strength chosen on validation data.
+
+The solver is scikit-learn's L-BFGS with at most 1,000 iterations. C is searched on a grid of powers of 100, then in
+four refinement steps around the best value, each half as wide in the exponent. The last fit is on training and
+validation data together. Every fit starts from zero: a warm start stops at another point within the solver's tolerance,
+and the numbers would depend on the order of the search.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from askew.errors import UserError
+from askew.evaluation.datasets.base import Classification
+from askew.evaluation.features import Features
+from askew.evaluation.metrics import both_accuracies
+from askew.evaluation.results import Outcomes, Result
+
+GRID = (1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6)
+REFINEMENTS = 4
+MAX_ITERATIONS = 1000
+HELD_OUT = {"food101": 0.1, "cifar10": 0.1, "cifar100": 0.1, "imagenet": 0.1, "imagenet-80": 0.1}
+"""Share of the training split that is held out if a set has no validation split."""
+HELD_OUT_OTHERWISE = 0.2  # as MERU does for Pets, Cars, Caltech-101 and SUN397
+
+
+@dataclass(frozen=True)
+class Split:
+    """Features (n, F) and labels (n,)."""
+
+    features: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The chosen C, and (C, validation score) of every attempt, in order."""
+
+    best: float
+    tried: tuple[tuple[float, float], ...]
+
+
+def fit(split: Split, c: float) -> LogisticRegression:
+    """The classifier for one C. Reaching the iteration limit is part of the protocol, not an error."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return LogisticRegression(C=c, max_iter=MAX_ITERATIONS, random_state=0).fit(split.features, split.labels)
+
+
+def choose(train: Split, validation: Split, metric: str) -> Choice:
+    """CLIP's search for C. Of equal scores the first is kept; the grid goes from strong to weak regularisation."""
+    tried: list[tuple[float, float]] = []
+    best, best_score = GRID[0], -1.0
+
+    def attempt(c: float) -> None:
+        nonlocal best, best_score
+        right = np.equal(fit(train, c).predict(validation.features), validation.labels)
+        score = both_accuracies(right, validation.labels, metric)[metric]
+        tried.append((c, score))
+        if score > best_score:
+            best, best_score = c, score
+
+    for c in GRID:
+        attempt(c)
+    width = 10.0
+    for _ in range(REFINEMENTS):
+        left, right = best / width, best * width
+        attempt(left)
+        attempt(right)
+        width **= 0.5
+    return Choice(best, tuple(tried))
+
+
+def held_out(keys: list[str], share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices for training and for validation, if a set has no validation split: the last `share` is held out.
+
+    The images are put in the order of the sha256 of their keys, which is the same on every machine. The order on disk
+    would not do: it goes by class, and its end would be classes that the rest lacks.
+    """
+    order = np.array(sorted(range(len(keys)), key=lambda i: hashlib.sha256(keys[i].encode()).digest()), dtype=int)
+    cut = len(keys) - round(share * len(keys))
+    return np.sort(order[:cut]), np.sort(order[cut:])
+
+
+def linear_probe(
+    data: Classification,
+    train: Features,
+    validation: Features | None,
+    test: Features,
+    log: Callable[[str], None] = lambda text: None,
+) -> Result:
+    """Accuracy of the probe on the test split, top-1 and mean per class, the data set's own metric first.
+
+    Unreadable training images are left out and counted. An unreadable test image counts as wrong.
+
+    Args:
+        log: called with one line before the search starts, which may take long.
+
+    Raises:
+        UserError: a model without features, a set without a training split, or fewer than two classes to learn.
+    """
+    learn, check, whole, source = _splits(data, train, validation)
+    if test.pooled is None:
+        raise UserError(_no_features(data))
+    log(f"{data.name}: probe on {len(learn.labels):,} x {learn.features.shape[1]} features")
+    choice = choose(learn, check, data.metric)
+    model = fit(whole, choice.best)
+    labels = data.test.labels
+    right = (model.predict(test.pooled) == labels) & test.readable
+    values = both_accuracies(right, labels, data.metric) | {"n": len(labels), "classes": len(data.classes)}
+    names = np.array([str(key) for key in data.test.images.keys])
+    outcomes = Outcomes(
+        np.array(test.items), names, {"top1": right, "mean_per_class": right}, {"mean_per_class": labels}
+    )
+    iterations = int(np.max(model.n_iter_))
+    protocol: dict[str, Any] = {
+        "measure": data.metric,
+        "classifier": "scikit-learn LogisticRegression, L-BFGS",
+        "scikit-learn": sklearn.__version__,
+        "iteration_limit": MAX_ITERATIONS,
+        "C": choice.best,
+        "C_tried": [list(pair) for pair in choice.tried],
+        "validation": f"{source}: {len(check.labels):,}",
+        "trained_on": len(whole.labels),
+        "iterations": iterations,
+        "reached_iteration_limit": iterations >= MAX_ITERATIONS,
+        "unreadable_training_images": int((~train.readable).sum()),
+    }
+    return Result(f"{data.name}/linear_probe", values, protocol, outcomes)
+
+
+def _splits(data: Classification, train: Features, validation: Features | None) -> tuple[Split, Split, Split, str]:
+    """What each C is fitted on, what it is scored on, what the last fit is on, and where the second comes from."""
+    if data.train is None:
+        raise UserError(f"{data.name}: the set has no training split, which a probe needs")
+    if train.pooled is None:
+        raise UserError(_no_features(data))
+    whole = _readable(train, data.train.labels)
+    if validation is None or data.validation is None:
+        share = HELD_OUT.get(data.name, HELD_OUT_OTHERWISE)
+        keys = [str(data.train.images.keys[i]) for i in np.flatnonzero(train.readable).tolist()]
+        first, last = held_out(keys, share)
+        learn = Split(whole.features[first], whole.labels[first])
+        check = Split(whole.features[last], whole.labels[last])
+        source = f"{share:.0%} of train, the last in the order of the keys' sha256"
+    else:
+        learn, check = whole, _readable(validation, data.validation.labels)
+        whole = Split(np.concatenate([learn.features, check.features]), np.concatenate([learn.labels, check.labels]))
+        source = "the set's own"
+    if len(np.unique(learn.labels)) < 2 or not len(check.labels):
+        raise UserError(
+            f"{data.name}: a probe needs two classes to train on and an image to validate; "
+            f"the training split has {len(whole.labels)} readable images"
+        )
+    return learn, check, whole, source
+
+
+def _no_features(data: Classification) -> str:
+    return f"{data.name}: this image tower gives no features before its projection, which a probe needs"
+
+
+def _readable(features: Features, labels: np.ndarray) -> Split:
+    assert features.pooled is not None
+    if features.readable.all():
+        return Split(features.pooled, labels)
+    return Split(features.pooled[features.readable], labels[features.readable])

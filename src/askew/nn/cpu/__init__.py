@@ -1,0 +1,1 @@
+"""The same mathematics in kernels that run faster on a CPU."""

@@ -1,0 +1,1 @@
+"""How results look: tables as plain data, and their renderers."""

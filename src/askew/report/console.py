@@ -1,0 +1,140 @@
+"""What a person sees in the terminal: messages, progress, tables. Plain lines where the output is not a terminal."""
+
+import math
+import time
+from typing import Any
+
+from rich import table as rich_table
+from rich.console import Console as RichConsole
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from askew.errors import printable
+from askew.report.table import Table
+
+PIPE_WIDTH = 180  # columns of a table that goes to a file or another program, which have no width of their own
+QUIET_SECONDS = 10.0  # between two lines of progress where there is no bar
+NOT_TERMS = {  # of a logged line; everything else is a term of the loss, under the name that the method gave it
+    "step",
+    "epoch",
+    "samples",
+    "loss",
+    "learning_rate",
+    "gradient_norm",
+    "samples_per_second",
+    "data_wait",
+    "logit_scale",
+    "peak_memory_mb",
+    "skipped",
+    "seconds",
+}
+
+
+class Console:
+    """Messages go to standard error, results to standard output. `quiet` prints only warnings (ranks other than 0)."""
+
+    def __init__(self, quiet: bool = False):
+        self.out, self.err = RichConsole(highlight=False), RichConsole(stderr=True, highlight=False)
+        self.quiet = quiet
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._said = time.monotonic()
+
+    # Messages
+
+    def say(self, text: str) -> None:
+        """One line of information."""
+        if not self.quiet:
+            self.err.print(escape(printable(text, 2000)), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        """One line that a user should not miss."""
+        self.err.print(f"[yellow]warning:[/] {escape(printable(text, 2000))}", soft_wrap=True)
+
+    def error(self, text: str, label: str = "error") -> None:
+        """The one line that says what went wrong."""
+        self.close()
+        self.err.print(f"[red]{label}:[/] {escape(printable(text, 4000))}", soft_wrap=True)
+
+    # Progress
+
+    def start_progress(self, completed: int) -> None:
+        """A bar for training, where there is a terminal."""
+        if self.err.is_terminal and not self.quiet:
+            self._start_bar("starting", completed)
+
+    def progress(self, line: dict[str, Any], total_steps: int) -> None:
+        """One logged step of `total_steps`."""
+        if self.quiet:
+            return
+        left = (total_steps - line["step"]) * line["samples"] / line["step"] / line["samples_per_second"]
+        terms = "  ".join(f"{name} {value:.3g}" for name, value in line.items() if name not in NOT_TERMS)
+        text = (
+            f"step {line['step']}/{total_steps}  loss {line['loss']:.3f}  {terms}  "
+            f"{line['samples_per_second']:.0f} samples/s  data wait {line['data_wait']:.0%}  {clock(left)} left"
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, completed=line["step"], total=total_steps, description=escape(text))
+        else:
+            self.err.print(escape(text), soft_wrap=True)
+
+    def images_done(self, name: str, done: int, total: int, rate: float) -> None:
+        """How far a pass over images is: a bar on a terminal, else a line every ten seconds and one at the end."""
+        text = f"{name}: {done:,} of {total:,} images" + (f", {rate:.0f} images/s" if rate else "")
+        if self.err.is_terminal and not self.quiet:
+            if self._bar is None:
+                self._start_bar(text, 0)
+            assert self._bar is not None
+            self._bar.update(self._task, completed=done, total=total, description=escape(text))
+        elif done >= total or time.monotonic() - self._said > QUIET_SECONDS:
+            self._said = time.monotonic()
+            self.say(text)
+
+    def _start_bar(self, text: str, completed: int) -> None:
+        self._bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self.err, transient=True)
+        self._task = self._bar.add_task(escape(text), total=None, completed=completed)
+        self._bar.start()
+
+    def close(self) -> None:
+        """Remove the progress bar."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    # Results
+
+    def print(self, text: str) -> None:
+        """One line on standard output."""
+        self.close()
+        self.out.print(text, markup=False, soft_wrap=True)
+
+    def table(self, table: Table) -> None:
+        """A table on standard output. Where that is no terminal it is printed in full, never cut to 80 columns."""
+        self.close()
+        out = self.out if self.out.is_terminal else RichConsole(width=PIPE_WIDTH, highlight=False)
+        out.print(_drawn(table))
+
+
+def _drawn(table: Table) -> rich_table.Table:
+    """The table as rich draws it."""
+    drawn = rich_table.Table(
+        title=escape(table.title), title_justify="left", caption=escape(table.caption), caption_justify="left"
+    )
+    for column in table.columns:
+        drawn.add_column(escape(column), justify="left" if column in table.left else "right")
+    for number, row in enumerate(table.rows):
+        strong = number in table.emphasized
+        if strong and number - 1 not in table.emphasized:
+            drawn.add_section()
+        cells = (escape(printable(cell, 2000)) for cell in row)
+        drawn.add_row(*(f"[bold]{cell}[/]" if strong else cell for cell in cells))
+    return drawn
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes, seconds."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

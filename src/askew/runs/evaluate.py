@@ -1,0 +1,261 @@
+"""What `askew eval` does: a model and data sets brought together, results written and printed."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from askew import distributed
+from askew.data.sources import open_source
+from askew.devices import choose_device
+from askew.errors import UserError, printable
+from askew.evaluation.datasets.base import Captioned, EvaluationSet
+from askew.evaluation.datasets.custom import open_custom
+from askew.evaluation.features import Extractor
+from askew.evaluation.model import Encoders, load_encoders
+from askew.evaluation.results import Result, ResultsFile
+from askew.evaluation.suite import TASKS, EvaluationOptions, image_sets, run_set
+from askew.evaluation.tasks import tiny
+from askew.evaluation.tasks.overlap import overlap
+from askew.report.console import Console
+from askew.runs.directory import RunDirectory
+from askew.runs.tables import paper_tables, tiny_table
+
+Openers = dict[str, Callable[[], EvaluationSet]]  # data sets by name, opened when their turn comes
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for on the command line.
+
+    Attributes:
+        model: a run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.
+        suite: "tiny", a suite of the catalogue, or names of its data sets with commas.
+        data_root: the folder that holds the catalogue's data sets.
+        data: custom data instead of a suite; `prompts` and `against` go with it.
+        out: where results are appended; None: the run's own file, or none.
+        cache: folder of features.
+    """
+
+    model: str
+    suite: str = "tiny"
+    weights: str = "student"
+    out: Path | None = None
+    batch_size: int = 256
+    precision: str = "fp32"
+    data_root: Path | None = None
+    data: str = ""
+    prompts: str = ""
+    against: str = ""
+    cache: Path | None = None
+    options: EvaluationOptions = field(default_factory=EvaluationOptions)
+
+
+def default_cache() -> Path:
+    """`askew/features` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "askew" / "features"
+
+
+def evaluate(asked: Request, console: Console) -> None:
+    """Evaluate as asked, print the tables, keep results and outcomes.
+
+    Raises:
+        UserError: at once for a wrong request; at the end for data sets that could not be evaluated.
+    """
+    unknown = [task for task in asked.options.tasks if task not in TASKS]
+    if unknown:
+        raise UserError(f"--tasks {printable(','.join(unknown))} is not known; tasks: {', '.join(TASKS)}")
+    if not asked.data and "tiny" in asked.suite.split(","):
+        _refuse_options_of_others(asked)
+        if distributed.is_main():  # small enough for one process
+            evaluate_tiny(asked.model, asked.weights, console, asked.out, asked.batch_size)
+        return
+    openers = _custom(asked) if asked.data else _catalogued(asked)
+    device = choose_device("auto")
+    distributed.start(device)
+    try:
+        _run(asked, openers, device, console)
+    finally:
+        distributed.stop()
+
+
+def evaluate_tiny(
+    name: str, weights: str, console: Console, out: Path | None = None, batch_size: int = 256
+) -> dict[str, dict[str, float]]:
+    """Run the suite `tiny` and print its table; keep the results in `out`, or in the run's directory."""
+    started = time.monotonic()
+    encoders = load_model(name, choose_device("auto"), weights, batch_size)
+    results = tiny.results(encoders)
+    directory, target = RunDirectory(Path(name)), _target(name, out)
+    if target is not None:
+        target.append(results, encoders.protocol | tiny.data_protocol())
+    before = {}
+    if weights == "student" and directory.exists:
+        before = {line["task"]: line["values"] for line in directory.results_before.read()}
+    values = {result.task: result.values for result in results}
+    console.table(tiny_table(values, weights, time.monotonic() - started, before))
+    if target is not None:
+        console.say(f"results  {target.path}")
+    return values
+
+
+def load_model(
+    name: str, device: torch.device, weights: str = "student", batch_size: int = 256, precision: str = "fp32"
+) -> Encoders:
+    """The encoders of a run directory, or of what open_clip knows by that name.
+
+    Raises:
+        UserError: there is no such model, or the run has no such weights.
+    """
+    directory = RunDirectory(Path(name).expanduser())
+    if directory.exists and not name.startswith("local-dir:"):
+        model = directory.model(weights)
+        if not model.is_dir():
+            raise UserError(
+                f"{printable(name)}: the run has no {model.name}/ folder; "
+                + ("this method has no teacher" if weights == "teacher" else "finish it with --resume")
+            )
+        name = f"local-dir:{model}"
+    elif weights != "student":
+        raise UserError(f"--weights {weights}: only a run directory has them; {printable(name)} is none")
+    return load_encoders(name, device, batch_size, precision, weights)
+
+
+def _target(name: str, out: Path | None) -> ResultsFile | None:
+    """Where results go: the named file, or that of the run; None where there is neither."""
+    directory = RunDirectory(Path(name))
+    if out is not None:
+        return ResultsFile(out)
+    return directory.results if directory.exists else None
+
+
+def _refuse_options_of_others(asked: Request) -> None:
+    """The suite `tiny` is fixed, and options that it would ignore are errors."""
+    options = {
+        "--precision bf16": asked.precision != "fp32",
+        "--prompts": asked.prompts,
+        "--against": asked.against,
+        "--data-root": asked.data_root,
+        "other names in --suite": asked.suite != "tiny",
+    }
+    ignored = [option for option, given in options.items() if given]
+    if ignored:
+        raise UserError(
+            f"the suite tiny takes no {', no '.join(ignored)}; it runs by itself, name other data sets with --suite"
+        )
+
+
+def _run(asked: Request, openers: Openers, device: torch.device, console: Console) -> None:
+    """Every data set in turn. One that fails costs a line, and the others still run."""
+    started = time.monotonic()
+    encoders = load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision)
+    progress = _Progress(console)
+    extractor = Extractor(encoders, asked.cache, tick=progress.tick)
+    if distributed.world_size() > 1:
+        _share_out(openers, extractor, asked.options)
+        if not distributed.is_main():
+            return
+    target = _target(asked.model, asked.out)
+    protocol = encoders.protocol | {"suite": "custom" if asked.data else asked.suite}
+    results: list[Result] = []
+    failed: list[str] = []
+
+    def keep(result: Result) -> None:
+        results.append(result)
+        if target is not None:
+            target.append([result], protocol)
+
+    for name, opener in openers.items():
+        progress.name = name
+        try:
+            opened = opener()
+            for result in run_set(name, opened, encoders, extractor, asked.options, console.say):
+                keep(result)
+            if asked.against:
+                keep(_overlap(name, opened, asked.against, console))
+        except UserError as error:
+            failed.append(name)
+            console.warn(f"not evaluated: {error}")
+        finally:
+            console.close()
+    if results:
+        for table in paper_tables(results, printable(asked.model, 40)):
+            console.table(table)
+        console.say(f"seconds  {time.monotonic() - started:.0f}, features of {extractor.reused:,} images reused")
+        if target is not None:
+            console.say(f"results  {target.path}, outcomes in {target.outcomes(asked.weights)}")
+    if failed:
+        raise UserError(
+            f"{len(failed)} of {len(openers)} sets could not be evaluated completely: {', '.join(failed)}; "
+            "each has its line above, and the others were evaluated"
+        )
+
+
+def _custom(asked: Request) -> Openers:
+    opened = open_custom(asked.data, asked.prompts)  # before the model is loaded: a wrong layout shows at once
+    if asked.against:
+        open_source(asked.against)
+    return {opened.name: lambda: opened}
+
+
+def _catalogued(asked: Request) -> Openers:
+    from askew.evaluation.datasets import catalog  # the suite `tiny` does not need its readers
+
+    for option, value in (("--prompts", asked.prompts), ("--against", asked.against)):
+        if value:
+            raise UserError(f"{option} belongs to --data; the sets of a suite have prompts of their own")
+    entries = catalog.find_entries(asked.suite)
+    if asked.data_root is None:
+        raise UserError(f"--suite {printable(asked.suite)} needs --data-root DIR, the folder that holds the data sets")
+    return {entry.name: partial(entry.open, asked.data_root) for entry in entries}
+
+
+def _share_out(openers: Openers, extractor: Extractor, options: EvaluationOptions) -> None:
+    """Every rank embeds its shards of every set. What fails here fails again on rank 0, which reports it."""
+    if extractor.cache is None:
+        raise UserError("several ranks share features through the cache: name one with --cache DIR")
+    for opener in openers.values():
+        try:
+            for images in image_sets(opener(), options.tasks):
+                extractor.share(images)
+        except UserError:
+            continue
+    distributed.barrier()
+
+
+def _overlap(name: str, opened: EvaluationSet, against: str, console: Console) -> Result:
+    images = opened.images if isinstance(opened, Captioned) else opened.test.images  # type: ignore[union-attr]
+    result = overlap(name, images, open_source(against), printable(against, 400))
+    if result.protocol["pairs"]:
+        test, other, kind = result.protocol["pairs"][0]
+        console.warn(
+            f"{name}: {result.values['exact']:,} test images are in {printable(against)} byte for byte and "
+            f"{result.values['near']:,} nearly so; the first is {test} ({kind}: {other})"
+        )
+    return result
+
+
+@dataclass
+class _Progress:
+    """How far a pass over the images of a set is."""
+
+    console: Console
+    name: str = ""
+    _started: float = field(default=0.0, init=False)
+    _first: int = field(default=0, init=False)
+
+    def tick(self, done: int, total: int) -> None:
+        """`done` of `total` images are embedded."""
+        now = time.monotonic()
+        if not self._started or done < self._first:
+            self._started, self._first = now, done
+        seconds = now - self._started
+        rate = (done - self._first) / seconds if seconds > 0 else 0.0
+        self.console.images_done(self.name, done, total, rate)
+        if done >= total:
+            self._started = 0.0

@@ -1,0 +1,145 @@
+"""A run from an empty directory to a printed table: what `askew train` does."""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from askew import distributed
+from askew.config import Recipe, Towers
+from askew.data.views import Views
+from askew.errors import RunFailed, writing
+from askew.report.console import Console
+from askew.runs.directory import RunDirectory, ends_with_the_suite
+from askew.runs.evaluate import evaluate_tiny
+from askew.training.build import build
+from askew.training.export import save_models
+from askew.training.interfaces import Reporter
+from askew.training.loop import Trainer
+from askew.training.towers import resolve
+
+LOOKED_AT = 200  # samples whose captions are measured before a run
+
+
+def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
+    """Train a new run to its end.
+
+    Args:
+        out: its directory; None takes a new `runs/NAME-NNN`.
+
+    Raises:
+        UserError, RunFailed, Interrupted: see the command line's exit codes.
+    """
+    recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
+    built = build(recipe, console.say)  # before a directory is made: what cannot be built leaves nothing behind
+    directory = distributed.from_main(lambda: RunDirectory.create(recipe.name, out))
+    trainer = Trainer(built, directory, reporter_of(console))
+    if distributed.is_main():
+        with writing("the recipe", directory.path):
+            directory.write_recipe(built.recipe)
+        announce(trainer, directory, console)
+        evaluate_before(trainer, directory, console)
+    distributed.barrier()
+    return finish(trainer, directory, console)
+
+
+def finish(trainer: Trainer, directory: RunDirectory, console: Console) -> RunDirectory:
+    """Train what is left, save the model, and evaluate it."""
+    try:
+        trainer.run()
+    except RunFailed:
+        if distributed.is_main() and trainer.done == 0:
+            directory.take_back()
+        raise
+    if distributed.is_main():
+        recipe, suite = trainer.recipe, trainer.recipe.evaluation
+        with writing("the model", directory.path):
+            save_models(trainer.method, recipe.towers, directory.path)
+        if ends_with_the_suite(recipe):
+            evaluate_tiny(str(directory.path), "student", console, batch_size=suite.batch_size)
+        elif suite.suite != "none":
+            console.say(
+                "results  none: the suite `tiny` tests training on the data that come with askew; "
+                f"askew eval {directory.path} runs it anyway"
+            )
+        model = directory.model()
+        console.say(f'model    {model}: open_clip.create_model_and_transforms("local-dir:{model}")')
+    distributed.barrier()
+    return directory
+
+
+def reporter_of(console: Console) -> Reporter:
+    """What the loop reports, shown on a console."""
+    return Reporter(console.say, console.progress)
+
+
+def evaluate_before(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
+    """Run the suite on the weights that training starts from, where the recipe asks for it (`evaluation.before`)."""
+    suite, start = trainer.recipe.evaluation, directory.starting_model
+    if not suite.before or suite.suite == "none" or trainer.done > 0:
+        return
+    start.mkdir(exist_ok=True)
+    with writing("the starting model", start):
+        save_models(trainer.method, trainer.recipe.towers, start)
+    directory.results_before.path.unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
+    console.say("before   the weights that training starts from:")
+    model = f"local-dir:{start / directory.model().name}"
+    evaluate_tiny(model, "student", console, directory.results_before.path, suite.batch_size)
+    shutil.rmtree(start)
+
+
+def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
+    """Say what is about to happen, and what a loss at chance level is."""
+    recipe, loader, schedule = trainer.recipe, trainer.loader, trainer.schedule
+    parameters = sum(p.numel() for p in trainer.method.parameters() if p.requires_grad) / 1e6
+    resumed = f" (from step {trainer.done})" if trainer.done else ""
+    samples = loader.batch_size * (schedule.total - trainer.done)
+    levels = ", ".join(f"{k} {v:.3f}" for k, v in trainer.method.loss_at_chance(loader.batch_size).items())
+    lines = [
+        f"run      {directory.path}",
+        f"data     {loader.source.describe}",
+        f"method   {recipe.method.name}, {parameters:.1f} M trained parameters, {trainer.device}, "
+        f"{recipe.train.precision}",
+        f"towers   {_towers(recipe.towers, loader.views)}",
+        f"plan     {schedule.total:,} steps of {loader.batch_size}{resumed}, {samples:,} samples, "
+        f"{schedule.total / loader.steps_per_epoch:.1f} epochs",
+    ]
+    if schedule.is_open:
+        lines.append(
+            f"plan     fewer steps if these do not fit into train.minutes={recipe.train.minutes:g}: "
+            "the first steps are timed"
+        )
+    elif schedule.total < schedule.requested:
+        lines.append(
+            f"plan     train.max_steps={schedule.total} ends before the {schedule.requested:,} steps of train.epochs"
+        )
+    lines.append(f"chance   {levels} (a model whose loss stays there has learned nothing)")
+    for line in lines:
+        console.say(line)
+    _warn_of_long_captions(trainer, console)
+    console.start_progress(trainer.done)
+
+
+def _towers(towers: Towers, views: Views) -> str:
+    """Which towers are trained, and from what."""
+    name = towers.model or towers.vision_cfg.get("timm_model_name", "a ViT given in full")
+    start = f"the weights of {towers.pretrained}" if towers.pretrained else "random weights"
+    if towers.pretrained and towers.token_std != Towers().token_std:
+        start += ", token embeddings included: towers.token_std is not used"
+    lock = f"; the {towers.lock} tower keeps its weights" if towers.lock != "none" else ""
+    size, context = views.images[0].size, views.tokens.context_length
+    return f"{name}, images of {size} px, captions of {context} tokens, from {start}{lock}"
+
+
+def _warn_of_long_captions(trainer: Trainer, console: Console) -> None:
+    """Warn where captions are too long for the text tower, judging by the first ones."""
+    source, tokens = trainer.loader.source, trainer.loader.views.tokens
+    captions: list[str] = []
+    for index in range(min(LOOKED_AT, len(source))):
+        with suppress(OSError):  # a missing image is for the loader to report
+            captions += source[index].captions
+    cut = sum(tokens.cuts(caption) for caption in captions)
+    if cut:
+        console.warn(
+            f"{cut} of the first {len(captions)} captions are longer than the text tower's context of "
+            f"{tokens.context_length} tokens and lose their ends; raise towers.text_cfg.context_length"
+        )

@@ -1,0 +1,1 @@
+"""A training run from its parts: the loop, the step that is wrapped, checkpoints, schedules."""

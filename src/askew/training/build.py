@@ -1,0 +1,131 @@
+"""From a recipe with resolved towers to objects: the method, the views that it reads, and the loader."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from askew import config, distributed
+from askew.data import operations
+from askew.data.loader import Loader
+from askew.data.sources import Source, open_source
+from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
+from askew.devices import choose_device, choose_precision, keep_freed_memory
+from askew.errors import UserError
+from askew.methods.base import Method
+from askew.training.towers import build_towers
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a recipe stands for on this machine.
+
+    Attributes:
+        recipe: with `train.precision` decided.
+        method: on its device, in training mode.
+    """
+
+    recipe: config.Recipe
+    device: torch.device
+    method: Method
+    loader: Loader
+
+
+def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None, pretrained: bool = True) -> Built:
+    """Method and loader of a recipe with resolved towers, on this process's device. Joins the group of ranks.
+
+    Args:
+        say: told what was found when the data were opened, and of long waits for them.
+        pretrained: whether to load pretrained weights. A checkpoint holds all weights, and theirs may be gone.
+
+    Raises:
+        UserError: data, towers or a device that cannot be had, or settings that do not fit together.
+    """
+    device = choose_device(recipe.train.device)
+    train = recipe.train.model_copy(update={"precision": choose_precision(recipe.train.precision, device)})
+    recipe = recipe.model_copy(update={"train": train})
+    if device.type == "cpu":
+        keep_freed_memory()
+    distributed.start(device)
+    source = _open_on_main_first(recipe.data)
+    if distributed.is_main():
+        for note in source.notes:
+            say(f"data     {note}")
+    method = build_method(recipe, pretrained).to(device).train()
+    loader = Loader(
+        source,
+        build_views(recipe, method.views),
+        recipe.loader.batch_size,
+        train.seed,
+        recipe.loader.num_workers,
+        distributed.rank(),
+        distributed.world_size(),
+        recipe.loader.cache_mb * 2**20,
+        say,
+        fail_after=60 * recipe.loader.stall_minutes,
+    )
+    return Built(recipe, device, method, loader)
+
+
+def _open_on_main_first(data: config.Data) -> Source:
+    """Rank 0 makes the index files, and the others read them."""
+    if not distributed.is_main():
+        distributed.barrier()
+    source = open_source(data.source, data.options)
+    if distributed.is_main():
+        distributed.barrier()
+    return source
+
+
+def build_method(recipe: config.Recipe, pretrained: bool = True) -> Method:
+    """The method of a recipe with resolved towers, on the CPU. It starts from the pretrained temperature and bias.
+
+    Without `pretrained`, towers that name pretrained weights stay random: a checkpoint will be loaded over them.
+    """
+    towers = recipe.towers if pretrained else recipe.towers.model_copy(update={"pretrained": ""})
+    pair = build_towers(towers, recipe.train.seed, recipe.method.needs_mask_token)
+    custom = operations.custom_operations(recipe.views.operations)
+    method = recipe.method.build(pair, operations.identity(custom))
+    if pair.pretrained_scale is not None:
+        with torch.no_grad():
+            method.logit_scale.fill_(pair.pretrained_scale)
+            if method.logit_bias is not None and pair.pretrained_bias is not None:
+                method.logit_bias.fill_(pair.pretrained_bias)
+    return method
+
+
+def build_views(recipe: config.Recipe, wanted: tuple[str, ...]) -> Views:
+    """The views of a recipe with resolved towers; `wanted` are the keys that the method reads."""
+    views, size = recipe.views, recipe.towers.vision_cfg.get("image_size", 224)
+    if not isinstance(size, int):
+        raise UserError(f"towers.vision_cfg.image_size={size}: images are square, give one number of pixels")
+    if "masked_text" in wanted and views.mask_probability == 0:
+        raise UserError(
+            "views.mask_probability=0 leaves masked language modelling nothing to learn from; "
+            "raise it, or turn the term off by method.mlm_weight=0"
+        )
+    custom = operations.custom_operations(views.operations)
+    strong = {
+        "flip": views.flip,
+        "jitter_probability": views.jitter_probability,
+        "jitter": views.jitter,
+        "grayscale": views.grayscale,
+        "blur": views.blur,
+        "blur_sigma": views.blur_sigma,
+        "custom": custom,
+    }
+    never = tuple(replace(operation, probability=0.0) for operation in custom)
+    return Views(
+        wanted=wanted,
+        images=(
+            ImageView("image", size, views.image_scale, custom=never),
+            ImageView("aug", size, views.aug_scale, **strong),
+            ImageView("aug2", size, views.aug_scale, **strong),
+        ),
+        tokens=Tokens(recipe.towers.text_cfg.get("context_length", 77)),
+        masked=MaskedTokens(views.mask_probability),
+        normalise=Normalise(recipe.towers.mean, recipe.towers.std),
+        tags=views.tags,
+        tags_alone=views.tags_alone,
+        scaled_decode=views.scaled_decode,
+    )

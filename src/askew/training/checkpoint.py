@@ -1,0 +1,142 @@
+"""Save and resume. State is safetensors plus a manifest with the sha256 of every file; nothing is ever unpickled.
+
+A checkpoint is a folder that appears as a whole: a crash leaves all of it or nothing.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn, optim
+
+from askew import distributed
+from askew.config import Train
+from askew.data.files import replacing_directory, sha256_of
+from askew.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+class Policy:
+    """When to save: every `checkpoint_steps` steps, and where the last checkpoint is `checkpoint_minutes` old."""
+
+    def __init__(self, config: Train):
+        self._steps, self._seconds = config.checkpoint_steps, 60 * config.checkpoint_minutes
+        self._saved_at = time.monotonic()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the last checkpoint is too old. Ranks may disagree: their clocks do."""
+        return time.monotonic() - self._saved_at > self._seconds
+
+    def is_due(self, step: int) -> bool:
+        """Whether the step is one of those that are saved."""
+        return self._steps > 0 and step % self._steps == 0
+
+    def saved(self) -> None:
+        """A checkpoint was written."""
+        self._saved_at = time.monotonic()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A whole, verified checkpoint on disk."""
+
+    path: Path
+    step: int
+    facts: dict[str, Any]
+
+    def load(self, method: nn.Module, optimizer: optim.Optimizer) -> None:
+        """Put the state back where it came from. The method and optimiser are built from the same recipe.
+
+        Raises:
+            UserError: names or shapes do not fit.
+        """
+        try:
+            method.load_state_dict(load_file(self.path / "method.safetensors"), strict=True)
+        except RuntimeError as error:
+            raise UserError(f"{self.path} does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
+        saved = load_file(self.path / "optimizer.safetensors")
+        slots: dict[str, dict[str, Tensor]] = {}
+        for key, value in saved.items():
+            name, slot = key.rsplit("/", 1)
+            slots.setdefault(name, {})[slot] = value
+        names = parameter_names(method)
+        packed = optimizer.state_dict()
+        order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
+        packed["state"] = {index: slots[name] for index, name in enumerate(order) if name in slots}
+        optimizer.load_state_dict(packed)
+
+
+def parameter_names(method: nn.Module) -> dict[int, str]:
+    """Name of each parameter by its identity."""
+    return {id(parameter): name for name, parameter in method.named_parameters()}
+
+
+def save(
+    folder: Path, step: int, method: nn.Module, optimizer: optim.Optimizer, facts: dict[str, Any], keep: int
+) -> None:
+    """Write `folder/step-N`, then remove all but the newest `keep` checkpoints.
+
+    Every rank enters, because collecting a state that is spread over ranks takes all of them. Rank 0 writes, and no
+    rank leaves before it has.
+    """
+    state = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
+    slots = optimizer_state(method, optimizer)
+    if distributed.is_main():
+        _write(folder, step, state, slots, facts, keep)
+    distributed.barrier()
+
+
+def optimizer_state(method: nn.Module, optimizer: optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors as PARAMETER/SLOT, on the CPU."""
+    names = parameter_names(method)
+    return {
+        f"{names[id(parameter)]}/{slot}": value.detach().cpu().contiguous()
+        for parameter, state in optimizer.state.items()
+        for slot, value in state.items()
+    }
+
+
+def _write(
+    folder: Path, step: int, state: dict[str, Tensor], slots: dict[str, Tensor], facts: dict[str, Any], keep: int
+) -> None:
+    final = folder / f"step-{step:09d}"
+    for leftover in folder.glob("step-*.tmp"):  # of a crash or a full disk
+        shutil.rmtree(leftover, ignore_errors=True)
+    with replacing_directory(final) as temporary:
+        files = {"method.safetensors": state, "optimizer.safetensors": slots}
+        for name, tensors in files.items():
+            save_file(tensors, temporary / name)
+        manifest = {"step": step, "facts": facts, "sha256": {name: sha256_of(temporary / name) for name in files}}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    present = checkpoints(folder)
+    position = present.index(final)
+    # Later ones were damaged, and passed over when the run was resumed
+    for old in [*present[: max(0, position + 1 - keep)], *present[position + 1 :]]:
+        shutil.rmtree(old)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Committed checkpoints, oldest first. `latest` finds out which of them are whole."""
+    return sorted(p for p in folder.glob("step-*") if p.is_dir() and not p.name.endswith(".tmp"))
+
+
+def latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None. Damaged ones are named through `warn` and passed over."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            for name, expected in manifest["sha256"].items():
+                if sha256_of(path / name) != expected:
+                    raise ValueError(f"{name} does not have the recorded sha256")
+            return Checkpoint(path, manifest["step"], manifest["facts"])
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            warn(f"checkpoint {path} is damaged ({error}); the one before it is used")
+    return None

@@ -1,0 +1,35 @@
+"""The model directory: an ordinary open_clip model that works without askew."""
+
+import json
+from pathlib import Path
+
+from safetensors.torch import save_file
+
+from askew.config import Towers
+from askew.data.files import replacing_directory
+from askew.methods.base import Method
+from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS, plain_config, plain_state
+
+
+def save_models(method: Method, towers: Towers, run: Path) -> list[Path]:
+    """Write `run/model` (the student), and `run/teacher` where the method has one; returns the folders.
+
+    `open_clip.create_model_and_transforms("local-dir:RUN/model")` loads them.
+    """
+    folders = []
+    for name, image in method.export_towers().items():
+        preprocess = {
+            "size": towers.vision_cfg.get("image_size", 224),
+            "mode": "RGB",
+            "mean": list(towers.mean),
+            "std": list(towers.std),
+            "interpolation": towers.interpolation,
+            "resize_mode": "shortest",
+        }
+        contents = {"model_cfg": plain_config(method.towers.config, method.logit_bias), "preprocess_cfg": preprocess}
+        state = plain_state(method.towers, image, method.logit_scale, method.logit_bias)
+        with replacing_directory(run / name) as temporary:
+            (temporary / DIRECTORY_CONFIG).write_text(json.dumps(contents, indent=2), encoding="utf-8")
+            save_file(state, temporary / DIRECTORY_WEIGHTS, metadata={"format": "pt"})
+        folders.append(run / name)
+    return folders

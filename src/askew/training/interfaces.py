@@ -1,0 +1,53 @@
+"""What a trainer is attached to: where it writes, whom it reports to, and what else is called after each step."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from askew.config import Recipe
+
+if TYPE_CHECKING:
+    from askew.training.loop import Trainer
+
+
+@dataclass
+class Reporter:
+    """What the loop reports: plain callables, so that the loop knows nothing of terminals."""
+
+    say: Callable[[str], None] = lambda text: None
+    progress: Callable[[dict[str, Any], int], None] = lambda line, total_steps: None
+
+
+class Storage(Protocol):
+    """Where a trainer writes; askew.runs.directory.RunDirectory is the one on disk."""
+
+    @property
+    def path(self) -> Path:
+        """What messages call it."""
+        ...
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        ...
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Record the recipe in place of an earlier one."""
+        ...
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Add one logged step."""
+        ...
+
+    def fault_file(self, step: int, rank: int) -> Path:
+        """Where a batch that made a step fail is kept."""
+        ...
+
+
+class Hook(Protocol):
+    """Called on every rank after every step: where evaluation during training and other loggers attach."""
+
+    def __call__(self, trainer: "Trainer", line: dict[str, Any] | None) -> None:
+        """`line` is what the step logged, or None where it logged nothing. `trainer.done` counts the steps taken."""
+        ...

@@ -1,0 +1,261 @@
+"""One loop that trains any method, on one CPU or many GPUs."""
+
+import math
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from askew import distributed
+from askew.data.loader import BadSamples
+from askew.devices import peak_memory_mb
+from askew.errors import Interrupted, RunFailed, UserError, writing
+from askew.methods.base import Batch
+from askew.training import checkpoint, parallel
+from askew.training.build import Built
+from askew.training.interfaces import Hook, Reporter, Storage
+from askew.training.optimizer import make_optimizer
+from askew.training.profile import Profile, Window
+from askew.training.schedule import PaceMeter, Schedule
+from askew.training.signals import SignalGuard
+from askew.training.step import Step
+
+TOWERS_DRAW = 3  # the stream of randomness
+NAMED_BAD_SAMPLES = 5  # of each cause; more are counted only
+
+
+class Trainer:
+    """The state of a run: made once, advanced by `run`.
+
+    Args:
+        built: the recipe's method and loader on their device; see build.py.
+        storage: None trains without writing anything.
+
+    Attributes:
+        recipe: with resolved towers and precision; `train.minutes` is settled in it during the first steps.
+        done: optimiser steps taken.
+        seconds: of training, over all sessions of the run.
+        bad_samples: counted over all ranks and sessions.
+    """
+
+    def __init__(
+        self, built: Built, storage: Storage | None, reporter: Reporter | None = None, hooks: tuple[Hook, ...] = ()
+    ):
+        self.recipe, self.device, self.method, self.loader = built.recipe, built.device, built.method, built.loader
+        self.storage, self.reporter, self.hooks = storage, reporter or Reporter(), hooks
+        config = self.recipe.train
+        self.step = parallel.wrap(
+            Step(self.method, config.precision, config.loss_chunk_size), self.device, config.compile
+        )
+        self.optimizer = make_optimizer(self.method, config, self.device)
+        self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
+        self.done = 0
+        self.seconds = 0.0
+        self.bad_samples = BadSamples()
+        self.window, self.profile, self._pace = Window(), Profile(), PaceMeter()
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self.schedule.total
+
+    def load(self, found: checkpoint.Checkpoint) -> None:
+        """Continue exactly where a checkpoint left off.
+
+        Raises:
+            UserError: the data are not those that the run began with.
+        """
+        found.load(self.method, self.optimizer)
+        facts = found.facts
+        if facts["total"] != self.total:
+            raise UserError(
+                f"{found.path}: the run was to take {facts['total']} steps, the data and recipe now give {self.total}; "
+                "resume with the same data"
+            )
+        if facts.get("data", self.loader.fingerprint) != self.loader.fingerprint:
+            raise UserError(
+                f"{found.path}: the data are not those that the run began with (another number of samples, or other "
+                "samples in their places); resume with the same data, or start a new run"
+            )
+        self.done, self.seconds = found.step, facts["seconds"]
+        self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
+
+    def run(self, until: int | None = None) -> None:
+        """Train to step `until` (default: the end), saving as the recipe says.
+
+        Raises:
+            RunFailed: a loss or gradient that is not finite, or too many bad samples.
+            Interrupted: SIGINT or SIGTERM, after a checkpoint was saved.
+        """
+        self.window, self.profile, self._pace = Window(), Profile(), self._pace_meter()
+        saving = checkpoint.Policy(self.recipe.train)
+        first, before, started = self.done, self.seconds, time.monotonic()
+        # --------------------------------------------------------------------------------------------------------------
+        with SignalGuard(self.reporter.say) as guard:
+            for batch in self._batches(until):
+                record = self._one_step(batch)
+                self.done += 1
+                self.seconds = before + time.monotonic() - started
+                line = self._log(record) if self._is_logged(first, until) else None
+                self._settle_schedule()
+                for hook in self.hooks:
+                    hook(self, line)
+                stop = distributed.any_rank(bool(guard.received), self.device)
+                late = distributed.any_rank(saving.is_late, self.device)
+                if stop or late or saving.is_due(self.done) or self.done == self.total:
+                    self.save()
+                    saving.saved()
+                if self.profile.is_due:
+                    self._say(self.profile.verdict())
+                if stop:
+                    raise Interrupted(guard.received or signal.SIGTERM, self._how_to_resume())
+        # --------------------------------------------------------------------------------------------------------------
+
+    def save(self) -> None:
+        """Write a checkpoint of the present step. Every rank enters; rank 0 writes."""
+        if self.storage is None:
+            return
+        facts = {
+            "total": self.total,
+            "data": self.loader.fingerprint,
+            "seconds": self.seconds,
+            "drawn": self.bad_samples.drawn,
+            "bad_samples": dict(self.bad_samples.causes),
+        }
+        folder, keep = self.storage.checkpoints, self.recipe.train.keep_checkpoints
+        with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder):
+            checkpoint.save(folder, self.done, self.method, self.optimizer, facts, keep)
+
+    # Batches
+
+    def _batches(self, until: int | None) -> Iterator[Batch]:
+        """Batches from the present step on. The number of steps may be settled on the way."""
+        batches = self.loader.batches(self.done, self.total if until is None else until)
+        while self.done < (self.total if until is None else until):
+            with self.profile.measure("data"), self.window.waiting():
+                batch = next(batches)
+            if "failed" in batch:
+                raise RunFailed(batch["failed"])
+            self._count_bad_samples(batch.pop("bad_samples"))
+            yield batch
+
+    def _count_bad_samples(self, found: list[tuple[str, str]]) -> None:
+        everywhere = distributed.all_gather_object(found) if distributed.any_rank(bool(found), self.device) else []
+        for cause, message in (one for on_rank in everywhere for one in on_rank):
+            self.bad_samples.causes[cause] += 1
+            if self.bad_samples.causes[cause] <= NAMED_BAD_SAMPLES:
+                self._say(f"replaced a bad sample ({cause}): {message}")
+        self.bad_samples.drawn += self.recipe.loader.batch_size
+        self.bad_samples.check()
+
+    # One step
+
+    def _one_step(self, batch: Batch) -> dict[str, Any]:
+        """Everything from a batch on the CPU to the moved teacher; what it measured, still on the device."""
+        config, learning_rate = self.recipe.train, self.schedule.learning_rate(self.done)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        torch.manual_seed(self._seed_of_step())
+        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        batch = self.loader.views.finish(batch)
+        loss, terms, gathered = self.step(batch, self.schedule.progress(self.done))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.method.parameters() if p.grad is not None])
+        if not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
+            self._fail(batch, loss, terms, norm)
+        if config.grad_clip_norm > 0:
+            torch.nn.utils.clip_grads_with_norm_(self.method.parameters(), config.grad_clip_norm, norm)
+        self.optimizer.step()
+        self.method.after_step(gathered, self.schedule.progress_after(self.done))
+        self.window.step()
+        return {"loss": loss, "terms": terms, "learning_rate": learning_rate, "gradient_norm": norm.item()}
+
+    def _seed_of_step(self) -> int:
+        """For what towers draw at random (dropout, drop path): the same when a step is taken again."""
+        parts = [TOWERS_DRAW, self.recipe.train.seed, self.done, distributed.rank()]
+        return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+    def _fail(self, batch: Batch, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
+        """Keep the batch that gave a loss or gradient which is not finite, and end the run."""
+        values = ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
+        where = ""
+        if self.storage is not None:
+            file = self.storage.fault_file(self.done, distributed.rank())
+            try:
+                file.parent.mkdir(exist_ok=True)
+                save_file({key: value.detach().cpu().contiguous() for key, value in batch.items()}, file)
+                where = f"; the batch is in {file}"
+            except (OSError, SafetensorError) as error:  # the run has failed already: report that, not this
+                where = f"; the batch could not be written ({error})"
+        raise RunFailed(
+            f"step {self.done}: loss {loss.item():.4g}, gradient norm {norm.item():.4g} ({values}) "
+            f"is not finite{where}. Lower train.learning_rate, set train.grad_clip_norm=1, or try train.precision=fp32"
+        )
+
+    # What is logged
+
+    def _is_logged(self, first: int, until: int | None) -> bool:
+        last = self.total if until is None else until
+        return self.done % self.recipe.train.log_every == 0 or self.done in (first + 1, last)
+
+    def _log(self, record: dict[str, Any]) -> dict[str, Any]:
+        """The line of a step, averaged over ranks, into the metrics and to the reporter."""
+        means = distributed.mean({"loss": record.pop("loss"), **record.pop("terms")})
+        batch_size = self.recipe.loader.batch_size
+        line = {
+            "step": self.done,
+            "epoch": round(self.done / self.loader.steps_per_epoch, 4),
+            "samples": self.done * batch_size,
+            **{name: value.item() for name, value in means.items()},
+            **record,
+            **self.window.close(batch_size),
+            "logit_scale": self.method.logit_scale.exp().item(),
+            "peak_memory_mb": round(peak_memory_mb(self.device), 1),
+            "skipped": self.bad_samples.total,
+            "seconds": round(self.seconds, 3),
+        }
+        if distributed.is_main():
+            if self.storage is not None:
+                with writing(f"step {self.done}: the metrics", self.storage.path):
+                    self.storage.append_metrics(line)
+            self.reporter.progress(line, self.total)
+        return line
+
+    def _say(self, text: str) -> None:
+        if distributed.is_main():
+            self.reporter.say(text)
+
+    def _how_to_resume(self) -> str:
+        where = f"; resume with --resume --out {self.storage.path}" if self.storage is not None else ""
+        return f"saved at step {self.done}{where}"
+
+    # Steps that fit into train.minutes
+
+    def _pace_meter(self) -> PaceMeter:
+        """A quarter of the minutes is the most that measuring may take."""
+        return PaceMeter(max(1, self.recipe.loader.num_workers), 15 * self.recipe.train.minutes)
+
+    def _settle_schedule(self) -> None:
+        """Once enough steps were timed, and before the warm-up ends: settle the number of steps, and record it."""
+        schedule = self.schedule
+        if not schedule.is_open:
+            return
+        self._pace.lap()
+        warming_up = self.done + 1 < schedule.warmup or schedule.warmup == 0
+        if warming_up and not distributed.any_rank(self._pace.is_enough, self.device):
+            return
+        pace = max(distributed.all_gather_object(self._pace.seconds_per_step))
+        self.schedule = schedule.settled(self.done, pace)
+        self.recipe = self.recipe.model_copy(update={"train": self.schedule.config})
+        if self.storage is not None and distributed.is_main():
+            with writing("the recipe", self.storage.path):
+                self.storage.write_recipe(self.recipe)
+        self._say(self.schedule.explained(pace))

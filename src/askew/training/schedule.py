@@ -1,0 +1,148 @@
+"""How many steps a run takes, and what each of them is given: pure functions of the step, so resuming needs no state.
+
+`train.minutes` is the one thing that a machine decides. The first steps of a run are timed, and then the number of
+steps is settled once and for all and recorded in the recipe.
+"""
+
+import math
+import time
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from askew.config import Train
+
+MEASURED_STEPS, MEASURED_SECONDS = 30, 20.0  # `train.minutes` measures at least so many of both
+LEFT_OUT = 2  # the first steps, which allocate memory and wait for the first batch
+LOW_QUANTILE = 0.25  # of the pace: a load that comes and goes makes steps slower, never faster
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of a run.
+
+    Attributes:
+        config: what sets the learning rate.
+        requested: steps of `train.epochs`.
+        total: steps that the run takes.
+        warmup: steps during which the learning rate rises.
+        settled_at: the step at which `train.minutes` settled `total`; 0 if it was fixed from the start.
+        before: the schedule of the steps before that one.
+    """
+
+    config: Train
+    requested: int
+    total: int
+    warmup: int
+    settled_at: int = 0
+    before: "Schedule | None" = None
+
+    @classmethod
+    def of(cls, config: Train, steps_per_epoch: int) -> "Schedule":
+        """The schedule of a recipe, for data of so many steps per epoch."""
+        requested = round(config.epochs * steps_per_epoch)
+        warmup = round(config.warmup_epochs * steps_per_epoch)
+
+        def with_total(total: int) -> Schedule:
+            total = max(1, total)
+            return cls(config, requested, total, min(warmup, total // 2))
+
+        settled_at, provisional = config.settled
+        schedule = with_total(min(requested, config.max_steps or requested))
+        if not settled_at:
+            return schedule
+        return replace(schedule, settled_at=settled_at, before=with_total(provisional))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `train.minutes` has yet to settle the number of steps."""
+        return self.config.minutes > 0 and self.config.max_steps == 0
+
+    def settled(self, step: int, seconds_per_step: float) -> "Schedule":
+        """The schedule from `step` on, with as many steps as fit into `train.minutes` at this pace."""
+        fitting = max(step, int(60 * self.config.minutes / seconds_per_step), 1)
+        total = min(self.total, fitting)
+        config = self.config.model_copy(update={"max_steps": total, "settled": (step, self.total)})
+        warmup = min(self.warmup, total // 2)
+        return replace(self, config=config, total=total, warmup=warmup, settled_at=step, before=self)
+
+    def explained(self, seconds_per_step: float) -> str:
+        """One line for the user: what was measured, and what follows from it."""
+        minutes, fitting = self.config.minutes, int(60 * self.config.minutes / seconds_per_step)
+        text = (
+            f"plan     {seconds_per_step:.3g} s per step, measured over the first {self.settled_at} steps: "
+            f"{fitting:,} steps fit into train.minutes={minutes:g}"
+        )
+        assert self.before is not None
+        if self.total == self.before.total:
+            return f"{text}; the run takes {self.total:,}, as planned"
+        return (
+            f"{text}; the run is cut from {self.before.total:,} steps to {self.total:,}. train.minutes=0 takes them "
+            f"all; train.max_steps={self.total} gives another method as many"
+        )
+
+    def progress(self, step: int) -> float:
+        """k / T before step k, in [0, 1)."""
+        if self.before is not None and step < self.settled_at:
+            return self.before.progress(step)
+        return step / self.total
+
+    def progress_after(self, step: int) -> float:
+        """(k + 1) / T after step k, in (0, 1]."""
+        if self.before is not None and step < self.settled_at:
+            return self.before.progress_after(step)
+        return (step + 1) / self.total
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        if self.before is not None and step < self.settled_at:
+            return self.before.learning_rate(step)
+        return learning_rate_at(step, self.total, self.warmup, self.config)
+
+
+def learning_rate_at(step: int, total: int, warmup: int, config: Train) -> float:
+    """Linear from `warmup_learning_rate` to the peak over `warmup` steps, then a cosine to the minimum (SLIP)."""
+    peak, low = config.learning_rate, config.min_learning_rate
+    if step < warmup:
+        return config.warmup_learning_rate + (peak - config.warmup_learning_rate) * step / warmup
+    progress = (step - warmup) / max(1, total - warmup)
+    return low + (peak - low) * (1.0 + math.cos(math.pi * progress)) / 2.0
+
+
+@dataclass
+class PaceMeter:
+    """The pace of this machine, from the first steps of a run as they really were, waiting for data included.
+
+    The lower quartile is what a step takes when nothing else uses the machine, even where something does for a while.
+    Several workers deliver batches in bursts, so there it is the lower quartile of moving averages.
+
+    Attributes:
+        window: steps that are averaged: the number of workers.
+        longest: seconds after which the measurement ends in any case.
+    """
+
+    window: int = 1
+    longest: float = math.inf
+    seconds: list[float] = field(default_factory=list)
+    _last: float = field(default_factory=time.monotonic, repr=False)
+
+    def lap(self) -> None:
+        """One more step has ended."""
+        now = time.monotonic()
+        self.seconds.append(now - self._last)
+        self._last = now
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether 30 steps and 20 seconds were measured, or the measurement has lasted as long as it may."""
+        spent = sum(self.seconds)
+        enough = len(self.seconds) >= MEASURED_STEPS + LEFT_OUT and spent >= MEASURED_SECONDS
+        return enough or (spent >= self.longest and len(self.seconds) > LEFT_OUT)
+
+    @property
+    def seconds_per_step(self) -> float:
+        """The lower quartile, in seconds."""
+        steps = np.array(self.seconds[LEFT_OUT:] or self.seconds)
+        size = min(self.window, len(steps))
+        averages = np.convolve(steps, np.full(size, 1 / size), mode="valid")
+        return float(np.quantile(averages, LOW_QUANTILE))

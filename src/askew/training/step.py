@@ -1,0 +1,65 @@
+"""A method's forward pass as one module: the only thing that is wrapped, compiled and distributed.
+
+It has two halves. `encode` works sample by sample, so a batch can be encoded in parts. `compare` compares the samples
+of all ranks. Calling the halves of a wrapped module from outside would bypass its reducer silently, so a step that is
+spread over ranks goes through `forward`.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from askew import distributed
+from askew.methods.base import Batch, Method, Terms
+from askew.nn.cpu.attention import quick_attention
+from askew.nn.cpu.convolutions import quick_convolutions
+from askew.objectives.reduce import by_rows
+
+
+class Step(nn.Module):
+    """encode: targets and embeddings. compare: gather, then the objective.
+
+    Args:
+        precision: "bf16" runs `encode` under autocast; the objective is always computed in float32.
+        loss_chunk_size: local samples whose pairs are in memory at once; 0 takes all of them.
+    """
+
+    def __init__(self, method: Method, precision: str, loss_chunk_size: int = 0):
+        super().__init__()
+        self.method = method
+        self.precision = precision
+        self.loss_chunk_size = loss_chunk_size
+
+    def forward(self, batch: Batch, progress: float) -> tuple[Tensor, Terms, dict[str, Tensor]]:
+        """The loss, its terms, and the samples of all ranks (detached, for `after_step`)."""
+        return self.compare(self.encode(batch), progress)
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """What the objective needs of each local sample, (B, ...): match ids, the teacher's targets, embeddings."""
+        device = next(self.method.parameters()).device.type
+        attention = quick_attention(device, self.method.towers.longest)
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"), attention:
+            with torch.no_grad(), quick_convolutions():
+                targets = self.method.targets(batch)
+            embedded = self.method.embed(batch)
+        return {"match_id": batch["match_id"], **targets, **embedded}
+
+    def compare(self, local: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms, dict[str, Tensor]]:
+        """The local samples against those of all ranks: see `forward`."""
+        gathered = distributed.gather(local)
+        loss, terms = objective_in_chunks(self.method, local, gathered, progress, self.loss_chunk_size)
+        return loss, terms, {key: value.detach() for key, value in gathered.items()}
+
+
+def objective_in_chunks(
+    method: Method, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float, chunk_size: int
+) -> tuple[Tensor, Terms]:
+    """The method's objective, `chunk_size` samples at a time: the same numbers in less memory. 0 takes all at once."""
+    if chunk_size == 0:
+        return method.objective(local, gathered, progress)
+
+    def named(rows: dict[str, Tensor]) -> dict[str, Tensor]:
+        loss, terms = method.objective(rows, gathered, progress)
+        return {"": loss, **terms}
+
+    values = by_rows(named, local, chunk_size)
+    return values.pop(""), values

@@ -1,0 +1,201 @@
+"""Towers from a recipe: their full configuration, and their weights, random or pretrained."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
+from open_clip.model import CustomTextCLIP
+from torch import nn
+
+from askew import config
+from askew.errors import UserError, printable
+from askew.nn.towers import (
+    DIRECTORY_CONFIG,
+    DIRECTORY_WEIGHTS,
+    VOCABULARY,
+    TwoTower,
+    build_model,
+    model_config,
+)
+
+OPEN_CLIP_TOKEN_STD = 0.02  # of its own random token embeddings
+
+
+def resolve(towers: config.Towers) -> config.Towers:
+    """The same towers with every field explicit, so that the recorded recipe says all.
+
+    A pretrained open_clip directory brings its own configuration and preprocessing, an open_clip tag its own activation
+    and normalisation: fine-tuning keeps what the weights were trained with.
+
+    Raises:
+        UserError: unknown names, or a pretrained source that is none.
+    """
+    fields, path = towers.model_dump(), Path(towers.pretrained).expanduser().resolve()
+    if not towers.pretrained:
+        pass
+    elif (path / DIRECTORY_CONFIG).is_file():
+        shape, preprocessing = _read_directory(path)
+        _refuse_other_shape(towers, shape)
+        fields |= {"model": "", "pretrained": str(path), **shape, **_preprocessing(towers, preprocessing)}
+    elif path.is_file():
+        fields["pretrained"] = str(path)
+        if (path.parent / DIRECTORY_CONFIG).is_file():
+            fields |= _preprocessing(towers, _read_directory(path.parent)[1])
+        elif (towers.mean, towers.std) == (config.IMAGENET_MEAN, config.IMAGENET_STD):
+            fields |= {"mean": OPENAI_DATASET_MEAN, "std": OPENAI_DATASET_STD}
+    else:
+        tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
+        if not tag:
+            tags = open_clip.list_pretrained_tags_by_model(towers.model)
+            raise UserError(
+                f"towers.pretrained={printable(towers.pretrained)!r} is neither a file, nor a folder "
+                f"with open_clip_config.json, nor a tag of {towers.model or 'the model'}, "
+                f"which has {', '.join(tags) or 'none'}"
+            )
+        fields |= _preprocessing(towers, tag) | ({"quick_gelu": True} if tag.get("quick_gelu") else {})
+    if fields["model"]:
+        try:
+            named = _explicit(model_config(fields["model"]))
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        fields["embed_dim"] = fields["embed_dim"] or named["embed_dim"]
+        fields["quick_gelu"] = fields["quick_gelu"] or named["quick_gelu"]
+        for side in ("vision_cfg", "text_cfg"):
+            fields[side] = {**named[side], **fields[side]}
+    if not fields["embed_dim"]:
+        raise UserError("towers.embed_dim is 0 and towers.model names no configuration; give one of them")
+    return config.Towers(**fields)
+
+
+def _read_directory(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model configuration of an open_clip directory, and its preprocessing."""
+    file = directory / DIRECTORY_CONFIG
+    try:
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        return _explicit(saved["model_cfg"]), dict(saved.get("preprocess_cfg") or {})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"towers.pretrained: {file} is no configuration of open_clip ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _refuse_other_shape(asked: config.Towers, trained: dict[str, Any]) -> None:
+    """The shape of a model comes with its directory; another wish is refused, not dropped."""
+    wishes = {("embed_dim", ""): (asked.embed_dim, trained["embed_dim"])} if asked.embed_dim else {}
+    for side in ("vision_cfg", "text_cfg"):
+        wishes |= {(side, f".{k}"): (v, trained[side].get(k)) for k, v in getattr(asked, side).items()}
+    for (field, key), (wish, found) in wishes.items():
+        if wish != found:
+            raise UserError(
+                f"towers.{field}{key}={printable(str(wish))} does not fit the pretrained model, which has "
+                f"{printable(str(found))}; leave it out"
+            )
+
+
+def _preprocessing(asked: config.Towers, trained: dict[str, Any]) -> dict[str, Any]:
+    """What pretrained weights were trained with; another wish is refused, not dropped."""
+    found = {}
+    for key in ("mean", "std", "interpolation"):
+        if trained.get(key):
+            value = trained[key] if isinstance(trained[key], str) else tuple(trained[key])
+            if getattr(asked, key) not in (value, config.Towers.model_fields[key].default):
+                raise UserError(
+                    f"towers.{key}={getattr(asked, key)} does not fit the pretrained weights, "
+                    f"which were trained with {value}; leave towers.{key} out"
+                )
+            found[key] = value
+    return found
+
+
+def _explicit(model_cfg: dict[str, Any]) -> dict[str, Any]:
+    known = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "init_logit_scale", "init_logit_bias"}
+    other = set(model_cfg) - known
+    if other:
+        raise UserError(
+            f"towers: this kind of model is not supported (its configuration has {', '.join(sorted(other))})"
+        )
+    return {k: model_cfg.get(k, False) for k in ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg")}
+
+
+def open_clip_config(towers: config.Towers) -> dict[str, Any]:
+    """The open_clip model configuration of resolved towers."""
+    fields = towers.model_dump()
+    return {k: fields[k] for k in ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg")}
+
+
+def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower:
+    """Towers of a resolved configuration, random from `seed` or with pretrained weights.
+
+    Raises:
+        UserError: a configuration that open_clip cannot build, or weights that do not fit it.
+    """
+    torch.manual_seed(seed)
+    named = open_clip_config(towers)
+    vocabulary = named["text_cfg"].get("vocab_size", VOCABULARY)
+    if vocabulary != VOCABULARY or named["text_cfg"].get("hf_tokenizer_name"):
+        raise UserError(
+            f"towers: a text tower with its own tokenizer (vocabulary {vocabulary}) is not supported; "
+            f"askew tokenizes with open_clip's {VOCABULARY}-token vocabulary"
+        )
+    try:
+        model = build_model(named)
+    except ValueError as error:
+        raise UserError(f"towers: {error}") from error
+    if towers.pretrained:
+        _load_pretrained(model, towers)
+    else:
+        with torch.no_grad():
+            model.text.get_parameter("token_embedding.weight").mul_(towers.token_std / OPEN_CLIP_TOKEN_STD)
+    try:
+        pair = TwoTower(named, model)
+        if mask_token:
+            pair.text.append_mask_token()
+    except ValueError as error:
+        raise UserError(f"towers: {error}") from error
+    if towers.lock != "none":
+        getattr(pair, towers.lock).requires_grad_(False)
+    if towers.pretrained:
+        pair.pretrained_scale = model.logit_scale.item()
+        bias = model.get_parameter("logit_bias").item()
+        pair.pretrained_bias = bias or None  # 0 is open_clip's for weights that came without one
+    return pair
+
+
+def _load_pretrained(model: CustomTextCLIP, towers: config.Towers) -> None:
+    model.logit_bias = nn.Parameter(torch.zeros(()))  # for the weights of a model with a bias
+    path = Path(towers.pretrained)
+    if path.is_dir():
+        path = path / DIRECTORY_WEIGHTS
+        if not path.is_file():
+            raise UserError(f"towers.pretrained: {path.parent} holds no {path.name}; give the file of weights instead")
+    elif not path.is_file():
+        tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
+        try:
+            path = Path(open_clip.download_pretrained(tag))
+        except Exception as error:  # the hub's client raises many kinds
+            raise UserError(
+                f"towers.pretrained={printable(towers.pretrained)}: the weights could not be downloaded "
+                f"({type(error).__name__}); check the network, or give a local file or folder"
+            ) from error
+    try:
+        open_clip.load_checkpoint(model, str(path), strict=True)
+    except Exception as error:  # readers of weights raise many kinds
+        raise UserError(f"towers.pretrained: {printable(str(path), 400)} {_why(error)}") from error
+
+
+def _why(error: Exception) -> str:
+    """Why weights cannot be taken: their first difference from the towers, or that they are none."""
+    text = " ".join(str(error).split())
+    problems = text.partition("Error(s) in loading state_dict for CustomTextCLIP: ")[2]
+    if not problems and not isinstance(error, AssertionError):  # open_clip asserts that widths fit
+        return f"is not a file of weights (safetensors, or a PyTorch state dict): {type(error).__name__}"
+    first = (
+        (problems or text)
+        .split(". ")[0]
+        .replace("copying a param with shape ", "")
+        .replace("from checkpoint, ", "here, ")
+    )
+    return f"does not fit the towers of the recipe: {printable(first, 300)}"

@@ -1,0 +1,76 @@
+"""Class names and templates: as many as published, and each next to the class that it names."""
+
+import pytest
+from timm.data import ImageNetInfo
+from torchvision.datasets import Flowers102
+
+from askew.evaluation.datasets.prompts import prompts
+
+COUNTS = {  # classes, templates
+    "pets": (37, 1), "cifar10": (10, 18), "cifar100": (100, 18), "sun397": (397, 2), "food101": (101, 1),
+    "flowers102": (102, 1), "cars": (196, 8), "caltech101": (102, 34), "aircraft": (100, 2), "dtd": (47, 8),
+    "imagenet": (1000, 7), "imagenet-80": (1000, 80),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_counts(name):
+    known = prompts(name)
+    assert (len(known.classes), len(known.templates)) == COUNTS[name]
+    assert len(known.keys) == len(set(known.keys)) == len(known.classes)
+    assert all(template.count("{}") == 1 for template in known.templates)
+    assert len(set(known.templates)) == len(known.templates)
+    assert all(names and all(names) for names in known.classes)
+
+
+def test_the_templates_of_the_paper_word_by_word():
+    assert prompts("pets").templates == ("a photo of a {}, a type of pet.",)
+    assert prompts("food101").templates == ("a photo of {}, a type of food.",)
+    assert prompts("flowers102").templates == ("a photo of a {}, a type of flower.",)
+    assert prompts("cifar10").templates == prompts("cifar100").templates
+    assert set(prompts("imagenet").templates) < set(prompts("imagenet-80").templates)
+    assert "itap of a {}." in prompts("imagenet").templates
+
+
+@pytest.mark.parametrize("name", ["pets", "cifar10", "cifar100", "food101", "dtd", "sun397", "aircraft", "cars"])
+def test_a_class_is_called_as_in_its_set(name):
+    known = prompts(name)
+    for key, names in zip(known.keys, known.classes, strict=True):
+        assert names == (key.replace("_", " "),)
+
+
+def test_caltech_names_are_next_to_their_folders():
+    """Thirteen are renamed, the others are named as their folders, so a permutation would fail at a folder."""
+    known = prompts("caltech101")
+    other = {k: n[0] for k, n in zip(known.keys, known.classes, strict=True) if n[0] != k.replace("_", " ")}
+    assert other == {
+        "BACKGROUND_Google": "background", "Faces": "off-center face", "Faces_easy": "centered face",
+        "Leopards": "leopard", "Motorbikes": "motorbike", "airplanes": "airplane", "car_side": "side of a car",
+        "cougar_body": "body of a cougar cat", "cougar_face": "face of a cougar cat",
+        "crocodile_head": "head of a  crocodile", "flamingo_head": "head of a flamingo",
+        "snoopy": "snoopy (cartoon beagle)", "yin_yang": "yin and yang symbol",
+    }  # fmt: skip
+    assert list(known.keys) == sorted(known.keys)
+
+
+def test_flowers_are_in_the_order_of_the_official_numbers():
+    """torchvision has the list in the order of the numbers; a few spellings differ."""
+    known = prompts("flowers102")
+    assert known.keys == tuple(str(number) for number in range(1, 103))
+    same = [ours[0] == theirs for ours, theirs in zip(known.classes, Flowers102.classes, strict=True)]
+    assert sum(same) == 99
+    assert known.classes[17] == ("peruvian lily",)
+
+
+def test_imagenet_names_are_those_of_their_wordnet_ids():
+    """timm has WordNet's words for each id. Nearly every name shares one; shifted by one class, hardly any does."""
+    known, info = prompts("imagenet"), ImageNetInfo("imagenet1k")
+    assert list(known.keys) == info.label_names() == sorted(known.keys)
+    words = [set(text.lower().replace(",", "").replace("-", " ").split()) for text in info.label_descriptions()]
+    names = [set(names[0].lower().replace("-", " ").split()) for names in known.classes]
+    shared = [bool(a & b) for a, b in zip(names, words, strict=True)]
+    shifted = [bool(a & b) for a, b in zip(names, words[1:] + words[:1], strict=True)]
+    assert sum(shared) > 900
+    assert sum(shifted) < 250
+    assert known.classes[0] == ("tench",)
+    assert known.classes[999] == ("toilet paper",)

@@ -1,0 +1,173 @@
+"""Two processes give what one gives: the same batch whole, then halved over two gloo ranks, by the parts of a real run.
+
+Each rank first does everything alone, then joins the other and does it again; it writes down how far the two are apart.
+"""
+
+import json
+import os
+import socket
+import time
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from askew import distributed
+from askew.config import Data, Loader, Recipe, Train, Views
+from askew.methods.mcd import MCD
+from askew.training import parallel
+from askew.training.step import Step
+from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, micro_towers, rows, write_pairs
+from micro_runs import trainer_of
+
+CASES = {  # the groups of four and four samples, and the samples without a masked token
+    "distinct": ([0, 1, 2, 3, 4, 5, 6, 7], ()),
+    "groups across ranks, all masks on one": ([7, 7, 2, 5, 5, 5, 7, 9], (4, 5, 6, 7)),
+    "one rank of one group": ([3, 3, 3, 3, 0, 1, 2, 3], (1, 2, 3, 6)),
+}
+PROGRESS = 0.4
+CPU = torch.device("cpu")
+PATIENCE = 150  # seconds until ranks that wait for each other are given up
+
+
+def step_of(method, groups, unmasked):
+    """Loss, terms and gradients of this process's part of the batch, and the number of samples it was compared with."""
+    batch = micro_batch(groups, unmasked=unmasked)
+    size = len(groups) // distributed.world_size()
+    local = rows(batch, slice(distributed.rank() * size, (distributed.rank() + 1) * size))
+    step = parallel.wrap(Step(method, "fp32"), CPU)  # named: its reducer must live until the backward pass is over
+    loss, terms, gathered = step(local, PROGRESS)
+    loss.backward()
+    values = distributed.mean({"loss": loss, **terms})
+    gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+    return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"])
+
+
+def run_of(table):
+    """A whole run of three steps: weights before and after, and the logged losses."""
+    recipe = Recipe(
+        name="micro",
+        method=MCD.Config(momentum=0.6),
+        towers=micro_towers(),
+        data=Data(source=str(table)),
+        views=Views(mask_probability=0.3),
+        loader=Loader(batch_size=8, num_workers=0),
+        # With the usual 1e-8 Adam turns rounding errors in vanishing gradients into whole steps.
+        train=Train(
+            epochs=2,
+            max_steps=3,
+            learning_rate=1e-2,
+            warmup_epochs=0,
+            eps=1e-4,
+            grad_clip_norm=1.0,
+            loss_chunk_size=3,  # of four samples a rank: the last block is shorter
+            precision="fp32",
+            device="cpu",
+            log_every=1,
+        ),
+    )
+    lines = []
+    trainer = trainer_of(recipe, progress=lines.append)
+    before = {name: value.clone() for name, value in trainer.method.state_dict().items()}
+    trainer.run()
+    return before, trainer.method.state_dict(), [line["loss"] for line in lines]
+
+
+def apart(found, expected):
+    """Relative distance over all tensors, and of each that is not negligible."""
+    assert found.keys() == expected.keys()
+    norms = {name: value.norm().item() for name, value in expected.items()}
+    whole = sum(norm**2 for norm in norms.values()) ** 0.5
+    gaps = {name: (found[name] - value).norm().item() for name, value in expected.items()}
+    each = {name: gaps[name] / norm for name, norm in norms.items() if norm > 1e-4 * whole}
+    return {"whole": sum(gap**2 for gap in gaps.values()) ** 0.5 / whole, "each": each, "of": len(gaps)}
+
+
+def on_rank(rank, port, folder):
+    torch.set_num_threads(1)
+    cases = [(name, config, case) for name, config in zip(METHOD_NAMES, METHODS, strict=True) for case in CASES]
+    alone = [step_of(micro_method(config), *CASES[case]) for _, config, case in cases]
+    run_alone = run_of(folder / "pairs.csv")
+    report = {"sizes": [distributed.world_size()], "cases": {}}
+
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    distributed.start(CPU)
+    report["sizes"].append(distributed.world_size())
+    report["rank"] = distributed.rank()
+    for (name, config, case), (values, gradients, num) in zip(cases, alone, strict=True):
+        found_values, found, found_num = step_of(micro_method(config), *CASES[case])
+        report["cases"][f"{name}, {case}"] = {
+            "values": [found_values, values],
+            "num_compared": [found_num, num],
+            "gradients": apart(found, gradients),
+        }
+    before, after, losses = run_of(folder / "pairs.csv")
+    assert apart(before, run_alone[0])["whole"] == 0
+    moved, moved_alone = ({k: end[k] - before[k] for k in before} for end in (after, run_alone[1]))
+    report["run"] = {
+        "losses": [losses, run_alone[2]],
+        "weights": apart(after, run_alone[1]),
+        "moved": apart(moved, moved_alone),
+        "far": apart(run_alone[1], before)["whole"],
+    }
+    distributed.stop()
+    report["sizes"].append(distributed.world_size())
+    (folder / f"rank{rank}.json").write_text(json.dumps(report), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory):
+    """What both ranks wrote down."""
+    folder = tmp_path_factory.mktemp("ranks")
+    write_pairs(folder, num=16)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.spawn(on_rank, args=(port, folder), nprocs=2, join=False)
+    deadline = time.monotonic() + PATIENCE
+    while not context.join(timeout=1):
+        if time.monotonic() > deadline:
+            for process in context.processes:
+                process.kill()
+            pytest.fail(f"the ranks did not finish within {PATIENCE} s")
+    return [json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+
+
+def test_there_were_two_ranks(ranks):
+    """Alone, together, and alone again: otherwise the other tests would compare one process with itself."""
+    assert [report["sizes"] for report in ranks] == [[1, 2, 1], [1, 2, 1]]
+    assert [report["rank"] for report in ranks] == [0, 1]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_two_ranks_give_the_gradients_of_one_process(ranks, name, case):
+    for report in ranks:
+        found = report["cases"][f"{name}, {case}"]
+        assert found["num_compared"] == [8, 8]
+        assert found["gradients"]["whole"] < 1e-5
+        each = found["gradients"]["each"]
+        assert max(each.values()) < 1e-5, max(each, key=each.get)
+        assert len(each) > 0.7 * found["gradients"]["of"]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", METHOD_NAMES)
+def test_the_mean_over_two_ranks_is_the_loss_of_one_process(ranks, name, case):
+    for report in ranks:
+        together, alone = report["cases"][f"{name}, {case}"]["values"]
+        assert together == pytest.approx(alone, rel=1e-5, abs=1e-7)
+
+
+def test_a_run_on_two_ranks_ends_with_the_weights_of_one_process(ranks):
+    for report in ranks:
+        run = report["run"]
+        assert run["far"] > 0.01
+        assert run["weights"]["whole"] < 1e-5
+        assert max(run["weights"]["each"].values()) < 1e-4
+        assert run["moved"]["whole"] < 1e-4
+    together, alone = ranks[0]["run"]["losses"]
+    assert len(together) == 3
+    assert together == pytest.approx(alone, rel=1e-5)
+    assert ranks[1]["run"]["losses"][0] == []  # one rank alone speaks
