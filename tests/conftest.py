@@ -1,6 +1,7 @@
 """Shapes in the signatures of askew.objectives and askew.nn are checked whenever a test calls them; no network."""
 
 import os
+import sys
 from pathlib import Path
 
 from jaxtyping import install_import_hook
@@ -10,19 +11,20 @@ from offline import sitecustomize
 OFFLINE = Path(sitecustomize.__file__).parent
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH", "")]))
 
+sys.path.append(str(Path(__file__).parent / "evaluation"))  # its stand-ins serve tests/runs too
 install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
 
 
-# Files of most seconds; begun last they would keep one core alone, because a file stays on one worker
-LONGEST_FIRST = ("test_cli", "test_resume", "test_export", "test_kill_drill", "test_bad_input", "test_contract")
+# The slowest files: started last, each would keep one core busy alone, because a file stays on one worker
+LONGEST_FIRST = ("test_adding", "test_cli", "test_resume", "test_export", "test_kill_drill", "test_bad_input", "test_contract")
 
 
 def pytest_collection_modifyitems(items):
-    """The longest files first, the others as they were; `--no-loadscope-reorder` keeps it so."""
+    """The slowest files first, the others as they were. `--no-loadscope-reorder` keeps this order."""
     place = {name: number for number, name in enumerate(LONGEST_FIRST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 def pytest_addoption(parser):
-    """`--errors-doc` writes docs/errors.md anew."""
+    """`--errors-doc` rewrites docs/errors.md."""
     parser.addoption("--errors-doc", action="store_true", help="write docs/errors.md from the lines printed")

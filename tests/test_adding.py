@@ -197,8 +197,9 @@ def test_the_data_set_is_evaluated(folder, whole):
     shown = run("eval", "whole", "--suite", "my_sets:SHAPES", *where)
     assert "shapes" in shown
     (result,) = ResultsFile(folder / "shapes.jsonl").read()
-    assert result.task == "shapes"
-    assert result.protocol["counts"] == {"test": 12}
+    assert result["task"] == "shapes/zero_shot"
+    assert (result["values"]["n"], result["protocol"]["found"]) == (12, {"test": 12})
+    assert result["protocol"]["templates"] == ["a drawing of a {}.", "a {}."]
 
 
 def test_the_recipe_trains_and_repeats(folder):

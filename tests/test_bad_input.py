@@ -1,7 +1,7 @@
-"""Whatever a user gets wrong costs one clear line: never a traceback, a hang or a lost run.
+"""A user's mistake costs one clear line: never a traceback, a hang or a lost run.
 
-Every fault is a function that sets it up in an empty folder and returns the command. docs/errors.md is the table of the
-lines that they print, and a test keeps it so. `python -m pytest tests/test_bad_input.py --errors-doc` writes it anew.
+Every fault is a function that sets it up in an empty folder and returns the command. docs/errors.md lists the lines
+that they print, and a test keeps it true. `python -m pytest tests/test_bad_input.py --errors-doc` rewrites it.
 """
 
 import json
@@ -10,6 +10,7 @@ import re
 import shutil
 import struct
 import subprocess
+import textwrap
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -71,7 +72,7 @@ def pairs(here: Path) -> Path:
 
 
 def spoil(here: Path, content: bytes | None, name: str = "0003.png") -> list:
-    """One image of 25 holds something else (None: it is gone)."""
+    """One image of 25 holds something else (None: it is missing)."""
     table = pairs(here)
     (here / "data" / name).unlink()
     if content is not None:
@@ -87,7 +88,7 @@ def png(width: int, height: int) -> bytes:
     return content
 
 
-# Data that is not there
+# Data that does not exist
 
 DATA = "Data"
 
@@ -97,12 +98,12 @@ def no_table(here):
     return training("nowhere.csv")
 
 
-@fault(DATA, "a recipe of the paper without data", "the recipe names none: add --data SOURCE; give a .csv")
+@fault(DATA, "a recipe of the paper without data", "the recipe names no data: add --data SOURCE; give a .csv")
 def no_source(here):
     return ["train", "clip-cc3m-vitb16", "--out", "run"]
 
 
-@fault(DATA, "a file of no known kind", "pairs.xlsx is of no known kind", ".csv")
+@fault(DATA, "a file of an unknown kind", "pairs.xlsx is of no known kind", ".csv")
 def unknown_kind(here):
     (here / "pairs.xlsx").write_bytes(b"PK")
     return training("pairs.xlsx")
@@ -134,7 +135,7 @@ def no_captions(here):
 
 @fault(
     DATA,
-    "neither column",
+    "no image column and no caption column",
     "pairs.csv: no image path column and no caption column; the columns are 'picture', 'words'",
     "name them with --set data.image_column=NAME --set data.caption_column=NAME",
 )
@@ -143,13 +144,13 @@ def no_columns(here):
     return training("pairs.csv")
 
 
-@fault(DATA, "a caption with a comma and no quotes", "line 2: 3 fields under 2 names", "stands in quotes")
+@fault(DATA, "a caption with a comma but no quotes", "line 2: 3 fields under 2 names", "in quotes")
 def bare_comma(here):
     (here / "pairs.csv").write_text("image,caption\na.png,two dogs, one asleep\n", encoding="utf-8")
     return training("pairs.csv")
 
 
-@fault(DATA, "a quote that is not closed", "line 3: not a readable table", "written twice")
+@fault(DATA, "an unclosed quote", "line 3: not a readable table", "double the quotes")
 def open_quote(here):
     (here / "pairs.csv").write_text('image,caption\na.png,"Hello he said\nb.png,c\n', encoding="utf-8")
     return training("pairs.csv")
@@ -161,7 +162,7 @@ def other_encoding(here):
     return training("pairs.csv")
 
 
-@fault(DATA, "a Parquet file that is none", "not a readable Parquet file")
+@fault(DATA, "a file that only looks like Parquet", "not a readable Parquet file")
 def no_parquet(here):
     (here / "pairs.parquet").write_bytes(b"not Parquet")
     return training("pairs.parquet")
@@ -169,7 +170,7 @@ def no_parquet(here):
 
 @fault(
     DATA,
-    "paths that all lead out of the table's folder",
+    "paths that all leave the table's folder",
     "every image path leads out of data/lists",
     "data.allow_outside=true",
 )
@@ -187,7 +188,7 @@ def compressed_tar(here):
     return training("pairs.tar.gz")
 
 
-@fault(DATA, "tar shards of which some are missing", "3 of the 4 files of {0..3}.tar do not exist: 1.tar, 2.tar, 3.tar")
+@fault(DATA, "missing tar shards", "3 of the 4 files of {0..3}.tar do not exist: 1.tar, 2.tar, 3.tar")
 def missing_shards(here):
     (here / "0.tar").write_bytes(b"")
     return training("{0..3}.tar")
@@ -199,19 +200,19 @@ def tar_without_pairs(here):
     return training("pairs.tar")
 
 
-@fault(DATA, "images without texts", "1 images, no texts; put NAME.txt beside NAME.jpg")
+@fault(DATA, "images without texts", "1 images but no texts; put NAME.txt beside NAME.jpg")
 def images_without_texts(here):
     (here / "data").mkdir()
     (here / "data" / "a.png").write_bytes(png(4, 4))
     return training("data")
 
 
-@fault(DATA, "a weight that is no whole number", "a weight is a whole number", "A*1 + B*2")
+@fault(DATA, "a weight that is not a whole number", "a weight is a whole number", "A*1 + B*2")
 def odd_weight(here):
     return training("a.csv*0.5 + b.csv")
 
 
-@fault(DATA, "no image can be found", "were all unusable", code=3)
+@fault(DATA, "no image can be found", "in a row could not be used", code=3)
 def all_images_gone(here):
     table = pairs(here)
     for file in (here / "data").glob("*.png"):
@@ -219,7 +220,7 @@ def all_images_gone(here):
     return training(table)
 
 
-@fault(DATA, "too many broken images", "over the budget of max(10, 1 %)", "empty image: 1", "--resume", code=3)
+@fault(DATA, "too many bad images", "over the budget of max(10, 1 %)", "empty image: 1", "--resume", code=3)
 def many_broken(here):
     table = pairs(here)
     for file in sorted((here / "data").glob("*.png"))[:14]:
@@ -256,7 +257,7 @@ def image_empty(here):
     return spoil(here, b"")
 
 
-@fault(SAMPLE, "a file that is no image", "(not an image): 0003.png", code=0)
+@fault(SAMPLE, "a file that is not an image", "(not an image): 0003.png", code=0)
 def not_an_image(here):
     return spoil(here, b"<html>404</html>")
 
@@ -313,7 +314,7 @@ def markup(here):
 SETTING = "A setting"
 
 
-@fault(SETTING, "a recipe of no known name", "'tyni' is not known; did you mean 'tiny'?")
+@fault(SETTING, "an unknown recipe", "'tyni' is not known; did you mean 'tiny'?")
 def unknown_recipe(here):
     return ["train", "tyni"]
 
@@ -323,7 +324,7 @@ def misspelt(here):
     return training(pairs(here), "train.epoch=2")
 
 
-@fault(SETTING, "a misspelt key in a recipe's file", "recipe.yaml: unknown key 'train.learningrate'; did you mean")
+@fault(SETTING, "a misspelt key in a recipe file", "recipe.yaml: unknown key 'train.learningrate'; did you mean")
 def misspelt_in_file(here):
     (here / "recipe.yaml").write_text(
         "name: local\nmethod: {name: clip}\ntrain: {learningrate: 1.0e-3}\n", encoding="utf-8"
@@ -343,7 +344,7 @@ def batch_too_large(here):
     return training(pairs(here), "loader.batch_size=64")
 
 
-@fault(SETTING, "a batch of 1", "loader.batch_size=1", "nothing to contrast", "2 or more")
+@fault(SETTING, "a batch of 1", "loader.batch_size=1", "nothing to be contrasted with", "2 or more")
 def batch_of_one(here):
     return training(pairs(here), "loader.batch_size=1")
 
@@ -353,14 +354,14 @@ def nothing_to_mask(here):
     return training(pairs(here), "views.mask_probability=0")
 
 
-@fault(SETTING, "a graphics card where there is none", "train.device=cuda is not available on this machine; it has")
+@fault(SETTING, "a GPU on a machine without one", "train.device=cuda is not available on this machine; it has")
 def no_cuda(here):
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
     return training(pairs(here), "train.device=cuda")
 
 
-@fault(SETTING, "a tower of no known name", "towers.model: 'ViT-B32' is not known; did you mean")
+@fault(SETTING, "an unknown tower", "towers.model: 'ViT-B32' is not known; did you mean")
 def unknown_tower(here):
     return ["train", "tiny", "--set", "towers.model=ViT-B32"]
 
@@ -371,13 +372,13 @@ RUN = "A run"
 
 
 def trained(here: Path, steps: int) -> list:
-    """A run of the user's own, stopped after `steps` of its 3 steps; returns its arguments."""
+    """A user's run, stopped after `steps` of its 3 steps; returns its arguments."""
     arguments = training(pairs(here))
     end(askew_here(*(arguments if steps == 3 else [*arguments, "--set", f"train.max_steps={steps}"]), cwd=here), 0)
     return arguments
 
 
-@fault(RUN, "an output folder that holds another run", "--out run holds another run", "--resume --out run")
+@fault(RUN, "an output folder with another run in it", "--out run holds another run", "--resume --out run")
 def folder_taken(here):
     return trained(here, 1)
 
@@ -434,12 +435,12 @@ def pretrained(here: Path) -> Path:
     return here / "first" / "model"
 
 
-@fault(WEIGHTS, "weights that are not there", "towers.pretrained='nowhere' is neither a file", "nor a tag")
+@fault(WEIGHTS, "weights that do not exist", "towers.pretrained='nowhere' is neither a file", "nor a tag")
 def no_weights(here):
     return training(pairs(here), "towers.pretrained=nowhere")
 
 
-@fault(WEIGHTS, "a file that holds no weights", "weights.pt is not a file of weights")
+@fault(WEIGHTS, "a file without weights", "weights.pt is not a file of weights")
 def no_weights_inside(here):
     (here / "weights.pt").write_bytes(b"not weights")
     return training(pairs(here), "towers.pretrained=weights.pt")
@@ -461,25 +462,28 @@ def other_vocabulary(here):
 
 
 @fault(
-    WEIGHTS, "another normalisation than the weights'", "towers.mean=(0.5, 0.5, 0.5) does not fit", "leave towers.mean"
+    WEIGHTS,
+    "a normalisation that differs from the weights'",
+    "towers.mean=(0.5, 0.5, 0.5) does not fit",
+    "leave towers.mean",
 )
 def other_normalisation(here):
     pretrained(here)
     return training("data/pairs.csv", "towers.pretrained=first/model", "towers.mean=[0.5, 0.5, 0.5]")
 
 
-@fault(WEIGHTS, "weights to download, and no network", "could not be downloaded", "give a local file or folder")
+@fault(WEIGHTS, "weights to download without a network", "could not be downloaded", "give a local file or folder")
 def no_network(here):
     settings = ["towers.pretrained=laion2b_s34b_b79k", "towers.model=ViT-B-32"]
     return ["train", "tiny", "--data", pairs(here), *as_options(*settings)]
 
 
-@fault(WEIGHTS, "a model to evaluate that is not there", "nowhere: neither a run directory")
+@fault(WEIGHTS, "a model that does not exist", "nowhere: neither a run directory")
 def no_model(here):
     return ["eval", "nowhere"]
 
 
-@fault(WEIGHTS, "the teacher of a run that has none", "has no teacher/ folder")
+@fault(WEIGHTS, "the teacher of a run without one", "has no teacher/ folder")
 def no_teacher(here):
     pretrained(here)
     return ["eval", "first", "--weights", "teacher"]
@@ -501,7 +505,7 @@ def end(done: subprocess.CompletedProcess, code: int) -> str:
 
 
 def line_of(printed: str, case: Fault) -> str:
-    """The one line that tells of the fault."""
+    """The one line that reports the fault."""
     lines = [line for line in printed.splitlines() if all(word in line for word in case.words)]
     assert lines, printed
     return lines[0]
@@ -512,7 +516,7 @@ LINES: dict[str, str] = {}
 
 @pytest.fixture(autouse=True)
 def no_retries(monkeypatch):
-    """The hub's client tries again for most of a minute before it says that there is no network."""
+    """The hub's client retries for most of a minute before it reports that there is no network."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
@@ -528,20 +532,25 @@ def test_a_fault_is_one_clear_line(case, tmp_path):
 
 
 def document() -> str:
-    """docs/errors.md, of the lines that were printed."""
+    """docs/errors.md, from the lines that were printed."""
     text = [
-        "# What goes wrong, and what askew says",
+        "# What goes wrong, and what askew prints",
         "",
-        "Each of these lines was printed by a test (`tests/test_bad_input.py`, which also writes this page).",
-        "A fault of the input ends with exit code 2 before anything is written, a run that cannot go on with 3.",
-        "A bad sample does not stop a run: it is replaced, named and counted.",
+        "A test printed each of these lines (`tests/test_bad_input.py`, which also writes this page). Each is",
+        "one line; it is wrapped here to fit the page.",
+        "",
+        "- Exit code 2: the input is wrong. Nothing has been written.",
+        "- Exit code 3: the run failed. What it had saved is kept.",
+        "- Exit code 0: a bad sample does not stop a run. It is replaced, named and counted.",
     ]
     for topic in dict.fromkeys(case.topic for case in FAULTS):
-        text += ["", f"## {topic}", "", "| what is wrong | exit code | what is printed |", "|---|---|---|"]
+        text += ["", f"## {topic}"]
         for case in FAULTS:
             if case.topic == topic:
-                line = LINES[case.prepare.__name__].replace("|", "\\|").replace("`", "'")
-                text.append(f"| {case.what} | {case.code} | `{line}` |")
+                line = LINES[case.prepare.__name__]
+                wrapped = textwrap.wrap(line, 92, subsequent_indent="  ", break_on_hyphens=False)
+                text += ["", f"**{case.what[0].upper()}{case.what[1:]}** (exit code {case.code})", ""]
+                text += [f"    {part}" for part in wrapped]
     return "\n".join(text) + "\n"
 
 

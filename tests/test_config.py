@@ -102,7 +102,7 @@ def test_another_method_by_name_takes_its_own_defaults():
     back = override(changed, ["method.name=mcd", "method.mlm_weight=0"])
     assert back.method == MCD.Config(mlm_weight=0)
     assert override(back, ["method.name=mcd"]).method == MCD.Config()
-    assert override(changed, ["method.mlm_weight=0", "method.name=mcd"]) == back, "whatever the order"
+    assert override(changed, ["method.mlm_weight=0", "method.name=mcd"]) == back, "in any order"
 
 
 @pytest.mark.parametrize("name", ["tiny", "mcd-yfcc15m-vitb32-timm", "mcd-yfcc15m-vitb32"])

@@ -1,26 +1,47 @@
-"""docs/equations.md says what is true: its functions exist and name their equation, its tests exist."""
+"""docs/equations.md is true: its functions exist and name their equation, and its tests exist."""
 
 import ast
 import importlib
 import inspect
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
 
+class Entry(NamedTuple):
+    """An item of a list in docs/equations.md: its bold head, its text, and the names below it."""
+
+    head: str
+    text: str
+    functions: list[str]
+    tests: list[str]
+    official: list[str]
+
+
+def entries(section):
+    """The list of one section of the page."""
+    page = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8")
+    found = []
+    for item in page.split(f"\n## {section}\n")[1].split("\n## ")[0].split("\n- **")[1:]:
+        head, _, rest = item.partition("**")
+        text = rest.split("\n  - ")[0]
+        names = [re.findall(rf"^  - {kind}: `([^`]+)`$", item, re.M) for kind in ("function", "test", "official code")]
+        assert len(re.findall(r"^  - ", item, re.M)) == sum(map(len, names)), f"not understood: {item}"
+        found.append(Entry(head, " ".join(text.split()), *names))
+    return found
+
+
 def table():
-    """Rows of the table: (number, reading or None, functions, tests, status)."""
+    """The equations of the paper: (number, reading or None, functions, tests, status)."""
     rows = []
-    for line in (ROOT / "docs" / "equations.md").read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
-        number = re.fullmatch(r"\((\d+)\)", cells[0])
-        if number:
-            _, reading, _, functions, tests, status = cells
-            functions, tests = (re.findall(r"`([^`]+)`", cell) for cell in (functions, tests))
-            rows.append((int(number[1]), None if reading == "-" else reading, functions, tests, status))
+    for entry in entries("MCD"):
+        number, reading = re.fullmatch(r"\((\d+)\)(?: (\w+))?", entry.head).groups()
+        status = re.match(r"\((\w+)\)\. ", entry.text)[1]
+        rows.append((int(number), reading, entry.functions, entry.tests, status))
     return rows
 
 
@@ -29,14 +50,14 @@ IDS = [f"{number}-{reading}" if reading else str(number) for number, reading, *_
 
 
 def resolve(dotted):
-    """The object at the end of a dotted path, whose first part that is no module is an attribute."""
+    """The object at the end of a dotted path. The first part that is not a module is an attribute."""
     parts = dotted.split(".")
     for end in range(len(parts), 0, -1):
         name = ".".join(parts[:end])
         try:
             found = importlib.import_module(name)
         except ModuleNotFoundError as error:
-            # A module that is there but lacks one of its own imports must not look like an attribute.
+            # An existing module that lacks one of its own imports must not look like an attribute.
             if error.name is None or not name.startswith(error.name):
                 raise
             continue
@@ -47,7 +68,7 @@ def resolve(dotted):
 
 
 def names(docstring, number, reading):
-    """Whether a docstring says "Eq. (7)", "Eqs. (6)-(8)" or, with a reading, "Eq. (9), own_against_own"."""
+    """Whether a docstring has "Eq. (7)", "Eqs. (6)-(8)" or, with a reading, "Eq. (9), own_against_own"."""
     # A line break may fall inside the name.
     docstring = " ".join((docstring or "").split())
     if reading:
@@ -57,7 +78,7 @@ def names(docstring, number, reading):
     return number in singles or any(int(first) <= number <= int(last) for first, last in spans)
 
 
-def test_every_equation_of_the_paper_is_in_the_table():
+def test_every_equation_of_the_paper_is_on_the_page():
     assert {number for number, *_ in ROWS} == set(range(1, 14))
     assert len(set(IDS)) == len(IDS)
     assert {status for *_, status in ROWS} <= {"confirmed", "reconstructed"}
@@ -90,21 +111,15 @@ def test_no_two_objectives_claim_one_equation(number, reading, functions, tests,
     assert len(claims) == (1 if in_objectives else 0), claims
 
 
-def rivals():
-    """Rows of the table of SLIP's and DeCLIP's losses: (content, functions, tests)."""
-    text = (ROOT / "docs" / "equations.md").read_text(encoding="utf-8").split("## SLIP and DeCLIP")[1]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if "`" in line]
-    return [
-        (row[1], re.findall(r"`([^`]+)`", row[2]), re.findall(r"`([^`]+::[^`]+)`", " ".join(row[3:]))) for row in cells
-    ]
+OTHERS = entries("SLIP and DeCLIP")
 
 
-@pytest.mark.parametrize(("content", "functions", "tests"), rivals(), ids=[row[0] for row in rivals()])
-def test_the_losses_of_other_papers_are_where_the_table_says(content, functions, tests):
-    assert all(inspect.getdoc(resolve(function)) for function in functions)
-    assert functions
-    assert tests
-    test_tests_exist(0, None, functions, tests, None)
+@pytest.mark.parametrize("entry", OTHERS, ids=[entry.text for entry in OTHERS])
+def test_the_losses_of_other_papers_are_where_the_page_says(entry):
+    assert all(inspect.getdoc(resolve(function)) for function in entry.functions)
+    assert entry.functions
+    assert entry.tests
+    test_tests_exist(0, None, entry.functions, entry.tests + entry.official, None)
 
 
 def test_naming_of_equations_is_understood():

@@ -182,7 +182,12 @@ REPLACED = {
     r"\bmend(s|ed|ing)?\b": "fix",
     r"\bwhatever\b": "regardless of",
 }
-HISTORY = ("CHANGELOG.md", "tests/test_house.py", "src/askew/recipes/settings.py")  # they name what was replaced
+KEPT = {  # files that may have such a word
+    "CHANGELOG.md",  # names what was renamed
+    "src/askew/recipes/settings.py",  # tells a recipe with an old key the new one
+    "scripts/build_embedded.py",  # `grey` is among the colour words that the names of emoji have
+    "tests/test_house.py",
+}
 SUFFIXES = (".py", ".md", ".yaml", ".toml", ".cff")
 
 
@@ -194,7 +199,7 @@ def test_replaced_words_are_gone(word):
     found = [
         f"{file.relative_to(ROOT)}:{number}: {line.strip()[:80]}"
         for file in files
-        if file.relative_to(ROOT).as_posix() not in HISTORY
+        if file.relative_to(ROOT).as_posix() not in KEPT
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1)
         if re.search(word, line)
     ]

@@ -46,24 +46,24 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class Part(BaseModel):
-    """Base of the parts: frozen and closed."""
+    """Base of the parts: frozen, and without unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class Towers(Part):
-    """The two encoders: an open_clip configuration, with changes."""
+    """The two encoders: an open_clip configuration and changes to it."""
 
-    model: str = "ViT-B-32"  # open_clip's name of a configuration, or "" for one given whole below
+    model: str = "ViT-B-32"  # open_clip's name of a configuration, or "" if it is given in full below
     embed_dim: int = Field(default=0, ge=0)  # D; 0 = that of `model`
-    quick_gelu: bool = False  # the activation of OpenAI's weights; also on where `model` says so
-    vision_cfg: dict[str, Any] = {}  # open_clip's fields, over those of `model`
+    quick_gelu: bool = False  # the activation of OpenAI's weights; on as well if `model` says so
+    vision_cfg: dict[str, Any] = {}  # open_clip's fields, in place of those of `model`
     text_cfg: dict[str, Any] = {}
-    token_std: float = Field(default=0.02, ge=0)  # of token embeddings at the start, from random weights; open_clip's
-    # An open_clip tag, an open_clip directory, or a file of weights, which alone is taken to have open_clip's own mean
-    # and std (OpenAI's) where `mean` and `std` are left as they are; "" starts from random weights
+    token_std: float = Field(default=0.02, ge=0)  # of random token embeddings at the start; open_clip's
+    # An open_clip tag, an open_clip directory, or a file of weights; "" starts from random weights. A file of weights
+    # without a configuration beside it gets open_clip's own mean and std (OpenAI's), unless `mean` and `std` are set
     pretrained: str = ""
-    lock: Literal["none", "image", "text"] = "none"  # a tower that keeps its weights
+    lock: Literal["none", "image", "text"] = "none"  # the tower that keeps its weights
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of pixels in [0, 1]; SLIP
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default
@@ -72,12 +72,12 @@ class Towers(Part):
 class Data(Part):
     """Where the pairs come from."""
 
-    source: str | list[str] = "embedded"  # several are mixed, as in "a.csv*2 + b.parquet"; see docs/sources.md
+    source: str | list[str] = "embedded"  # several are mixed, as by "a.csv*2 + b.parquet"; see docs/sources.md
     image_column: str = ""  # "" finds it by name
-    caption_column: str = ""  # also of tar shards: txt, caption, json, or a field of the .json
-    image_root: str = ""  # folder of the images that a table lists; "" = that of the table, or found near it
-    split: str = "train"  # of files that hold several
-    allow_outside: bool = False  # whether listed paths may be absolute, or climb out of their folder by ..
+    caption_column: str = ""  # for tar shards: txt, caption, json, or a field of the .json
+    image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
+    split: str = "train"  # of files that hold several splits
+    allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
 
     @property
     def options(self) -> SourceOptions:
@@ -150,10 +150,10 @@ class Train(Part):
 
 
 class Evaluation(Part):
-    """What is run at the end of training."""
+    """What is run at the end of training, and before it."""
 
     suite: Literal["none", "tiny"] = "none"
-    before: bool = False  # test the starting weights too: what fine-tuning gives and takes
+    before: bool = False  # evaluate the starting weights too: what fine-tuning gains and loses
     batch_size: int = Field(default=256, ge=1)
 
 

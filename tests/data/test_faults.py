@@ -107,10 +107,10 @@ def test_a_run_over_the_corpus_ends_by_its_budget(name, tmp_path):
     loader = Loader(source, build_views(recipe, ("image", "text")), len(source), seed=0)
     batch = loader.batch(0)
     assert len(batch["id"]) == len(pairs)
-    broken = BadSamples(len(pairs), Counter(cause for cause, _ in batch["bad_samples"]))
-    assert broken.total >= unusable  # a substitute may be unusable too
+    bad = BadSamples(len(pairs), Counter(cause for cause, _ in batch["bad_samples"]))
+    assert bad.total >= unusable  # a substitute may be unusable too
     with pytest.raises(RunFailed, match="over the budget"):
-        broken.check()
+        bad.check()
 
 
 def test_the_check_of_the_command_line(tmp_path):

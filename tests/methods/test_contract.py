@@ -83,7 +83,7 @@ class OtherNames(CLIP):
         return {"picture": embedded["image"], "text": embedded["text"]}
 
     def objective(self, local, gathered, progress):
-        return super().objective(*({**them, "image": them["picture"]} for them in (local, gathered)), progress)
+        return super().objective(*({**samples, "image": samples["picture"]} for samples in (local, gathered)), progress)
 
 
 class Unused(CLIP):
@@ -129,7 +129,7 @@ class DecaysWeights(CLIP):
 
 class PairsByPosition(CLIP):
     def objective(self, local, gathered, progress):
-        numbered = [{**them, "match_id": torch.arange(len(them["match_id"]))} for them in (local, gathered)]
+        numbered = [{**s, "match_id": torch.arange(len(s["match_id"]))} for s in (local, gathered)]
         return super().objective(*numbered, progress)
 
 

@@ -1,4 +1,4 @@
-"""DeCLIP beside the official numbers of test_oracles.py: repeated groups, what is read, what the queue holds."""
+"""DeCLIP beyond the official numbers in test_oracles.py: repeated match ids, views read, the queue."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,11 @@ import torch
 from pydantic import ValidationError
 
 from askew.methods.declip import IMAGES, NEIGHBOURS, TEXTS, DeCLIP
-from askew.training.loop import Step
+from askew.training.step import Step
 from helpers import micro_batch, micro_method
 from reference import equations
 
-GROUPS = np.array([7, 7, 2, 5, 5, 5])
+MATCH_IDS = np.array([7, 7, 2, 5, 5, 5])
 
 
 @pytest.fixture
@@ -18,20 +18,25 @@ def method():
     return micro_method(DeCLIP.Config(temperature=0.2, queue_size=50))
 
 
-def embeddings(groups, seed=0):
+def embeddings(match_ids, seed=0):
     rng = np.random.default_rng(seed)
     arrays = {name: equations.normalise(rng.normal(size=(6, 16))) for name in (*IMAGES, *TEXTS, *NEIGHBOURS)}
     arrays |= {f"{name}_projected": rng.normal(size=(6, 16)) for name in IMAGES}
     tensors = {name: torch.tensor(array).float() for name, array in arrays.items()}
-    return arrays, {"match_id": torch.tensor(groups), "mlm_sum": torch.arange(6.0), "mlm_count": torch.ones(6), **tensors}
+    return arrays, {
+        "match_id": torch.tensor(match_ids),
+        "mlm_sum": torch.arange(6.0),
+        "mlm_count": torch.ones(6),
+        **tensors,
+    }
 
 
-@pytest.mark.parametrize("groups", [np.arange(6), GROUPS], ids=["distinct", "repeated"])
+@pytest.mark.parametrize("match_ids", [np.arange(6), MATCH_IDS], ids=["distinct", "repeated"])
 @pytest.mark.parametrize("rows", [slice(0, 6), slice(1, 4)], ids=["whole", "a rank"])
-def test_contrast_and_nns_equal_reference(method, groups, rows):
-    arrays, gathered = embeddings(groups)
+def test_contrast_and_nns_equal_reference(method, match_ids, rows):
+    arrays, gathered = embeddings(match_ids)
     local = {name: value[rows] for name, value in gathered.items()}
-    match = groups[rows, None] == groups[None, :]
+    match = match_ids[rows, None] == match_ids[None, :]
 
     def one_direction(from_, to):
         return equations.info_nce(equations.eq1_similarity(arrays[from_][rows], arrays[to]) / 0.2, match)
@@ -44,7 +49,7 @@ def test_contrast_and_nns_equal_reference(method, groups, rows):
 
 
 def test_the_total_has_the_official_weights(method):
-    _, local = embeddings(GROUPS)
+    _, local = embeddings(MATCH_IDS)
     loss, terms = method.objective(local, local, 0.5)
     assert terms["mlm"].item() == pytest.approx(2.5)
     expected = 0.4 * terms["contrast"] + 0.2 * (terms["nns"] + terms["simsiam"] + terms["mlm"])
@@ -60,7 +65,7 @@ def test_the_total_has_the_official_weights(method):
     ],
     ids=["official", "clean", "no masked language"],
 )
-def test_embeds_what_the_towers_say_in_one_forward_each(fields, read, contrasted):
+def test_embeds_with_one_forward_per_tower(fields, read, contrasted):
     method, batch, forwards = micro_method(DeCLIP.Config(queue_size=50, **fields)), micro_batch(range(5)), []
     assert set(method.views) == read
     for tower in (method.towers.image, method.towers.text):
@@ -90,8 +95,8 @@ def test_variants_take_a_step_in_which_every_parameter_moves(fields):
     assert torch.equal(method.queue.bank[5:10], gathered["text"])
 
 
-def test_the_queue_takes_edited_texts_then_the_others(method):
-    _, gathered = embeddings(GROUPS)
+def test_the_queue_takes_edited_texts_and_then_the_others(method):
+    _, gathered = embeddings(MATCH_IDS)
     before = method.queue.bank.clone()
     method.after_step(gathered, 0.1)
     assert torch.equal(method.queue.bank[:12], torch.cat([gathered["text_aug"], gathered["text"]]))
@@ -100,7 +105,7 @@ def test_the_queue_takes_edited_texts_then_the_others(method):
 
 
 def test_gradient_stops_at_neighbours_and_at_simsiams_targets(method):
-    _, local = embeddings(GROUPS)
+    _, local = embeddings(MATCH_IDS)
     leaves = {name: value.requires_grad_() for name, value in local.items() if value.is_floating_point()}
     terms = method.objective(local, local, 0.5)[1]
     terms["simsiam"].backward()
@@ -108,8 +113,8 @@ def test_gradient_stops_at_neighbours_and_at_simsiams_targets(method):
     assert all(parameter.grad.abs().max() > 0 for parameter in method.projector.parameters())
 
 
-def test_identical_views_are_predicted_by_an_identity():
-    """SimSiam's term is -1 where each view's prediction is the other view's projection."""
+def test_an_identity_predicts_identical_views():
+    """SimSiam's term is -1 if each view's prediction equals the other view's projection."""
     method = micro_method(DeCLIP.Config(queue_size=50))
     _, local = embeddings(np.arange(6))
     local["image2_projected"] = local["image_projected"]
@@ -117,7 +122,7 @@ def test_identical_views_are_predicted_by_an_identity():
     assert method.objective(local, local, 0.0)[1]["simsiam"].item() == pytest.approx(-1, rel=1e-5)
 
 
-def test_heads_have_the_papers_sizes_and_smaller_ones_on_small_towers(method):
+def test_heads_have_the_papers_sizes_and_are_smaller_on_small_towers(method):
     config = DeCLIP.Config()
     assert (config.projector, config.predictor, config.queue_size) == ((1024, 1024, 1024), 512, 65_536)
     assert [tuple(m.weight.shape) for m in method.projector.linear] == [(32, 16), (32, 32), (32, 32)]  # D = 16 of 512
@@ -125,6 +130,6 @@ def test_heads_have_the_papers_sizes_and_smaller_ones_on_small_towers(method):
 
 
 @pytest.mark.parametrize("fields", [{"queue_size": 0}, {"contrast_text": "both"}, {"nns_weight": 0}, {"alpha": 0.2}])
-def test_config_refuses(fields):
+def test_config_rejects(fields):
     with pytest.raises(ValidationError):
         DeCLIP.Config(**fields)

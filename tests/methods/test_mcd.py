@@ -1,4 +1,4 @@
-"""MCD's objective on given embeddings against the equations composed in plain loops."""
+"""MCD's objective on given embeddings against its equations, composed from plain loops."""
 
 import itertools
 import math
@@ -15,7 +15,7 @@ from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, rows
 from reference import equations
 
 NAMES = ("text", "image", "aug", "teacher_image", "teacher_aug")
-DISTINCT, GROUPS = np.arange(5), np.array([7, 7, 2, 5, 5])
+DISTINCT, MATCH_IDS = np.arange(5), np.array([7, 7, 2, 5, 5])
 NUM_STEPS = 10
 BETA = 0.2
 NOISY = {
@@ -41,19 +41,19 @@ def masked_words(seed=0):
     return rng.normal(size=(5, 3, 7)), labels
 
 
-def embedded(raw, groups, mlm=True):
-    """What `targets` and `embed` leave of raw vectors, leaves with gradient among them."""
+def embedded(raw, match_ids, mlm=True):
+    """What `targets` and `embed` return for raw vectors, some of which may be leaves with gradient."""
     unit = {name: torch.nn.functional.normalize(torch.as_tensor(raw[name]).float(), dim=1) for name in NAMES}
     unit |= {name: unit[name].detach() for name in ("teacher_image", "teacher_aug")}
     if mlm:
         logits, labels = map(torch.tensor, masked_words())
         sample = torch.arange(5).repeat_interleave(3)
         unit["mlm_sum"], unit["mlm_count"] = cross_entropy_per_sample(logits.flatten(0, 1), labels.flatten(), sample, 5)
-    return {"match_id": torch.tensor(groups), **unit}
+    return {"match_id": torch.tensor(match_ids), **unit}
 
 
-def contrast(unit, groups, tau, offset):
-    """Eq. (5), each pair of domains with its temperature and offset: terms of originals, terms with an augmentation."""
+def contrast(unit, match_ids, tau, offset):
+    """Eq. (5) with tau and offset per pair of domains: the terms of originals, and those with an augmented image."""
     kinds = ["image"] * 5 + ["text"] * 5 + ["aug"] * 5
     members = np.concatenate([unit["image"], unit["text"], unit["aug"]])
     num_texts = {("image", "image"): 0, ("image", "text"): 1, ("text", "text"): 2}
@@ -61,20 +61,20 @@ def contrast(unit, groups, tau, offset):
     for i, j in itertools.product(range(15), repeat=2):
         pair = num_texts[tuple(sorted("image" if kinds[k] == "aug" else kinds[k] for k in (i, j)))]
         logits[i, j] = (members[i] @ members[j] - offset[pair]) / tau[pair]
-    positive = np.tile(groups, 3)[:, None] == np.tile(groups, 3)[None, :]
+    positive = np.tile(match_ids, 3)[:, None] == np.tile(match_ids, 3)[None, :]
     with_aug = np.array([[1.0 * ("aug" in (a, b)) for b in kinds] for a in kinds])
     return tuple(equations.mp_nce(logits, positive, ~positive, weight) for weight in (1 - with_aug, with_aug))
 
 
-def literal(raw, groups, step, noisy, mlm, tau=ONE_TAU, offset=(0, 0, 0), frozen_text=None):
-    """Every term by its logged name, and the total; a teacher's text is frozen at `frozen_text`."""
+def literal(raw, match_ids, step, noisy, mlm, tau=ONE_TAU, offset=(0, 0, 0), frozen_text=None):
+    """The total, and every term by its logged name. The teacher's text is frozen at `frozen_text`."""
     unit = {name: equations.normalise(raw[name]) for name in NAMES}
-    match = groups[:, None] == groups[None, :]
+    match = match_ids[:, None] == match_ids[None, :]
     distances = equations.Distances(*(unit[name] for name in NAMES))
     if frozen_text is not None:
         frozen = equations.Distances(equations.normalise(frozen_text), *(unit[name] for name in NAMES[1:]))
         distances.teacher_d, distances.teacher_d_aug = frozen.teacher_d, frozen.teacher_d_aug
-    original, augmented = contrast(unit, groups, tau, offset)
+    original, augmented = contrast(unit, match_ids, tau, offset)
     alpha = equations.eq13_alpha(step, NUM_STEPS)
     distill = equations.eq10_distill(distances, match, NOISY[noisy])
     terms = {
@@ -93,7 +93,7 @@ def literal(raw, groups, step, noisy, mlm, tau=ONE_TAU, offset=(0, 0, 0), frozen
 
 @pytest.fixture(scope="module")
 def build():
-    """A method of each configuration, made once: the objective changes nothing."""
+    """One method per configuration, because the objective changes nothing."""
     made = {}
 
     def build(noisy="own_against_other", mlm=True, tau=ONE_TAU, offset=(0.0, 0.0, 0.0)):
@@ -124,7 +124,7 @@ def compare(found, expected):
 @pytest.mark.parametrize("noisy", NOISY)
 @pytest.mark.parametrize("step", [0, 3, 9])
 def test_total_is_equation_13(build, step, noisy, mlm):
-    """All samples different and one temperature: Eqs. (5), (7) to (11) and (13) as printed."""
+    """Distinct samples and one temperature: Eqs. (5), (7) to (11) and (13) as printed."""
     raw = vectors()
     local = embedded(raw, DISTINCT, mlm)
     expected = literal(raw, DISTINCT, step, noisy, mlm)
@@ -136,25 +136,26 @@ def test_total_is_equation_13(build, step, noisy, mlm):
 
 @pytest.mark.parametrize("noisy", NOISY)
 @pytest.mark.parametrize("step", [0, 6])
-def test_repeated_groups_and_domain_temperatures_equal_reference(build, step, noisy):
+def test_repeated_match_ids_and_domain_temperatures_equal_reference(build, step, noisy):
     raw, tau, offset = vectors(1), (0.1, 0.3, 0.5), (0.4, -0.2, 0.1)
-    local = embedded(raw, GROUPS)
+    local = embedded(raw, MATCH_IDS)
     method = build(noisy, tau=tau, offset=offset)
     compare(
-        method.objective(local, local, step / NUM_STEPS), literal(raw, GROUPS, step, noisy, True, tau=tau, offset=offset)
+        method.objective(local, local, step / NUM_STEPS),
+        literal(raw, MATCH_IDS, step, noisy, True, tau=tau, offset=offset),
     )
 
 
 @pytest.mark.parametrize("noisy", NOISY)
 @pytest.mark.parametrize("moved", ["text", "image", "aug"])
 def test_gradient_equals_differences_of_reference(build, moved, noisy):
-    """Of the whole loss; the teacher's distances to the text stay where they are."""
+    """The gradient of the whole loss. The teacher's distances to the text stay where they are."""
     raw = vectors()
     leaf = torch.tensor(raw[moved], requires_grad=True)
-    local = embedded({**raw, moved: leaf}, GROUPS)
+    local = embedded({**raw, moved: leaf}, MATCH_IDS)
     build(noisy).objective(local, local, 0.6)[0].backward()
     expected = equations.numeric_gradient(
-        lambda x: literal({**raw, moved: x}, GROUPS, 6, noisy, True, frozen_text=raw["text"])[0], raw[moved]
+        lambda x: literal({**raw, moved: x}, MATCH_IDS, 6, noisy, True, frozen_text=raw["text"])[0], raw[moved]
     )
     np.testing.assert_allclose(leaf.grad, expected, atol=1e-4 * np.abs(expected).max())
 
@@ -164,12 +165,13 @@ def test_gradient_equals_differences_of_reference(build, moved, noisy):
 def test_gradient_into_the_text_flows_through_student_distances_only(build, term, noisy):
     raw = vectors()
     leaf = torch.tensor(raw["text"], requires_grad=True)
-    local = embedded({**raw, "text": leaf}, GROUPS)
+    local = embedded({**raw, "text": leaf}, MATCH_IDS)
     build(noisy).objective(local, local, 0.6)[1][term].backward()
 
     def gradient(frozen_text):
         return equations.numeric_gradient(
-            lambda x: literal({**raw, "text": x}, GROUPS, 6, noisy, True, frozen_text=frozen_text)[1][term], raw["text"]
+            lambda x: literal({**raw, "text": x}, MATCH_IDS, 6, noisy, True, frozen_text=frozen_text)[1][term],
+            raw["text"],
         )
 
     expected, both_sides = gradient(raw["text"]), gradient(None)
@@ -184,7 +186,7 @@ def test_gradient_into_the_text_flows_through_student_distances_only(build, term
 def test_a_teacher_equal_to_the_student_has_nothing_to_distill(build, noisy):
     raw = vectors()
     same = {**raw, "teacher_image": raw["image"], "teacher_aug": raw["aug"]}
-    local = embedded(same, GROUPS)
+    local = embedded(same, MATCH_IDS)
     loss, terms = build(noisy).objective(local, local, 0.6)
     assert [terms[name].item() for name in ("positive", "negative", "noisy")] == [0.0, 0.0, 0.0]
     assert loss.item() == pytest.approx((terms["contrast"] + BETA * terms["mlm"]).item())
@@ -195,7 +197,7 @@ def test_a_perturbed_teacher_has(build, noisy):
     raw = vectors()
     noise = np.random.default_rng(9).normal(size=(5, 4))
     near = {**raw, "teacher_image": raw["image"] + 0.05 * noise, "teacher_aug": raw["aug"]}
-    local = embedded(near, GROUPS)
+    local = embedded(near, MATCH_IDS)
     terms = build(noisy).objective(local, local, 0.6)[1]
     assert all(1e-6 < terms[name].item() < 0.1 for name in ("positive", "negative", "noisy"))
 
@@ -210,11 +212,11 @@ def test_the_two_readings_of_the_noisy_term_differ(build):
 
 
 def test_nothing_is_distilled_at_the_start(build):
-    """Whatever the teacher says, loss and gradient are those of the contrast and of masked language."""
+    """Regardless of the teacher, loss and gradient are those of the contrast and of masked language."""
     gradients = []
     for seed in (1, 2):
         leaves = {name: torch.tensor(vectors()[name], requires_grad=True) for name in ("text", "image", "aug")}
-        local = embedded({**vectors(seed), **leaves}, GROUPS)
+        local = embedded({**vectors(seed), **leaves}, MATCH_IDS)
         loss, terms = build().objective(local, local, 0.0)
         loss.backward()
         assert terms["positive"] > 0.01
@@ -225,20 +227,22 @@ def test_nothing_is_distilled_at_the_start(build):
 
 
 def test_no_augmented_view_is_contrasted_at_the_end(build):
-    """As a positive: among the negatives it stays, in the denominators."""
+    """As a positive. It stays among the negatives, in the denominators."""
     raw = vectors()
-    original, augmented = contrast({name: equations.normalise(raw[name]) for name in NAMES}, GROUPS, ONE_TAU, (0, 0, 0))
-    local = embedded(raw, GROUPS)
+    original, augmented = contrast(
+        {name: equations.normalise(raw[name]) for name in NAMES}, MATCH_IDS, ONE_TAU, (0, 0, 0)
+    )
+    local = embedded(raw, MATCH_IDS)
     assert augmented > 0.1
     assert build().objective(local, local, 1.0)[1]["contrast"].item() == pytest.approx(original, rel=1e-4)
     start = build().objective(local, local, 0.0)[1]["contrast"].item()
     assert start == pytest.approx(original + augmented, rel=1e-4)
-    other = embedded({**raw, "aug": vectors(5)["aug"]}, GROUPS)
+    other = embedded({**raw, "aug": vectors(5)["aug"]}, MATCH_IDS)
     assert build().objective(other, other, 1.0)[1]["contrast"].item() != pytest.approx(original, rel=1e-3)
 
 
 def test_the_teacher_follows_the_students_image_tower():
-    """Eq. (12) after step k with the momentum of (k + 1) / T; the student stays, scales are clamped."""
+    """Eq. (12) after step k with the momentum at (k + 1) / T. The student stays, and scales are clamped."""
     method = micro_method(MCD.Config(momentum=0.6, mlm_weight=0))
     student = [parameter.detach().clone() for parameter in method.towers.image.parameters()]
     before = [parameter.clone() for parameter in method.teacher.parameters()]
@@ -280,7 +284,7 @@ def test_both_views_of_an_image_go_through_student_and_teacher(method):
 
 
 def test_masked_words_are_predicted_from_the_masked_text(method):
-    """The mean over the batch is Eq. (11) on the logits of every position, and each sample counts its own."""
+    """The mean over the batch is Eq. (11) on the logits of all positions, and each sample counts its own."""
     batch = micro_batch([0, 1, 2, 3], unmasked=[1])
     found = method.embed(batch)
     with torch.no_grad():
@@ -297,7 +301,7 @@ def test_masked_words_are_predicted_from_the_masked_text(method):
     assert (found["mlm_sum"][0] / found["mlm_count"][0]).item() == pytest.approx(own, rel=1e-4)
 
 
-def test_a_batch_without_a_masked_token_is_no_fault(method):
+def test_a_batch_without_a_masked_token_is_not_an_error(method):
     batch = micro_batch([0, 1], unmasked=[0, 1])
     local = {"match_id": batch["match_id"], **method.targets(batch), **method.embed(batch)}
     loss, terms = method.objective(local, local, 0.3)
@@ -316,19 +320,19 @@ def test_the_mask_reaches_masked_language_only(method):
     assert not torch.equal(one["mlm_sum"], two["mlm_sum"])
 
 
-# What is released and what may be asked
+# Export and configuration
 
 
 @pytest.mark.parametrize("config", MCDS.values(), ids=MCDS)
-def test_reads_masked_text_only_where_it_counts(config):
+def test_reads_masked_text_only_if_it_counts(config):
     method = micro_method(config)
     mlm = config.mlm_weight > 0
     assert config.needs_mask_token == mlm
     assert (method.views == ("image", "aug", "text", "masked_text", "mlm_labels")) == mlm
-    assert hasattr(method, "token_head") == mlm
+    assert (method.token_head is not None) == mlm
 
 
-def test_releases_student_and_teacher_with_the_image_text_scale():
+def test_exports_student_and_teacher_with_the_image_text_scale():
     method = micro_method(MCD.Config(temperatures=(0.1, 0.2, 0.3), mlm_weight=0))
     assert method.export_towers() == {"model": method.towers.image, "teacher": method.teacher.module}
     assert isinstance(method.teacher, Momentum)
@@ -339,6 +343,6 @@ def test_releases_student_and_teacher_with_the_image_text_scale():
 @pytest.mark.parametrize(
     "fields", [{"momentum": 1.1}, {"momentum": -0.1}, {"mlm_weight": -1}, {"noisy": "other"}, {"beta": 0.2}]
 )
-def test_config_refuses(fields):
+def test_config_rejects(fields):
     with pytest.raises(ValidationError):
         MCD.Config(**fields)

@@ -1,4 +1,4 @@
-"""Every reading that MCD's config can choose: the whole objective and its gradients against plain loops."""
+"""Every reading that MCD's config can select: the whole objective and its gradients against plain loops."""
 
 import typing
 
@@ -10,15 +10,16 @@ from pydantic import ValidationError
 from askew.methods.mcd import MCD, Term
 from askew.nn.momentum import alpha_at
 from askew.nn.similarity import SIMILARITY
-from askew.objectives.fading import FADING, at_chance
-from askew.objectives.readings import NEGATIVE, NOISY, RHO
+from askew.objectives.distillation import NEGATIVE, NOISY
+from askew.objectives.fading import FADING, contrast_at_chance
+from askew.objectives.log_ratio import RHO
 from helpers import micro_method
 from reference import equations
 
 NAMES = ("text", "image", "aug", "teacher_image", "teacher_aug")
-GROUPS = np.array([7, 7, 2, 5, 4])
+MATCH_IDS = np.array([7, 7, 2, 5, 4])
 TAU, OFFSET, PROGRESS = (0.2, 0.3, 0.5), (0.4, -0.2, 0.1), 0.6
-READINGS = {  # every value of every field that is a reading, and some together
+READINGS = {  # every value of every field with readings, and some combinations
     "default": {},
     "aug_own_against_other": {"negative": "aug_own_against_other"},
     "own_against_aug_other, absolute": {"negative": "own_against_aug_other", "rho": "absolute"},
@@ -28,27 +29,27 @@ READINGS = {  # every value of every field that is a reading, and some together
     "two_sets": {"fading": "two_sets"},
     "whole_contrast, alpha from a half": {"fading": "whole_contrast", "alpha_start": 0.5},
     "unfaded, alpha constant": {"fading": "unfaded", "alpha_start": 1.0},
-    "positive alone": {"terms": ("positive",)},
+    "only positive": {"terms": ("positive",)},
     "soft alignment": {"terms": ("soft_alignment",)},
-    "soft alignment beside noisy, text stopped": {"terms": ("noisy", "soft_alignment"), "text_gradient": "stopped"},
+    "soft alignment and noisy, text stopped": {"terms": ("noisy", "soft_alignment"), "text_gradient": "stopped"},
 }
 
 
 def vectors(seed=0):
-    """Five of each kind in four dimensions; the teacher's are near the student's."""
+    """Five of each kind in four dimensions, the teacher's near the student's."""
     rng = np.random.default_rng(seed)
     raw = {name: rng.normal(size=(5, 4)) for name in NAMES[:3]}
     return raw | {f"teacher_{name}": raw[name] + 0.5 * rng.normal(size=(5, 4)) for name in ("image", "aug")}
 
 
 def literal(raw, config, frozen_text):
-    """The total; the teacher's text is frozen, and with it, where the gradient is stopped, the student's."""
+    """The total. The teacher's text is frozen, and so is the student's where its gradient is stopped."""
     unit = {name: equations.normalise(raw[name]) for name in NAMES}
     frozen = unit | {"text": equations.normalise(frozen_text)}
-    match = GROUPS[:, None] == GROUPS[None, :]
+    match = MATCH_IDS[:, None] == MATCH_IDS[None, :]
     shared = config.similarity == "shared"
-    members = [(g, d, z) for d, name in (("image", "image"), ("text", "text"), ("image", "aug"))
-               for g, z in zip(GROUPS, unit[name], strict=True)]  # fmt: skip
+    members = [(m, d, z) for d, name in (("image", "image"), ("text", "text"), ("image", "aug"))
+               for m, z in zip(MATCH_IDS, unit[name], strict=True)]  # fmt: skip
     tau, offset = ((TAU[1],) * 3, (0, 0, 0)) if shared else (TAU, OFFSET)
     logits, is_aug = equations.domain_logits(members, tau, offset), np.arange(15) >= 10
     a0 = config.alpha_start
@@ -81,11 +82,11 @@ def built(fields):
 
 @pytest.mark.parametrize("fields", READINGS.values(), ids=READINGS)
 def test_objective_and_its_gradients_equal_the_loops(fields):
-    """Relative error below 1e-5, of the value and of the gradient of every embedding of the student."""
+    """Relative error below 1e-5 for the value and for the gradient of each of the student's embeddings."""
     raw, method = vectors(), built(fields)
     leaves = {name: torch.tensor(value, requires_grad=name in NAMES[:3]) for name, value in raw.items()}
     unit = {name: torch.nn.functional.normalize(leaf, dim=1) for name, leaf in leaves.items()}
-    local = {"match_id": torch.tensor(GROUPS), **{name: value.float() for name, value in unit.items()}}
+    local = {"match_id": torch.tensor(MATCH_IDS), **{name: value.float() for name, value in unit.items()}}
     loss, terms = method.objective(local, local, PROGRESS)
     loss.backward()
     assert loss.item() == pytest.approx(literal(raw, method.config, raw["text"]), rel=1e-5)
@@ -98,7 +99,7 @@ def test_objective_and_its_gradients_equal_the_loops(fields):
 
 
 def test_every_reading_is_another_loss():
-    """But where two are the same by chance of the example, a name would choose nothing."""
+    """Otherwise a name would select nothing."""
     losses = sorted(literal(vectors(), MCD.Config(mlm_weight=0, **fields), vectors()["text"]) for fields in
                     READINGS.values() if fields.get("text_gradient") != "stopped")  # fmt: skip
     assert np.diff(losses).min() > 1e-3
@@ -107,7 +108,7 @@ def test_every_reading_is_another_loss():
 @pytest.mark.parametrize(
     ("field", "functions"), [("negative", NEGATIVE), ("noisy", NOISY), ("rho", RHO), ("fading", FADING)]
 )
-def test_the_config_names_every_reading_there_is(field, functions):
+def test_the_config_names_every_reading(field, functions):
     named = typing.get_args(MCD.Config.model_fields[field].annotation)
     assert named == tuple(functions)
     assert named[0] == MCD.Config.model_fields[field].default
@@ -129,13 +130,13 @@ def test_alpha_goes_from_its_start_to_one(start):
 
 def test_chance_is_that_of_the_reading_at_step_0():
     method = micro_method(MCD.Config(mlm_weight=0, fading="two_sets", alpha_start=0.5))
-    assert method.loss_at_chance(6) == {"contrast": at_chance(FADING["two_sets"], 6, 0.5)}
+    assert method.loss_at_chance(6) == {"contrast": contrast_at_chance(FADING["two_sets"], 6, 0.5)}
     assert method.loss_at_chance(6)["contrast"] == pytest.approx((np.log(16) + np.log(11)) / 2)
 
 
 @pytest.mark.parametrize(
     "fields", [{"terms": ()}, {"terms": ("own",)}, {"fading": "none"}, {"alpha_start": 1.5}, {"rho": "l1"}]
 )
-def test_config_refuses(fields):
+def test_config_rejects(fields):
     with pytest.raises(ValidationError):
         MCD.Config(**fields)

@@ -1,4 +1,4 @@
-"""Our losses and gradients are those of the official code on the same inputs: tests/oracles/README.md."""
+"""Our losses and gradients equal those of the official code on the same inputs: tests/oracles/README.md."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def assert_gradients(tensors, expected):
 
 
 def test_slip_is_the_official_code():
-    """CLIP's and SimCLR's loss and their sum, through the official head with BatchNorm."""
+    """CLIP's loss, SimCLR's loss and their sum, through the official head with BatchNorm."""
     expected = numbers("slip")
     method = micro_method(SLIP.Config(temperature=0.2, head=(9, 9, 8)))
     method.head = Head([WIDTH, 9, 9, 8])
@@ -61,7 +61,7 @@ def test_slip_is_the_official_code():
 
 
 def official_declip():
-    """Our DeCLIP with the weights of make_declip.py; towers are not asked."""
+    """Our DeCLIP with the weights of make_declip.py. Its towers are not used."""
     method = micro_method(DeCLIP.Config(queue_size=QUEUE))
     method.projector, method.predictor = Head([DIMENSION, 9, 9, 9], last_norm=True), Head([9, 6, 9])
     method.token_head, method.queue = TokenHead(WIDTH, VOCABULARY), NearestNeighbours(QUEUE, DIMENSION)

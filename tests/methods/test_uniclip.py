@@ -1,4 +1,4 @@
-"""UniCLIP's objective on given embeddings against one plain loop, and its head told and not told of augmentations."""
+"""UniCLIP's objective on given embeddings against one plain loop, and its head with and without augmentations."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from helpers import micro_batch, micro_method
 from reference import equations
 
 NAMES = ("image", "text", "aug")
-DISTINCT, GROUPS = np.arange(5), np.array([7, 7, 2, 5, 5])
+DISTINCT, MATCH_IDS = np.arange(5), np.array([7, 7, 2, 5, 5])
 TAU, OFFSET = (0.2, 0.3, 0.5), (0.4, -0.2, 0.1)
 
 
@@ -21,14 +21,14 @@ def vectors(seed=0):
     return {name: rng.normal(size=(5, 4)) for name in NAMES}
 
 
-def embedded(raw, groups):
+def embedded(raw, match_ids):
     unit_length = {name: unit(torch.as_tensor(value)) for name, value in raw.items()}
-    return {"match_id": torch.tensor(groups), **unit_length}
+    return {"match_id": torch.tensor(match_ids), **unit_length}
 
 
-def literal(raw, groups, tau=TAU, offset=OFFSET, weights="equal"):
+def literal(raw, match_ids, tau=TAU, offset=OFFSET, weights="equal"):
     return equations.uniclip(
-        *(equations.normalise(raw[name]) for name in NAMES), groups, tau, offset, PAIR_WEIGHTS[weights]
+        *(equations.normalise(raw[name]) for name in NAMES), match_ids, tau, offset, PAIR_WEIGHTS[weights]
     )
 
 
@@ -50,28 +50,28 @@ def build():
 # The objective
 
 
-@pytest.mark.parametrize("groups", [DISTINCT, GROUPS], ids=["distinct", "repeated"])
+@pytest.mark.parametrize("match_ids", [DISTINCT, MATCH_IDS], ids=["distinct", "repeated"])
 @pytest.mark.parametrize("weights", PAIR_WEIGHTS)
-def test_objective_and_its_gradients_equal_the_loop(build, weights, groups):
+def test_objective_and_its_gradients_equal_the_loop(build, weights, match_ids):
     """Relative error below 1e-5: value, every embedding, every temperature and offset."""
     raw, method = vectors(), build(weights)
     leaves = {name: torch.tensor(value, requires_grad=True) for name, value in raw.items()}
-    local = embedded(leaves, groups)
+    local = embedded(leaves, match_ids)
     method.zero_grad()
     loss, terms = method.objective(local, local, 0.4)
     loss.backward()
-    assert loss.item() == pytest.approx(literal(raw, groups, weights=weights), rel=1e-5)
+    assert loss.item() == pytest.approx(literal(raw, match_ids, weights=weights), rel=1e-5)
     assert terms["contrast"].item() == loss.item()
     for name, leaf in leaves.items():
         expected = equations.numeric_gradient(
-            lambda x, name=name: literal({**raw, name: x}, groups, weights=weights), raw[name]
+            lambda x, name=name: literal({**raw, name: x}, match_ids, weights=weights), raw[name]
         )
         assert np.linalg.norm(leaf.grad.numpy() - expected) < 1e-5 * np.linalg.norm(expected)
     by_scale = equations.numeric_gradient(
-        lambda x: literal(raw, groups, tau=np.exp(-x), weights=weights), -np.log(np.array(TAU))
+        lambda x: literal(raw, match_ids, tau=np.exp(-x), weights=weights), -np.log(np.array(TAU))
     )
     by_offset = equations.numeric_gradient(
-        lambda x: literal(raw, groups, offset=x, weights=weights), np.array(OFFSET, dtype=float)
+        lambda x: literal(raw, match_ids, offset=x, weights=weights), np.array(OFFSET, dtype=float)
     )
     for found, expected in ((method.similarity.log_scale.grad, by_scale), (method.similarity.offset.grad, by_offset)):
         assert np.linalg.norm(found.numpy() - expected) < 1e-5 * np.linalg.norm(expected)
@@ -86,14 +86,14 @@ def test_one_temperature_and_equal_weights_are_mcds_equation_5(build):
     assert method.objective(local, local, 0.0)[0].item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_two_views_of_an_image_may_change_places(build):
-    local = embedded(vectors(), GROUPS)
+def test_the_two_views_of_an_image_may_be_swapped(build):
+    local = embedded(vectors(), MATCH_IDS)
     swapped = {**local, "image": local["aug"], "aug": local["image"]}
     torch.testing.assert_close(build().objective(local, local, 0.0)[0], build().objective(swapped, swapped, 0.0)[0])
 
 
 def test_inverse_counts_weigh_each_kind_of_pair_alike():
-    """Per sample 4 image-image, 4 image-text and 1 text-text positives; together as heavy as nine equal ones."""
+    """Each sample has 4 image-image, 4 image-text and 1 text-text positives. Their total weight is that of nine."""
     counts = np.array([4, 4, 1])
     assert (counts * PAIR_WEIGHTS["inverse_counts"]).tolist() == [3, 3, 3]
     assert (counts * PAIR_WEIGHTS["equal"]).sum() == 9
@@ -101,7 +101,7 @@ def test_inverse_counts_weigh_each_kind_of_pair_alike():
 
 def test_identical_vectors_have_finite_loss_and_gradient(build):
     leaves = {name: torch.ones(5, 4, requires_grad=True) for name in NAMES}
-    local = embedded(leaves, GROUPS)
+    local = embedded(leaves, MATCH_IDS)
     loss = build(tau=(0.01, 0.01, 0.01)).objective(local, local, 0.0)[0]
     loss.backward()
     assert loss.isfinite()
@@ -109,15 +109,15 @@ def test_identical_vectors_have_finite_loss_and_gradient(build):
 
 
 def test_nothing_fades(build):
-    local = embedded(vectors(), GROUPS)
+    local = embedded(vectors(), MATCH_IDS)
     assert build().objective(local, local, 0.0)[0].item() == build().objective(local, local, 0.9)[0].item()
 
 
 # The head
 
 
-def test_told_that_nothing_was_done_the_embedding_is_the_towers_own():
-    """All weights perturbed, head and projection: what is released is what was trained, bit for bit."""
+def test_the_embedding_of_an_untouched_image_is_the_towers_own():
+    """With all weights of head and projection perturbed: what is exported is what was trained, bit for bit."""
     method = micro_method(UniCLIP.Config()).eval()
     batch = micro_batch([0, 1, 2, 3])
     identity = torch.tensor([0.0, 0.0, 1.0, 1.0, *([0.0] * 7)]).repeat(4, 1)
@@ -126,11 +126,11 @@ def test_told_that_nothing_was_done_the_embedding_is_the_towers_own():
         expected = method.towers.image(torch.cat([batch["image"], batch["aug"]])).embedding
     assert torch.equal(found["image"], expected[:4])
     assert torch.equal(found["aug"], expected[4:])
-    told = method.embed(batch)
-    assert (told["image"] - expected[:4]).norm() > 1e-2
+    augmented = method.embed(batch)
+    assert (augmented["image"] - expected[:4]).norm() > 1e-2
 
 
-def test_each_view_is_told_of_its_own_augmentation():
+def test_the_head_gets_each_views_own_augmentation():
     method, batch = micro_method(UniCLIP.Config()), micro_batch([0, 1, 2])
     before = method.embed(batch)
     for key, name, other in (("image_params", "image", "aug"), ("aug_params", "aug", "image")):
@@ -147,7 +147,7 @@ def test_without_augmentation_encoding_there_is_no_head():
     torch.testing.assert_close(method.embed(batch)["aug"], method.towers.image(batch["aug"]).embedding)
 
 
-# Masked language, release, config
+# Masked language, export, config
 
 
 def test_masked_language_is_a_switch():
@@ -161,13 +161,13 @@ def test_masked_language_is_a_switch():
     assert loss.item() == pytest.approx((terms["contrast"] + 0.2 * terms["mlm"]).item())
 
 
-def test_releases_the_student_with_the_image_text_scale():
+def test_exports_the_student_with_the_image_text_scale():
     method = micro_method(UniCLIP.Config(temperatures=(0.1, 0.2, 0.3)))
     assert method.export_towers() == {"model": method.towers.image}
     assert method.logit_scale.exp().item() == pytest.approx(1 / 0.2)
 
 
 @pytest.mark.parametrize("fields", [{"pair_weights": "other"}, {"mlm_weight": -1}, {"temperature": 0.1}])
-def test_config_refuses(fields):
+def test_config_rejects(fields):
     with pytest.raises(ValidationError):
         UniCLIP.Config(**fields)

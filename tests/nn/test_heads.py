@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from askew.data.operations import PARAMETERS
+from askew.data.operations import IDENTITY, PARAMETERS
 from askew.data.views import ImageView
-from askew.nn.heads import BUCKET, IDENTITY, AugmentationBlock, AugmentationHead, Head, TokenHead, narrowed
+from askew.nn.heads import BUCKET, AugmentationBlock, AugmentationHead, Head, TokenHead, narrowed
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from reference import equations
 
@@ -45,7 +45,7 @@ def test_a_row_of_the_head_starts_small():
 
 
 def batch_norm_head(last_norm):
-    """A head of widths 5-7-6-3 whose scales, shifts and biases are not those it starts with; and 9 samples."""
+    """A head with widths 5-7-6-3, with scales, shifts and biases moved from their initial values, and 9 samples."""
     generator = torch.Generator().manual_seed(3)
     head = Head([5, 7, 6, 3], last_norm)
     with torch.no_grad():
@@ -55,7 +55,7 @@ def batch_norm_head(last_norm):
 
 
 def arrays(head):
-    """Its parameters as the reference takes them."""
+    """Its parameters in the form that the reference takes."""
     maps = [
         (m.weight.double().numpy(), np.zeros(len(m.weight)) if m.bias is None else m.bias.double().numpy())
         for m in head.linear
@@ -73,22 +73,24 @@ def test_a_head_equals_reference(last_norm):
     head.requires_grad_(False)
     local, gathered = head(rows, rows)
     assert local is gathered
-    np.testing.assert_allclose(local.numpy(), equations.head(rows.double().numpy(), *arrays(head)), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        local.numpy(), equations.head(rows.double().numpy(), *arrays(head)), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("last_norm", [False, True])
 def test_a_head_is_pytorchs_batch_norm_in_training(last_norm):
-    """Value and gradient of the same layers put together of PyTorch's own."""
+    """Value and gradient of the same layers, built from PyTorch's own."""
     head, rows = batch_norm_head(last_norm)
     layers = []
     for linear, norm in zip(head.linear, [*head.norm, head.last_norm], strict=True):
         layers.append(linear)
         if not isinstance(norm, nn.Identity):
-            theirs = nn.BatchNorm1d(len(norm.weight), track_running_stats=False)
-            theirs.weight = norm.weight
+            of_torch = nn.BatchNorm1d(len(norm.weight), track_running_stats=False)
+            of_torch.weight = norm.weight
             if norm.bias is not None:
-                theirs.bias = norm.bias
-            layers += [theirs, nn.ReLU()]
+                of_torch.bias = norm.bias
+            layers += [of_torch, nn.ReLU()]
     layers = layers[:-1] if last_norm else layers  # nothing follows the last map's norm
     local, same = rows.clone().requires_grad_(), rows.clone().requires_grad_()
     found, expected = head(local, local)[0], nn.Sequential(*layers)(same)
@@ -99,8 +101,8 @@ def test_a_head_is_pytorchs_batch_norm_in_training(last_norm):
     torch.testing.assert_close(local.grad, same.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_a_part_of_everyone_gets_what_it_gets_in_the_whole():
-    """Statistics are gathered's, wherever a sample is held."""
+def test_local_samples_get_what_they_get_in_the_whole():
+    """The statistics are those of all samples, regardless of which rank holds a sample."""
     head, rows = batch_norm_head(last_norm=True)
     whole = head(rows, rows)[0]
     local, gathered = head(rows[3:5], rows)
@@ -141,7 +143,7 @@ def perturbed(module):
 
 
 def test_an_augmentation_block_equals_the_loop():
-    block = perturbed(AugmentationBlock(5)).double()
+    block = perturbed(AugmentationBlock(5, len(IDENTITY))).double()
     rng = np.random.default_rng(0)
     hidden, deviation = rng.normal(size=(3, 5)), rng.normal(size=(3, len(IDENTITY)))
     weights = {name: value.numpy() for name, value in block.state_dict().items()}
@@ -150,31 +152,31 @@ def test_an_augmentation_block_equals_the_loop():
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-def test_told_of_nothing_the_head_changes_no_bit_whatever_its_weights():
-    head = perturbed(AugmentationHead(5))
+def test_for_an_untouched_image_the_head_changes_no_bit_regardless_of_its_weights():
+    head = perturbed(AugmentationHead(5, IDENTITY))
     projected = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     identity = torch.tensor(IDENTITY).repeat(7, 1)
     assert torch.equal(head(projected, identity), projected)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(head(projected, identity), projected)
     for place in range(len(IDENTITY)):
-        told = identity.clone()
-        told[:, place] += 0.5
-        assert (head(projected, told) - projected).norm(dim=1).min() > 1e-2, PARAMETERS[place]
+        changed = identity.clone()
+        changed[:, place] += 0.5
+        assert (head(projected, changed) - projected).norm(dim=1).min() > 1e-2, PARAMETERS[place]
 
 
 def test_at_the_start_the_head_is_the_projection_for_every_augmentation():
     projected, parameters = torch.randn(7, 5), torch.rand(7, len(IDENTITY))
-    assert torch.equal(AugmentationHead(5)(projected, parameters), projected)
+    assert torch.equal(AugmentationHead(5, IDENTITY)(projected, parameters), projected)
 
 
 def test_the_identity_is_what_a_view_records_when_it_does_nothing():
-    """The whole image as the crop, and no other operation: in the order of the columns that views record."""
+    """The crop is the whole image, and no other operation is applied, in the order of the recorded columns."""
     view = ImageView("image", size=8, scale=(1.0, 1.0))
     rng = np.random.Generator(np.random.Philox(key=3))
     found = None
     while found is None or not torch.equal(found[:4], torch.tensor([0.0, 0.0, 1.0, 1.0])):
-        found = view.draw(16, 16, rng).parameters  # until the drawn aspect is that of the image
+        found = view.draw(16, 16, rng).parameters  # until the drawn aspect ratio is that of the image
     assert torch.equal(found, torch.tensor(IDENTITY))
     assert dict(zip(PARAMETERS, IDENTITY, strict=True)) == {
         name: 1.0 if name in ("crop_w", "crop_h") else 0.0 for name in PARAMETERS

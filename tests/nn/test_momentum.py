@@ -10,7 +10,7 @@ from reference import equations
 
 
 class Student(nn.Module):
-    """Weights, a buffer that counts, dropout."""
+    """Weights, a counter as buffer, dropout."""
 
     def __init__(self):
         super().__init__()
@@ -74,7 +74,7 @@ def test_update_by_hand(student):
 
 
 def test_follows_equation_12(student):
-    """Every entry of every parameter over a whole run, with the momentum's schedule."""
+    """Every entry of every parameter over a whole run, with the momentum schedule."""
     num_steps, start = 7, 0.6
     teacher = Momentum(student)
     expected = np.concatenate([p.flatten().numpy() for p in values(student)]).astype(float).tolist()
@@ -96,21 +96,21 @@ def test_schedules_equal_reference(start):
         assert alpha_at(step / 10) == pytest.approx(equations.eq13_alpha(step, 10), abs=1e-12)
 
 
-def test_schedules_never_go_down():
+def test_schedules_never_decrease():
     progress = np.linspace(0, 1, 50)
     assert (np.diff([alpha_at(p) for p in progress]) > 0).all()
     assert (np.diff([momentum_at(p, 0.9) for p in progress]) > 0).all()
 
 
-# What a teacher is
+# Properties of a teacher
 
 
 def test_a_new_teacher_is_the_student_and_shares_no_memory(student):
     before = values(student)
     teacher = Momentum(student)
-    assert all(torch.equal(local, theirs) for local, theirs in zip(values(teacher), before, strict=True))
+    assert all(torch.equal(found, old) for found, old in zip(values(teacher), before, strict=True))
     move(student, seed=1)
-    assert all(torch.equal(local, theirs) for local, theirs in zip(values(teacher), before, strict=True))
+    assert all(torch.equal(found, old) for found, old in zip(values(teacher), before, strict=True))
 
 
 @pytest.mark.parametrize(("momentum", "follows"), [(1.0, False), (0.0, True)])
@@ -118,8 +118,8 @@ def test_momentum_one_stays_and_zero_is_the_student(student, momentum, follows):
     teacher, before = Momentum(student), values(student)
     move(student, seed=1)
     teacher.update(student, momentum)
-    for local, old, new in zip(values(teacher), before, values(student), strict=True):
-        torch.testing.assert_close(local, new if follows else old)
+    for found, old, new in zip(values(teacher), before, values(student), strict=True):
+        torch.testing.assert_close(found, new if follows else old)
 
 
 def test_buffers_are_copied_and_not_averaged(student):
@@ -155,7 +155,7 @@ def test_a_teacher_is_always_in_eval_mode(student):
     assert torch.equal(teacher(x), teacher(x))  # dropout would differ
 
 
-def test_the_output_has_no_gradient_and_is_the_modules(student):
+def test_the_output_has_no_gradient_and_is_that_of_the_module(student):
     teacher = Momentum(student)
     x = torch.ones(5, 3, requires_grad=True)
     found = teacher(x, scale=2.0)
@@ -163,6 +163,6 @@ def test_the_output_has_no_gradient_and_is_the_modules(student):
     torch.testing.assert_close(found, copy.deepcopy(student).eval()(x, scale=2.0))
 
 
-def test_a_student_of_another_shape_is_refused(student):
+def test_a_student_with_another_shape_is_rejected(student):
     with pytest.raises(AssertionError, match="same parameters"):
         Momentum(student).update(nn.Linear(3, 4), 0.5)

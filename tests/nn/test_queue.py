@@ -10,7 +10,7 @@ def unit(seed, rows, width=4):
     return normalize(torch.randn(rows, width, generator=torch.Generator().manual_seed(seed)), dim=1)
 
 
-def test_starts_with_random_unit_vectors_of_its_seed():
+def test_starts_with_random_unit_vectors_from_its_seed():
     queue = NearestNeighbours(50, 4, seed=3)
     torch.testing.assert_close(queue.bank.norm(dim=1), torch.ones(50))
     assert torch.equal(queue.bank, NearestNeighbours(50, 4, seed=3).bank)
@@ -18,10 +18,10 @@ def test_starts_with_random_unit_vectors_of_its_seed():
     assert len({tuple(row) for row in queue.bank.tolist()}) == 50
 
 
-def test_holds_the_newest_whatever_the_sizes():
+def test_holds_the_newest_regardless_of_sizes():
     queue = NearestNeighbours(7, 4)
     newest = [tuple(row) for row in queue.bank.tolist()]
-    for seed, num in enumerate((3, 3, 5, 1, 7, 2, 19)):  # over the end, exactly to the end, more than the queue holds
+    for seed, num in enumerate((3, 3, 5, 1, 7, 2, 19)):  # past the end, exactly to the end, more than the queue holds
         rows = unit(seed, num)
         queue.push(rows)
         newest = [*newest, *(tuple(row) for row in rows.tolist())][-7:]
@@ -42,18 +42,18 @@ def test_nearest_is_the_highest_cosine():
     assert torch.equal(queue.nearest(queue.bank), queue.bank)
 
 
-def test_has_no_gradient_and_looking_changes_nothing():
+def test_a_query_has_no_gradient_and_changes_nothing():
     queue, queries = NearestNeighbours(9, 4), unit(1, 5).requires_grad_()
     state = {name: value.clone() for name, value in queue.state_dict().items()}
     found = queue.nearest(queries)
     assert not found.requires_grad
     assert list(queue.parameters()) == []
     assert all(torch.equal(value, state[name]) for name, value in queue.state_dict().items())
-    found.zero_()  # a copy: the queue is not the caller's to change
+    found.zero_()  # a copy: the caller must not change the queue
     assert torch.equal(queue.bank, state["bank"])
 
 
-def test_two_queues_that_see_the_same_rows_are_one():
+def test_two_queues_that_see_the_same_rows_are_equal():
     """As on two ranks, or after a checkpoint."""
     one, other = NearestNeighbours(7, 4), NearestNeighbours(7, 4)
     one.push(unit(1, 5))

@@ -25,7 +25,7 @@ def domain_similarity(temperatures=TAU, offset=OFFSET):
 
 
 def literal(rows, columns, tau=TAU, offset=OFFSET):
-    """UniCLIP's similarity, pair by pair: the domains are unordered."""
+    """UniCLIP's similarity, pair by pair. The order of the two domains does not matter."""
     names = {
         (IMAGE, IMAGE): 0,
         (IMAGE, TEXT): 1,
@@ -122,23 +122,23 @@ def test_gradient_of_domain_similarity_equals_differences_of_reference():
 # Invariances
 
 
-def test_rows_and_columns_may_change_places():
+def test_rows_and_columns_may_be_swapped():
     similarity, (rows, columns) = domain_similarity(), (torch.tensor(unit(1, 3)), torch.tensor(unit(2, 6)))
     row_domain, column_domain = domains()
-    there, back = (
+    forward, swapped = (
         similarity(rows, columns, row_domain, column_domain),
         similarity(columns, rows, column_domain, row_domain),
     )
-    torch.testing.assert_close(there, back.T)
+    torch.testing.assert_close(forward, swapped.T)
 
 
-def test_equal_temperatures_and_no_offset_make_domain_similarity_one_temperature():
+def test_with_equal_temperatures_and_no_offset_domain_similarity_is_one_temperature():
     rows, columns = torch.tensor(unit(1, 3)), torch.tensor(unit(2, 6))
     similarity = DomainSimilarity((0.2, 0.2, 0.2))
     torch.testing.assert_close(similarity(rows, columns, *domains()), Temperature(0.2)(rows, columns))
 
 
-def test_image_text_scale_is_the_logarithm_of_the_scale_of_image_text_pairs():
+def test_logit_scale_is_the_logarithm_of_the_scale_of_image_text_pairs():
     torch.testing.assert_close(Temperature(0.07).logit_scale, torch.tensor([math.log(1 / 0.07)]))
     torch.testing.assert_close(domain_similarity().logit_scale, torch.tensor([math.log(1 / TAU[1])]))
 
@@ -175,7 +175,7 @@ def test_computes_in_float32(dtype):
         torch.testing.assert_close(logits, similarity(rows.float(), columns.float(), *more))
 
 
-def test_refuses_domains_that_do_not_fit():
+def test_rejects_domains_that_do_not_fit():
     similarity, (rows, columns) = DomainSimilarity(), (torch.zeros(3, 4), torch.zeros(6, 4))
     row_domain, column_domain = domains()
     with pytest.raises(TypeCheckError):

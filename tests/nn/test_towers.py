@@ -1,4 +1,4 @@
-"""Our towers against open_clip's own models with the same weights; nothing is ever trained here."""
+"""Our towers against open_clip's own models with the same weights. Nothing is trained here."""
 
 import copy
 
@@ -69,10 +69,12 @@ def batch():
 @pytest.mark.parametrize("gradient", [True, False], ids=["gradient", "no-gradient"])
 @every_kind
 def test_embeddings_are_open_clips_bit_for_bit(config, gradient, batch):
-    """PyTorch takes another path through attention where no gradient is asked for."""
+    """PyTorch takes another path through attention when no gradient is needed."""
     towers, reference = pair(config)
     with torch.set_grad_enabled(gradient):
-        assert torch.equal(towers.image(batch["image"]).embedding, reference.encode_image(batch["image"], normalize=True))
+        assert torch.equal(
+            towers.image(batch["image"]).embedding, reference.encode_image(batch["image"], normalize=True)
+        )
         assert torch.equal(towers.text(batch["text"]).embedding, reference.encode_text(batch["text"], normalize=True))
 
 
@@ -81,15 +83,15 @@ def test_embeddings_have_unit_length_also_under_autocast(config, batch):
     towers, _ = pair(config)
     for autocast in (False, True):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-            embeds = towers.image(batch["image"]).embedding, towers.text(batch["text"]).embedding
-        for embed in embeds:
-            assert embed.dtype == torch.float32
-            torch.testing.assert_close(embed.norm(dim=1), torch.ones(5), rtol=0, atol=1e-6)
+            embeddings = towers.image(batch["image"]).embedding, towers.text(batch["text"]).embedding
+        for embedding in embeddings:
+            assert embedding.dtype == torch.float32
+            torch.testing.assert_close(embedding.norm(dim=1), torch.ones(5), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("config", [NATIVE, KINDS["timm-linear"]], ids=["native", "timm"])
 def test_pooled_features_are_what_the_projection_takes(config, batch):
-    """The projection alone stands between the pooled features and open_clip's embedding."""
+    """Only the projection lies between the pooled features and open_clip's embedding."""
     towers, reference = pair(config)
     image, text = towers.image(batch["image"]), towers.text(batch["text"])
     weight = reference.visual.proj if config is NATIVE else reference.visual.head.proj.weight.T
@@ -102,11 +104,11 @@ def test_pooled_features_are_what_the_projection_takes(config, batch):
 
 def test_token_features_are_open_clips(batch):
     towers, reference = pair(NATIVE)
-    read = torch.rand(5, 16) < 0.3
-    tokens = towers.text(batch["text"], read).tokens
+    wanted = torch.rand(5, 16) < 0.3
+    tokens = towers.text(batch["text"], wanted).tokens
     reference.text.output_tokens = True
-    assert torch.equal(tokens, reference.text(batch["text"])[1][read])
-    assert tokens.shape == (read.sum(), 32)
+    assert torch.equal(tokens, reference.text(batch["text"])[1][wanted])
+    assert tokens.shape == (wanted.sum(), 32)
     assert towers.text(batch["text"]).tokens.shape == (0, 32)
 
 
@@ -117,7 +119,7 @@ def test_every_parameter_is_taken_over_once():
     assert {id(p) for p in towers.parameters()} == before
 
 
-# Refused by name
+# Rejected by name
 
 
 @pytest.mark.parametrize(
@@ -146,19 +148,19 @@ def test_every_parameter_is_taken_over_once():
     ],
     ids=lambda value: None if isinstance(value, dict) else value,
 )
-def test_other_towers_are_refused_by_name(config, name):
+def test_other_towers_are_rejected_by_name(config, name):
     with pytest.raises(ValueError, match=name):
         TwoTower(config, build_model(config))
 
 
-def test_an_image_tower_without_projection_is_refused():
+def test_an_image_tower_without_projection_is_rejected():
     model = build_model(NATIVE)
     model.visual.proj = None
     with pytest.raises(ValueError, match="projection"):
         TwoTower(NATIVE, model)
 
 
-def test_an_unknown_name_gives_the_nearest():
+def test_an_unknown_name_gives_the_closest():
     with pytest.raises(ValueError, match="ViT-B-32"):
         model_config("ViT-B32")
 
@@ -197,7 +199,7 @@ def test_a_mask_token_starts_as_the_mean_word():
 
 def test_a_mask_token_is_appended_once_and_to_open_clips_vocabulary():
     towers, _ = pair(NATIVE, mask_token=True)
-    with pytest.raises(ValueError, match=f"{VOCABULARY}-token vocabulary, this text tower has {VOCABULARY + 1}"):
+    with pytest.raises(ValueError, match=f"{VOCABULARY}-token vocabulary, but this text tower has {VOCABULARY + 1}"):
         towers.text.append_mask_token()
 
 
@@ -209,11 +211,11 @@ DEEP = {
     "two-blocks": changed(text={"layers": 2}),
     "scaled": changed(text={"layers": 3, "ls_init_value": 0.5}, quick_gelu=True),
 }
-either_way = pytest.mark.parametrize("packs", [True, False], ids=["packed", "trimmed"])  # on CPUs; on other devices
+either_way = pytest.mark.parametrize("packs", [True, False], ids=["packed", "trimmed"])  # on CPUs, and on other devices
 
 
 def in_training(config, packs, monkeypatch):
-    """Towers in training, and open_clip's model, with weights that lie far from the small ones they start with."""
+    """Towers in training mode and open_clip's model, with weights far from their small initial values."""
     monkeypatch.setattr("askew.nn.towers.can_pack", lambda trunk: packs)
     towers, reference = pair(config)
     with torch.no_grad():
@@ -229,36 +231,38 @@ def in_training(config, packs, monkeypatch):
 @pytest.mark.parametrize("config", DEEP.values(), ids=DEEP)
 def test_a_causal_tower_in_training_embeds_as_open_clip_does(config, packs, batch, monkeypatch):
     towers, reference = in_training(config, packs, monkeypatch)
-    read = batch["text"] > 0
-    for asked in (None, read, read & (torch.rand(5, 16) < 0.3)):
-        encoded = towers.text(batch["text"], asked)
+    real = batch["text"] > 0
+    for wanted in (None, real, real & (torch.rand(5, 16) < 0.3)):
+        encoded = towers.text(batch["text"], wanted)
         reference.text.output_tokens = True
         pooled, tokens = reference.text(batch["text"])
         reference.text.output_tokens = False
         torch.testing.assert_close(encoded.embedding, reference.encode_text(batch["text"], normalize=True))
         torch.testing.assert_close(encoded.pooled @ towers.text.projection.weight, pooled, rtol=1e-4, atol=1e-4)
-        if asked is not None:
-            torch.testing.assert_close(encoded.tokens, tokens[asked], rtol=1e-4, atol=1e-4)
+        if wanted is not None:
+            torch.testing.assert_close(encoded.tokens, tokens[wanted], rtol=1e-4, atol=1e-4)
 
 
 @either_way
 @pytest.mark.parametrize("config", DEEP.values(), ids=DEEP)
 def test_trimming_and_packing_do_not_change_the_gradient(config, packs, batch, monkeypatch):
     towers, reference = in_training(config, packs, monkeypatch)
-    read, weight = (batch["text"] > 0) & (torch.rand(5, 16) < 0.5), torch.randn(5, 16)
-    encoded = towers.text(batch["text"], read)
+    wanted, weight = (batch["text"] > 0) & (torch.rand(5, 16) < 0.5), torch.randn(5, 16)
+    encoded = towers.text(batch["text"], wanted)
     ((encoded.embedding * weight).sum() + encoded.tokens.square().sum()).backward()
     (reference.encode_text(batch["text"], normalize=True) * weight).sum().backward()
     reference.text.output_tokens = True
-    reference.text(batch["text"])[1][read].square().sum().backward()
-    theirs = dict(reference.text.named_parameters())
+    reference.text(batch["text"])[1][wanted].square().sum().backward()
+    expected = dict(reference.text.named_parameters())
     for name, parameter in towers.text.trunk.named_parameters():
-        torch.testing.assert_close(parameter.grad, theirs[name].grad, rtol=1e-3, atol=1e-3)
-    torch.testing.assert_close(towers.text.projection.weight.grad, theirs["text_projection"].grad, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(parameter.grad, expected[name].grad, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        towers.text.projection.weight.grad, expected["text_projection"].grad, rtol=1e-4, atol=1e-4
+    )
 
 
-def test_work_that_nobody_reads_is_not_done(batch):
-    """Pads, and tokens of the last block that are not asked for, do not reach the wide products."""
+def test_useless_work_is_skipped(batch):
+    """Pads, and tokens of the last block that are not wanted, do not reach the wide products."""
     towers, _ = pair(DEEP["two-blocks"])
     rows = []
     for block in towers.text.trunk.transformer.resblocks:
@@ -278,8 +282,8 @@ def test_other_text_towers_are_left_to_open_clip(kind, batch):
     if kind == "compiled":
         trunk._compiled_call_impl = trunk._call_impl
     assert not can_pack(trunk)
-    embed = towers.train().text(batch["text"]).embedding
-    torch.testing.assert_close(embed, reference.encode_text(batch["text"], normalize=True), rtol=0, atol=1e-6)
+    embedding = towers.train().text(batch["text"]).embedding
+    torch.testing.assert_close(embedding, reference.encode_text(batch["text"], normalize=True), rtol=0, atol=1e-6)
 
 
 def test_texts_of_full_length_are_not_cut(batch):
@@ -292,7 +296,7 @@ def test_texts_of_full_length_are_not_cut(batch):
 
 
 def test_a_bidirectional_tower_is_not_trimmed_and_not_changed(batch):
-    """It attends to pads: what it was pretrained with must stay."""
+    """It attends to pads, so it must see those that it was pretrained with."""
     towers, reference = pair(KINDS["bidirectional"])
     encoded = towers.train().text(batch["text"])
     assert not towers.text.causal
@@ -301,7 +305,7 @@ def test_a_bidirectional_tower_is_not_trimmed_and_not_changed(batch):
     assert (towers.text(short).embedding - encoded.embedding).abs().max() > 1e-3
 
 
-# The released model
+# The exported model
 
 
 @pytest.mark.parametrize("mask_token", [False, True], ids=["", "mask"])
@@ -317,7 +321,7 @@ def test_the_plain_layout_is_an_open_clip_model_with_the_same_embeddings(config,
 
 
 @pytest.mark.parametrize("config", [NATIVE, KINDS["timm-linear"]], ids=["native", "timm"])
-def test_a_teacher_is_released_with_the_students_text_tower(config, batch):
+def test_a_teacher_is_exported_with_the_students_text_tower(config, batch):
     towers, _ = pair(config)
     teacher = Momentum(towers.image)
     plain = CLIP(**plain_config(config)).eval()
@@ -341,7 +345,7 @@ def test_the_plain_state_is_a_copy():
     assert all(value.is_contiguous() and not value.requires_grad for value in state.values())
 
 
-def test_the_plain_configuration_asks_for_no_download_and_leaves_the_given_one():
+def test_the_plain_configuration_needs_no_download_and_leaves_the_given_one_unchanged():
     config = changed(
         TIMM | {"timm_model_pretrained": True}, {"pool_type": "eos", "eos_id": END_TOKEN}, custom_text=True
     )
@@ -361,8 +365,8 @@ def test_towers_keep_their_own_copy_of_the_configuration():
     assert towers.config == NATIVE
 
 
-def test_gradients_are_the_same_again_with_two_threads():
-    """A sum whose order the threads decide differs in its last digit, and a run is then never the same again."""
+def test_gradients_are_reproducible_with_two_threads():
+    """If threads decided the order of a sum, its last digit would vary, and no run could be repeated exactly."""
     pair = build_towers(resolve(find("tiny").towers), 0, False)
     torch.manual_seed(0)
     text = torch.zeros(128, 32, dtype=torch.long)

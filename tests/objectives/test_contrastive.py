@@ -10,18 +10,18 @@ from torch.nn.functional import cross_entropy, normalize
 from askew.objectives.contrastive import info_nce, mp_nce, pairwise_sigmoid
 from reference import equations
 
-ROW_GROUPS = np.array([7, 2, 5])
-COLUMN_GROUPS = np.array([7, 7, 2, 5, 5, 5])  # uneven: 2, 1 and 3 matches
+ROW_IDS = np.array([7, 2, 5])
+COLUMN_IDS = np.array([7, 7, 2, 5, 5, 5])  # uneven: 2, 1 and 3 matches
 
 
-def match_of_groups():
-    return ROW_GROUPS[:, None] == COLUMN_GROUPS[None, :]
+def match_of_ids():
+    return ROW_IDS[:, None] == COLUMN_IDS[None, :]
 
 
 def example(seed=0):
     """Logits (3, 6), positives and negatives that leave one column out of a row, and uneven weights."""
     rng = np.random.default_rng(seed)
-    positive = match_of_groups()
+    positive = match_of_ids()
     negative = ~positive
     negative[0, 2] = False
     return 3 * rng.normal(size=(3, 6)), positive, negative, rng.random((3, 6))
@@ -87,7 +87,7 @@ def test_mp_nce_equals_reference(seed):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_mp_nce_is_equation_5(alpha):
-    """The space of 3N embeddings, N = 2: three positives, 3N - 3 negatives; pairs with an augmented member fade."""
+    """The space of 3N embeddings, N = 2: three positives, 3N - 3 negatives. Pairs with an augmented member fade."""
     image, text, aug = unit(1, 2), unit(2, 2), unit(3, 2)
     original, augmented = equations.eq5_mp_nce(image, text, aug, tau=0.2)
     everything = torch.tensor(np.concatenate([image, text, aug]))
@@ -131,14 +131,14 @@ def test_symmetric_info_nce_is_open_clips_loss():
     torch.testing.assert_close(total, expected)
     total.backward()
     expected.backward()
-    for local, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(local.grad, other.grad, rtol=1e-4, atol=1e-6)
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-4, atol=1e-6)
 
 
 # Invariances
 
 
-def test_one_positive_makes_all_three_one():
+def test_with_one_positive_all_three_are_equal():
     logits = torch.tensor(example()[0], dtype=torch.float32)
     target = torch.tensor([4, 0, 2])
     match = torch.arange(6)[None, :] == target[:, None]
@@ -147,7 +147,7 @@ def test_one_positive_makes_all_three_one():
     torch.testing.assert_close(mp_nce(logits, match, ~match, torch.ones(3, 6)), expected)
 
 
-def test_weight_one_makes_mp_nce_info_nce_also_with_several_matches():
+def test_with_weight_one_mp_nce_is_info_nce_also_with_several_matches():
     logits, match, _, _ = map(torch.tensor, example())
     assert torch.equal(mp_nce(logits, match, ~match, torch.ones(3, 6)), info_nce(logits, match))
 
@@ -161,7 +161,7 @@ def test_order_of_samples_does_not_matter():
 
 
 def test_swapping_texts_and_images_swaps_the_directions():
-    """Of a symmetric matrix both directions are one number, of another they are not."""
+    """Both directions agree for a symmetric matrix, and differ otherwise."""
     logits = torch.tensor(unit(1, 4) @ unit(2, 4).T / 0.1)
     match = torch.eye(4, dtype=torch.bool)
     assert info_nce(logits, match).item() != pytest.approx(info_nce(logits.T, match).item(), rel=1e-3)
@@ -175,8 +175,8 @@ def test_adding_a_constant_to_a_row_changes_nothing():
     torch.testing.assert_close(mp_nce(shifted, positive, negative, weight), mp_nce(logits, positive, negative, weight))
 
 
-def test_a_faded_positive_leaves_the_divisor():
-    """All weights halved halve the loss; a mean over the sum of weights would not move."""
+def test_a_faded_positive_stays_in_the_divisor():
+    """Halving all weights halves the loss. A mean over the sum of weights would not change."""
     logits, positive, negative, weight = map(torch.tensor, example())
     whole = mp_nce(logits, positive, negative, weight)
     torch.testing.assert_close(mp_nce(logits, positive, negative, weight / 2), whole / 2)
@@ -186,7 +186,7 @@ def test_a_faded_positive_leaves_the_divisor():
 def test_other_matches_stay_out_of_the_denominator():
     logits, match, _, _ = map(torch.tensor, example())
     raised = logits.clone()
-    raised[2, 3] += 50  # one of the three matches of row 2: its own term goes to 0, the others must not move
+    raised[2, 3] += 50  # one of the three matches of row 2: its own term goes to 0, the others must not change
     before, after = (
         sum(info_nce(x[2:, columns], match[2:, columns]).item() for columns in ([0, 1, 2, 4], [0, 1, 2, 5]))
         for x in (logits, raised)
@@ -195,19 +195,19 @@ def test_other_matches_stay_out_of_the_denominator():
     assert info_nce(raised[2:], match[2:]).item() == pytest.approx(before / 3, rel=1e-5)
 
 
-def test_equal_blocks_of_rows_average_to_the_whole():
+def test_equal_chunks_of_rows_average_to_the_whole():
     arrays = [torch.tensor(array) for array in example()]
-    blocks = [mp_nce(*(array[i : i + 1] for array in arrays)) for i in range(3)]
-    torch.testing.assert_close(torch.stack(blocks).mean(), mp_nce(*arrays))
-    blocks = [info_nce(*(array[i : i + 1] for array in arrays[:2])) for i in range(3)]
-    torch.testing.assert_close(torch.stack(blocks).mean(), info_nce(*arrays[:2]))
+    chunks = [mp_nce(*(array[i : i + 1] for array in arrays)) for i in range(3)]
+    torch.testing.assert_close(torch.stack(chunks).mean(), mp_nce(*arrays))
+    chunks = [info_nce(*(array[i : i + 1] for array in arrays[:2])) for i in range(3)]
+    torch.testing.assert_close(torch.stack(chunks).mean(), info_nce(*arrays[:2]))
 
 
 # Extremes
 
 
 def both(logits, positive, negative):
-    """The two objectives with their gradients, which must be finite."""
+    """The values and gradients of both objectives, which must be finite."""
     for objective in (
         lambda s: mp_nce(s, positive, negative, torch.ones(s.shape)),
         lambda s: info_nce(s, positive),
@@ -220,9 +220,9 @@ def both(logits, positive, negative):
         yield total.item(), leaf.grad
 
 
-def test_identical_vectors_give_the_logarithm_of_the_number_of_rivals():
-    """Every similarity is 1: each positive is one of 1 + |N| equal columns. Rows have 4, 5 and 3 non-matches."""
-    match = torch.tensor(match_of_groups())
+def test_identical_vectors_give_the_logarithm_of_the_number_of_candidates():
+    """Every similarity is 1, so each positive is one of 1 + |N| equal columns. Rows have 4, 5 and 3 non-matches."""
+    match = torch.tensor(match_of_ids())
     vectors = torch.ones(6, 4, requires_grad=True)
     equal = normalize(vectors, dim=1)
     total = info_nce(equal[:3] @ equal.T / 0.01, match)
@@ -266,7 +266,7 @@ def test_huge_logits(own, other, expected):
 
 
 def test_huge_logits_beside_an_anchor_without_negatives():
-    match = torch.tensor(match_of_groups())
+    match = torch.tensor(match_of_ids())
     match[1] = True
     list(both(torch.tensor(1e4 * example()[0], dtype=torch.float32), match, ~match))
 
@@ -279,7 +279,7 @@ def test_computes_in_float32(dtype):
     assert scalar(info_nce(logits, match)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_refuses_shapes_that_would_broadcast():
+def test_rejects_shapes_that_would_broadcast():
     logits, match = torch.zeros(3, 6), torch.ones(3, 6, dtype=torch.bool)
     with pytest.raises((AssertionError, TypeCheckError)):
         info_nce(logits, match[:1])
@@ -298,7 +298,7 @@ def sigmoid_example(scale=1.0):
 
 
 def test_pairwise_sigmoid_by_hand():
-    """A match at log 3: -log(3/4) = 0.2877; a non-match at 0: log 2 = 0.6931. Their sum, of one row: 0.9808."""
+    """A match at log 3: -log(3/4) = 0.2877. A non-match at 0: log 2 = 0.6931. Their sum over one row: 0.9808."""
     found = pairwise_sigmoid(torch.tensor([[math.log(3), 0.0]]), torch.tensor([[True, False]]))
     assert found.item() == pytest.approx(math.log(4 / 3) + math.log(2))
 
@@ -314,7 +314,7 @@ def test_pairwise_sigmoid_equals_the_loop():
     np.testing.assert_allclose(logits.grad, expected, atol=1e-6)
 
 
-def test_pairwise_sigmoid_of_turned_logits_and_matches_is_the_same():
+def test_pairwise_sigmoid_of_negated_logits_and_matches_is_the_same():
     logits, match = sigmoid_example()
     torch.testing.assert_close(pairwise_sigmoid(-logits, ~match), pairwise_sigmoid(logits, match))
 
@@ -326,7 +326,7 @@ def test_pairwise_sigmoid_has_a_finite_gradient_at_huge_logits():
     assert logits.grad.abs().max() > 0.1
 
 
-def test_pairwise_sigmoid_refuses_shapes_that_would_broadcast():
+def test_pairwise_sigmoid_rejects_shapes_that_would_broadcast():
     logits, match = sigmoid_example()
     with pytest.raises((AssertionError, TypeCheckError)):
         pairwise_sigmoid(logits, match[:1])

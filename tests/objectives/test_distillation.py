@@ -164,20 +164,20 @@ def test_own_against_own_is_equation_9():
     compare_with_reference(own_against_own)
 
 
-def test_aug_own_against_other_is_its_reading_of_equation_8():
+def test_aug_own_against_other_is_equation_8():
     compare_with_reference(aug_own_against_other)
 
 
-def test_own_against_aug_other_is_its_reading_of_equation_8():
+def test_own_against_aug_other_is_equation_8():
     compare_with_reference(own_against_aug_other)
 
 
-def test_teacher_ranks_is_its_reading_of_equation_9():
+def test_teacher_ranks_is_equation_9():
     compare_with_reference(teacher_ranks)
 
 
 @pytest.mark.parametrize("rho", RHO)
-def test_every_reading_with_every_penalty_equals_reference(rho):
+def test_every_reading_with_every_penalty(rho):
     names = {positive_pairs: "positive", negative_pairs: "same_pair"}
     for reading in READINGS:
         raw = vectors(4)
@@ -339,7 +339,7 @@ def test_identical_vectors_have_finite_value_and_gradient(reading, collapsed):
 
 
 @every_reading
-def test_no_such_pairs_give_zero_with_zero_gradient(reading):
+def test_without_pairs_value_and_gradient_are_zero(reading):
     """No matches for the positive pairs, no non-matches for the others."""
     leaf = torch.tensor(vectors()["text"], requires_grad=True)
     match = torch.full((3, 6), reading is not positive_pairs)

@@ -1,4 +1,4 @@
-"""Two samples of a rank against three of gathered: anchors and members are images, texts and augmented images."""
+"""Two local samples against three gathered ones. Anchors and members are images, texts and augmented images."""
 
 import math
 
@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from askew.objectives.contrastive import mp_nce
-from askew.objectives.fading import FADING, at_chance, augmented_terms, two_sets, unfaded, whole_contrast
+from askew.objectives.fading import FADING, augmented_terms, contrast_at_chance, two_sets, unfaded, whole_contrast
 from reference import equations
 
-GROUPS = np.array([7, 2, 7])
+MATCH_IDS = np.array([7, 2, 7])
 ANCHOR_IS_AUG, MEMBER_IS_AUG = np.arange(6) >= 4, np.arange(9) >= 6
-POSITIVE = np.tile(GROUPS[:2], 3)[:, None] == np.tile(GROUPS, 3)[None, :]
+POSITIVE = np.tile(MATCH_IDS[:2], 3)[:, None] == np.tile(MATCH_IDS, 3)[None, :]
 MASKS = tuple(torch.tensor(mask) for mask in (POSITIVE, ANCHOR_IS_AUG, MEMBER_IS_AUG))
 
 
@@ -49,7 +49,7 @@ def test_unfaded_equals_the_loop():
 
 
 def test_by_hand():
-    """An original anchor with itself, an augmented positive and a negative; then with an augmented negative instead."""
+    """An original anchor with itself, an augmented positive and a negative. Then with an augmented negative instead."""
     flat, original = torch.zeros(1, 3), torch.tensor([False])
     two = torch.tensor([[True, True, False]]), original, torch.tensor([False, True, False])
     assert augmented_terms(flat, *two, 0.5).item() == pytest.approx((math.log(2) + math.log(2) / 2) / 2)
@@ -86,8 +86,10 @@ def test_huge_logits_and_no_negatives_have_finite_value_and_gradient(fading):
         assert leaf.grad.isfinite().all()
 
 
-def test_at_chance_is_the_contrast_of_equal_embeddings():
+def test_contrast_at_chance_is_that_of_equal_embeddings():
     eye = torch.eye(4, dtype=torch.bool).tile(3, 3)
     is_aug = torch.arange(12) >= 8
     for fading in FADING.values():
-        assert at_chance(fading, 4, 0.3) == pytest.approx(fading(torch.zeros(12, 12), eye, is_aug, is_aug, 0.3).item())
+        assert contrast_at_chance(fading, 4, 0.3) == pytest.approx(
+            fading(torch.zeros(12, 12), eye, is_aug, is_aug, 0.3).item()
+        )

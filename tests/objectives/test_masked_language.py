@@ -27,7 +27,7 @@ def sums_and_counts(logits, labels):
 
 
 def test_sums_and_counts_by_hand():
-    """Odds 3 : 1 for the right word give log(4/3) = 0.28768, 1 : 1 gives log 2 = 0.69315: together 0.98083, of 2."""
+    """Odds 3 : 1 for the right word give log(4/3) = 0.28768, 1 : 1 gives log 2 = 0.69315. Sum 0.98083, of 2."""
     logits = torch.tensor([[3.0, 1.0], [1.0, 1.0]]).log()
     sums, counts = cross_entropy_per_sample(logits, torch.tensor([0, 1]), torch.tensor([1, 1]), 2)
     assert sums.tolist() == pytest.approx([0, 0.98083], abs=1e-5)
@@ -36,7 +36,7 @@ def test_sums_and_counts_by_hand():
 
 
 def test_mean_by_hand():
-    """(2 + 4 + 0) / (1 + 2 + 0) = 2; the mean of the samples' means would be (2 + 2 + 0) / 3."""
+    """(2 + 4 + 0) / (1 + 2 + 0) = 2. The mean of the samples' means would be (2 + 2 + 0) / 3."""
     assert masked_language(torch.tensor([2.0, 4.0, 0.0]), torch.tensor([1, 2, 0])).item() == 2.0
 
 
@@ -73,7 +73,7 @@ def test_order_of_samples_does_not_matter():
     torch.testing.assert_close(masked_language(moved_sums, moved_counts), masked_language(sums, counts))
 
 
-def test_unmasked_positions_may_be_passed_and_do_not_count():
+def test_unmasked_positions_may_be_passed_but_do_not_count():
     logits, labels = map(torch.tensor, example())
     sample = torch.arange(3).repeat_interleave(4)
     everything = cross_entropy_per_sample(logits.flatten(0, 1), labels.flatten(), sample, 3)
@@ -125,7 +125,7 @@ def test_bfloat16_logits_are_summed_in_float32():
     assert masked_language(*sums_and_counts(logits, labels)).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_refuses_what_does_not_fit():
+def test_rejects_what_does_not_fit():
     with pytest.raises((AssertionError, TypeCheckError)):
         masked_language(torch.ones(3), torch.ones(1))
     with pytest.raises(IndexError, match="out of bounds"):

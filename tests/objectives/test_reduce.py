@@ -4,10 +4,9 @@ import torch
 from jaxtyping import TypeCheckError
 
 from askew.objectives.contrastive import info_nce, mp_nce, pairwise_sigmoid
-from askew.objectives.fading import augmented_terms
-from askew.objectives.log_ratio import (
+from askew.objectives.distillation import (
+    LogRatios,
     aug_own_against_other,
-    log_distance,
     negative_pairs,
     own_against_aug_other,
     own_against_other,
@@ -15,6 +14,8 @@ from askew.objectives.log_ratio import (
     positive_pairs,
     teacher_ranks,
 )
+from askew.objectives.fading import augmented_terms
+from askew.objectives.log_ratio import log_distance
 from askew.objectives.reduce import by_rows, mean_per_anchor
 from askew.objectives.soft_alignment import soft_alignment
 from reference import equations
@@ -28,7 +29,7 @@ def example(seed=0, rows=3, columns=6):
 
 
 def test_by_hand():
-    """Rows: (1 + 3) / 2 = 2; nothing selected = 0; 7 alone = 7. Over all three rows: 9 / 3 = 3, not 9 / 2."""
+    """Rows: (1 + 3) / 2 = 2, nothing selected = 0, only 7 = 7. Over all three rows: 9 / 3 = 3, not 9 / 2."""
     values = torch.tensor([[1.0, 3.0, 100.0], [5.0, 5.0, 5.0], [9.0, 9.0, 7.0]])
     where = torch.tensor([[True, True, False], [False, False, False], [False, False, True]])
     assert mean_per_anchor(values, where).item() == 3.0
@@ -54,10 +55,10 @@ def test_order_of_rows_and_columns_does_not_matter():
     torch.testing.assert_close(moved, mean_per_anchor(values, where))
 
 
-def test_equal_blocks_of_rows_average_to_the_whole():
+def test_equal_chunks_of_rows_average_to_the_whole():
     values, where = map(torch.tensor, example(rows=6, columns=5))
-    blocks = [mean_per_anchor(v, w) for v, w in zip(values.split(2), where.split(2), strict=True)]
-    torch.testing.assert_close(torch.stack(blocks).mean(), mean_per_anchor(values, where))
+    chunks = [mean_per_anchor(v, w) for v, w in zip(values.split(2), where.split(2), strict=True)]
+    torch.testing.assert_close(torch.stack(chunks).mean(), mean_per_anchor(values, where))
 
 
 def test_nothing_selected_gives_zero_with_zero_gradient():
@@ -81,46 +82,52 @@ def test_result_is_float32(dtype):
     assert mean_per_anchor(torch.ones(2, 3, dtype=dtype), torch.ones(2, 3, dtype=torch.bool)).dtype == torch.float32
 
 
-def test_refuses_shapes_that_would_broadcast():
+def test_rejects_shapes_that_would_broadcast():
     with pytest.raises((AssertionError, TypeCheckError)):
         mean_per_anchor(torch.ones(3, 6), torch.ones(1, 6, dtype=torch.bool))
 
 
-def test_refuses_no_rows():
+def test_rejects_no_rows():
     with pytest.raises(AssertionError, match="no rows"):
         mean_per_anchor(torch.ones(0, 6), torch.ones(0, 6, dtype=torch.bool))
 
 
-# In blocks of rows
+# In chunks of rows
 
 MATCH = torch.tensor(np.random.default_rng(5).random((5, 7)) < 0.3)
 IS_AUG = torch.arange(7) > 4
-OBJECTIVES = {  # of logits or deltas of rows, of each row's own, of its matches
+
+
+def ratios(s, own, match):
+    """Log-ratios of deltas s, own pairs of rows, and matches."""
+    columns = IS_AUG.float()
+    return LogRatios(s, s.flip(1), match, own, columns, torch.arange(7.0), own.detach(), columns - 0.5)
+
+
+OBJECTIVES = {  # of the rows' logits or deltas, own pairs and matches
     "mean_per_anchor": lambda s, own, match: mean_per_anchor(s.square(), match),
     "info_nce": lambda s, own, match: info_nce(s, match),
     "mp_nce": lambda s, own, match: mp_nce(s, match, ~match, s.detach().abs()),
     "pairwise_sigmoid": lambda s, own, match: pairwise_sigmoid(s, match),
     "augmented_terms": lambda s, own, match: augmented_terms(s, match, own > 0, IS_AUG, 0.3),
-    "positive_pairs": lambda s, own, match: positive_pairs(s, s.flip(1), match),
-    "negative_pairs": lambda s, own, match: negative_pairs(s, s.flip(1), match),
-    "aug_own_against_other": lambda s, own, match: aug_own_against_other(s, torch.arange(7.0), match),
-    "own_against_aug_other": lambda s, own, match: own_against_aug_other(s, own, match),
-    "own_against_other": lambda s, own, match: own_against_other(s, own, IS_AUG.float(), match),
-    "own_against_own": lambda s, own, match: own_against_own(own, IS_AUG.float(), match),
-    "teacher_ranks": lambda s, own, match: teacher_ranks(
-        own, IS_AUG.float(), own.detach(), IS_AUG.float() - 0.5, match
-    ),
+    "positive_pairs": lambda *rows: positive_pairs(ratios(*rows)),
+    "negative_pairs": lambda *rows: negative_pairs(ratios(*rows)),
+    "aug_own_against_other": lambda *rows: aug_own_against_other(ratios(*rows)),
+    "own_against_aug_other": lambda *rows: own_against_aug_other(ratios(*rows)),
+    "own_against_other": lambda *rows: own_against_other(ratios(*rows)),
+    "own_against_own": lambda *rows: own_against_own(ratios(*rows)),
+    "teacher_ranks": lambda *rows: teacher_ranks(ratios(*rows)),
     "soft_alignment": lambda s, own, match: soft_alignment(s, torch.arange(7.0).expand_as(s)),
 }
 
 
-@pytest.mark.parametrize("block", [1, 2, 5, 9])
+@pytest.mark.parametrize("chunk_size", [1, 2, 5, 9])
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
-def test_blocks_of_rows_give_value_and_gradients_of_the_whole(objective, block):
-    """Of the rows, and of the columns that every block shares; blocks of 2 leave a last one of 1."""
+def test_chunks_of_rows_give_value_and_gradients_of_the_whole(objective, chunk_size):
+    """Gradients of the rows, and of the columns that all chunks share. Chunks of 2 leave a last one of 1."""
     rng, results = np.random.default_rng(0), []
     text, image, own = rng.normal(size=(5, 4)), rng.normal(size=(7, 4)), rng.normal(size=5)
-    for blocks in (0, block):
+    for size in (0, chunk_size):
         leaves = [torch.tensor(value, dtype=torch.float32, requires_grad=True) for value in (text, image, own)]
 
         def named(rows, leaves=leaves):
@@ -128,7 +135,7 @@ def test_blocks_of_rows_give_value_and_gradients_of_the_whole(objective, block):
             return {"value": objective(delta, rows["own"], rows["match"])}
 
         rows = {"text": leaves[0], "own": leaves[2], "match": MATCH}
-        value = (by_rows(named, rows, blocks) if blocks else named(rows))["value"]
+        value = (by_rows(named, rows, size) if size else named(rows))["value"]
         results.append((value, torch.autograd.grad(value, leaves, materialize_grads=True)))
     (whole, gradients), (found, found_gradients) = results
     torch.testing.assert_close(found, whole)
@@ -137,7 +144,7 @@ def test_blocks_of_rows_give_value_and_gradients_of_the_whole(objective, block):
 
 
 def test_by_rows_by_hand():
-    """1.5 * 2/3 + 6 * 1/3 = 3; every block is evaluated once forward and once more for the gradient."""
+    """1.5 * 2/3 + 6 * 1/3 = 3. Each chunk is evaluated once forward and once more for the gradient."""
     rows, calls = {"x": torch.tensor([1.0, 2.0, 6.0], requires_grad=True)}, []
 
     def objective(part):
@@ -152,8 +159,8 @@ def test_by_rows_by_hand():
     torch.testing.assert_close(rows["x"].grad, torch.full((3,), 1 / 3))
 
 
-def test_by_rows_keeps_nothing_of_a_block_for_the_backward_pass():
-    """What autograd saves: at most the inputs and the scalars, where the whole saves matrices of pairs."""
+def test_by_rows_keeps_nothing_of_a_chunk_for_the_backward_pass():
+    """Autograd saves at most the inputs and the scalars, while the whole saves matrices of pairs."""
     text, image = torch.randn(64, 4, requires_grad=True), torch.randn(96, 4)
     match, sizes = torch.rand(64, 96) < 0.1, []
 
@@ -172,7 +179,7 @@ def test_by_rows_keeps_nothing_of_a_block_for_the_backward_pass():
         assert (max(sizes, default=0) >= 64 * 96) == (most == 64 * 96)
 
 
-def test_by_rows_refuses():
-    for rows, block in (({"x": torch.ones(3)}, 0), ({"x": torch.ones(3), "y": torch.ones(2)}, 1)):
+def test_by_rows_rejects_empty_chunks_and_uneven_tensors():
+    for rows, chunk_size in (({"x": torch.ones(3)}, 0), ({"x": torch.ones(3), "y": torch.ones(2)}, 1)):
         with pytest.raises(AssertionError):
-            by_rows(lambda part: {"x": part["x"].mean()}, rows, block)
+            by_rows(lambda part: {"x": part["x"].mean()}, rows, chunk_size)

@@ -9,9 +9,9 @@ from torch.nn.functional import cross_entropy
 from askew.objectives.self_supervised import negative_cosine, nt_xent
 from reference import equations
 
-ROW_GROUPS = np.array([7, 2, 5])
-COLUMN_GROUPS = np.array([7, 7, 2, 5, 5, 5])  # uneven: 2, 1 and 3 matches
-MATCH = ROW_GROUPS[:, None] == COLUMN_GROUPS[None, :]
+ROW_IDS = np.array([7, 2, 5])
+COLUMN_IDS = np.array([7, 7, 2, 5, 5, 5])  # uneven: 2, 1 and 3 matches
+MATCH = ROW_IDS[:, None] == COLUMN_IDS[None, :]
 
 
 def example(seed=0):
@@ -34,7 +34,7 @@ def scalar(total):
 
 
 def test_nt_xent_by_hand():
-    """Odds 3 of the own image against 1 in the other view and 2 in the own; the anchor's 9 is left out: log(6/3)."""
+    """Odds 3 for the same image, 1 in the other view and 2 in its own. The anchor's 9 is left out: log(6/3)."""
     across, within = torch.tensor([[3.0, 1.0]]).log(), torch.tensor([[9.0, 2.0]]).log()
     assert scalar(nt_xent(across, within, torch.tensor([[True, False]]))) == pytest.approx(math.log(2), abs=1e-6)
 
@@ -57,7 +57,7 @@ def test_nt_xent_equals_reference(seed):
 
 
 def test_both_halves_of_nt_xent_are_simclrs_loss():
-    """Where each image stands alone: the mean over 2N views, each against all others but itself."""
+    """With distinct images: the mean over 2N views, each against all others except itself."""
     one, other = (equations.normalise(array) for array in pairs(rows=5))
     a, b, match = torch.tensor(one), torch.tensor(other), torch.eye(5, dtype=torch.bool)
     total = (nt_xent(a @ b.T / 0.5, a @ a.T / 0.5, match) + nt_xent(b @ a.T / 0.5, b @ b.T / 0.5, match)) / 2
@@ -94,7 +94,7 @@ def test_negative_cosine_gradient_equals_differences_of_reference_and_stops_at_t
 # Invariances
 
 
-def test_nt_xent_does_not_care_for_the_order_of_candidates_or_anchors():
+def test_nt_xent_does_not_depend_on_the_order_of_candidates_or_anchors():
     across, within = map(torch.tensor, example())
     rows, columns = torch.tensor([2, 0, 1]), torch.tensor([4, 1, 5, 0, 3, 2])
     moved = [tensor[rows][:, columns] for tensor in (across, within, torch.tensor(MATCH))]
@@ -108,11 +108,11 @@ def test_nt_xent_with_one_match_is_cross_entropy_without_the_anchor():
     assert scalar(nt_xent(across, within, match)) == pytest.approx(cross_entropy(logits, torch.arange(3)).item())
 
 
-def test_equal_blocks_of_anchors_average_to_the_whole():
+def test_equal_chunks_of_anchors_average_to_the_whole():
     across, within = map(torch.tensor, example())
     match = torch.tensor(MATCH)
-    blocks = [scalar(nt_xent(across[i : i + 1], within[i : i + 1], match[i : i + 1])) for i in range(3)]
-    assert sum(blocks) / 3 == pytest.approx(scalar(nt_xent(across, within, match)), rel=1e-6)
+    chunks = [scalar(nt_xent(across[i : i + 1], within[i : i + 1], match[i : i + 1])) for i in range(3)]
+    assert sum(chunks) / 3 == pytest.approx(scalar(nt_xent(across, within, match)), rel=1e-6)
 
 
 def test_lengths_do_not_matter_to_negative_cosine_and_directions_do():
@@ -157,7 +157,7 @@ def test_negative_cosine_of_zero_and_identical_vectors_has_finite_gradient():
     assert prediction.grad[1:].abs().max() < 1e-6
 
 
-def test_shapes_that_do_not_fit_are_refused():
+def test_shapes_that_do_not_fit_are_rejected():
     square, wide = torch.zeros(2, 2), torch.zeros(2, 3)
     with pytest.raises((TypeCheckError, AssertionError)):
         nt_xent(square, wide, torch.eye(2, dtype=torch.bool))

@@ -35,7 +35,7 @@ def test_equals_the_loop_in_value_and_gradient():
 
 @pytest.mark.parametrize("share", [0.4, 1.0])
 def test_with_info_nce_it_is_albefs_cross_entropy_with_soft_targets(share):
-    """Up to the entropy of the teacher, which no gradient sees."""
+    """Up to the entropy of the teacher, which has no gradient."""
     student, teacher = torch.tensor(logits(0, (5, 5))), torch.tensor(logits(1, (5, 5)))
     targets = torch.tensor(equations.albef_targets(logits(1, (5, 5)), share))
     q = teacher.softmax(dim=1)
@@ -53,7 +53,7 @@ def test_a_constant_in_a_row_drops_out_and_a_perturbed_teacher_does_not():
 
 
 def test_it_depends_on_the_temperature_and_on_the_batch():
-    """What the paper holds against it: a ratio of distances does not."""
+    """The paper's argument against it: a ratio of distances does not."""
     student, teacher = torch.tensor(logits()), torch.tensor(logits(1))
     once = soft_alignment(student, teacher).item()
     assert soft_alignment(2 * student, 2 * teacher).item() > 1.5 * once
@@ -68,7 +68,7 @@ def test_huge_logits_have_finite_value_and_gradient():
     assert leaf.grad.isfinite().all()
 
 
-def test_refuses_shapes_that_would_broadcast():
+def test_rejects_shapes_that_would_broadcast():
     with pytest.raises((AssertionError, TypeCheckError)):
         soft_alignment(torch.zeros(3, 6), torch.zeros(1, 6))
 

@@ -1,7 +1,7 @@
 """The equations as plain loops in float64, written from the paper's reconstruction and not from our code.
 
-Slow and literal on purpose: this is what the vectorised objectives are compared with. `match[i, j]` says that text i
-and image j belong together. Where a group repeats: mean over a row's selected columns, then over all rows.
+They are slow and literal on purpose: the vectorised objectives are compared with them. `match[i, j]` says that text i
+and image j belong together. Where a match id repeats: mean over a row's selected columns, then over all rows.
 """
 
 import math
@@ -27,9 +27,9 @@ def numeric_gradient(function, at: Array, step: float = 1e-5) -> Array:
 
 
 def mean_per_row(value, where: Array, rows=None) -> float:
-    """Mean of value(i, j) over the selected j of each i, then over all i; an i with none counts 0.
+    """Mean of value(i, j) over the selected j of each i, then over all i. An i without any counts 0.
 
-    `rows` are the anchors that one rank holds; by default all.
+    `rows` are the anchors that one rank holds, by default all.
     """
     rows = range(where.shape[0]) if rows is None else rows
     total = 0.0
@@ -65,7 +65,7 @@ def eq3_clip(similarity: Array, tau: float) -> float:
 
 
 def info_nce(logits: Array, match: Array) -> float:
-    """Section 3.3: several matches in a row, each alone against the non-matches."""
+    """Section 3.3: several matches in a row, each on its own against the non-matches."""
     return mp_nce(logits, match, ~match, np.ones_like(logits))
 
 
@@ -85,7 +85,7 @@ def mp_nce(logits: Array, positive: Array, negative: Array, weight: Array) -> fl
 
 
 def eq5_mp_nce(image: Array, text: Array, aug: Array, tau: float) -> tuple[float, float]:
-    """The 3N embeddings {image, text, aug}; the terms of the originals, and of all that touch an augmented view."""
+    """The 3N embeddings {image, text, aug}: the terms of originals, and all terms with an augmented view."""
     members = [(i, "image", z) for i, z in enumerate(image)]
     members += [(i, "text", z) for i, z in enumerate(text)]
     members += [(i, "aug", z) for i, z in enumerate(aug)]
@@ -116,7 +116,7 @@ def eq6_log_ratio(student_ab: float, student_cd: float, teacher_ab: float, teach
 
 
 class Distances:
-    """d, d' of the student and of the teacher: [i, j] is text i to image j. The text is the student's on both sides."""
+    """d and d' of student and teacher: [i, j] is text i to image j. The text is the student's on both sides."""
 
     def __init__(self, text: Array, image: Array, aug: Array, teacher_image: Array, teacher_aug: Array):
         def table(images: Array) -> Array:
@@ -141,7 +141,7 @@ def eq8_negative(distances: Distances, match: Array, rows=None) -> float:
 
 
 def eq9_own_against_other_printed(distances: Distances) -> float:
-    """As printed, all samples distinct: text i against the images j, then image i against the texts j."""
+    """As printed, with distinct samples: text i against the images j, then image i against the texts j."""
     num = len(distances.d)
     total = 0.0
     for i in range(num):
@@ -153,7 +153,7 @@ def eq9_own_against_other_printed(distances: Distances) -> float:
 
 
 def eq9_own_against_other(distances: Distances, match: Array, rows=None) -> float:
-    """With repeated groups: the two ratios of the pair (i, j), against i's own pair and against j's own pair."""
+    """With repeated match ids: the two ratios of the pair (i, j), against i's own pair and against j's own pair."""
 
     def value(i: int, j: int) -> float:
         text_anchor = distances.pair_against_pair((i, i), (i, j))
@@ -175,7 +175,7 @@ def eq10_distill(distances: Distances, match: Array, noisy=eq9_own_against_other
 
 
 def eq11_masked_language(logits: Array, labels: Array) -> float:
-    """logits (B, L, V), labels (B, L) with -100 where nothing is masked; 0 where nothing is masked at all."""
+    """logits (B, L, V), labels (B, L) with -100 where not masked. 0 if nothing is masked at all."""
     total, num_masked = 0.0, 0
     for b in range(labels.shape[0]):
         for position in range(labels.shape[1]):
@@ -209,7 +209,7 @@ def eq13_total(
 
 
 def nt_xent(across: Array, within: Array, match: Array, rows=None) -> float:
-    """SimCLR's Eq. 1 for one view's anchors; what matches in the anchors' own view (the anchor itself) is left out."""
+    """SimCLR's Eq. 1 for one view's anchors. Matches in the anchors' own view (the anchor itself) are left out."""
 
     def value(i: int, p: int) -> float:
         denominator = math.exp(across[i, p])
@@ -222,7 +222,7 @@ def nt_xent(across: Array, within: Array, match: Array, rows=None) -> float:
 
 
 def simclr(one: Array, other: Array, tau: float) -> float:
-    """As printed, over the 2N views of N images: every view against all others but itself."""
+    """As printed, over the 2N views of N images: every view against all others except itself."""
     views, num = np.concatenate([one, other]), len(one)
     total = 0.0
     for i in range(2 * num):
@@ -262,7 +262,7 @@ def head(rows: Array, maps: list[tuple[Array, Array]], norms: list[tuple[Array, 
 
 
 def domain_logits(members: list[tuple[int, str, Array]], tau: Array, offset: Array) -> Array:
-    """(cosine - b_D) / tau_D of every pair of (group, domain, vector) members; D counts the texts of a pair."""
+    """(cosine - b_D) / tau_D of every pair of (match id, domain, vector) members. D counts the texts in a pair."""
     logits = np.zeros((len(members), len(members)))
     for i, (_, one, a) in enumerate(members):
         for j, (_, other, b) in enumerate(members):
@@ -272,17 +272,17 @@ def domain_logits(members: list[tuple[int, str, Array]], tau: Array, offset: Arr
 
 
 def uniclip(
-    image: Array, text: Array, aug: Array, groups: Array, tau: Array, offset: Array, pair_weight: Array
+    image: Array, text: Array, aug: Array, match_ids: Array, tau: Array, offset: Array, pair_weight: Array
 ) -> float:
-    """P_i is every member of i's group, i itself too, each alone against all negatives."""
-    members = [(g, "image", z) for g, z in zip(groups, image, strict=True)]
-    members += [(g, "text", z) for g, z in zip(groups, text, strict=True)]
-    members += [(g, "image", z) for g, z in zip(groups, aug, strict=True)]
+    """P_i is every member with i's match id, including i, each on its own against all negatives."""
+    members = [(m, "image", z) for m, z in zip(match_ids, image, strict=True)]
+    members += [(m, "text", z) for m, z in zip(match_ids, text, strict=True)]
+    members += [(m, "image", z) for m, z in zip(match_ids, aug, strict=True)]
     s = domain_logits(members, tau, offset)
     total = 0.0
-    for i, (group, domain, _) in enumerate(members):
-        positives = [p for p, other in enumerate(members) if other[0] == group]
-        negatives = sum(math.exp(s[i, n]) for n, other in enumerate(members) if other[0] != group)
+    for i, (match_id, domain, _) in enumerate(members):
+        positives = [p for p, other in enumerate(members) if other[0] == match_id]
+        negatives = sum(math.exp(s[i, n]) for n, other in enumerate(members) if other[0] != match_id)
         anchor = 0.0
         for p in positives:
             weight = pair_weight[(domain == "text") + (members[p][1] == "text")]
@@ -296,7 +296,7 @@ def gelu(x: float) -> float:
 
 
 def augmentation_block(hidden: Array, deviation: Array, weights: dict[str, Array]) -> Array:
-    """h + G(a) * MLP(LN(h)) of one sample: G two bias-free maps about a GELU, MLP two maps with bias about a GELU."""
+    """h + G(a) * MLP(LN(h)) of one sample. Both are two maps around a GELU: G without bias, MLP with bias."""
 
     def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
         products = [sum(w * value for w, value in zip(row, x, strict=True)) for row in weight]
@@ -327,7 +327,7 @@ def log_ratio_difference(student: tuple[float, float], teacher: tuple[float, flo
 
 
 def reading(name: str, distances: Distances, match: Array, rows=None, rho="squared") -> float:
-    """Any distillation term by its reading's name, as the ratio of two distances that its name says."""
+    """Any distillation term by the name of its reading, as the ratio of two distances that the name describes."""
     d, d_aug, teacher, teacher_aug = distances.d, distances.d_aug, distances.teacher_d, distances.teacher_d_aug
     penalty = RHO[rho]
 
@@ -397,7 +397,7 @@ def albef_targets(teacher_logits: Array, share: float) -> Array:
 
 
 def soft_alignments(unit: dict[str, Array], frozen: dict[str, Array], scale: float) -> float:
-    """Mean over both views and both directions; the teacher's side comes from `frozen`."""
+    """Mean over both views and both directions. The teacher's side comes from `frozen`."""
     losses = []
     for view in ("image", "aug"):
         student = scale * eq1_similarity(unit["text"], unit[view])

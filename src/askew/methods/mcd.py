@@ -94,7 +94,8 @@ class MCD(Method):
         # Distill: the student's ratios of distances follow the teacher's
         if config.text_gradient == "stopped":
             local, gathered = ({**samples, "text": samples["text"].detach()} for samples in (local, gathered))
-        ratios, distilled = log_ratios(local, gathered, match), {}  # Eq. (6)
+        ratios = log_ratios(local, gathered, match)  # Eq. (6)
+        distilled: Terms = {}
         for term in config.terms:
             if term == "soft_alignment":
                 distilled[term] = soft_alignments(local, gathered, self.logit_scale.exp())

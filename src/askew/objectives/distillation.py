@@ -5,7 +5,7 @@ are images, and
 
     delta[i, j] = log ||text_i - image_j|| of the student, minus the same of the teacher
 
-Every term is a penalty rho on one subtraction of such deltas. Multiplying all of the student's distances by a constant
+Every term is a penalty rho on the difference of two deltas. Multiplying all of the student's distances by a constant
 changes nothing, and a teacher equal to the student gives exactly 0.
 
 The paper leaves parts of its equations open. Each reading is a function of its own here, `reading(ratios, rho)`, and

@@ -17,7 +17,7 @@ def mean_per_anchor(values: Float[Tensor, "A C"], where: Bool[Tensor, "A C"]) ->
     The second mean always divides by the number of rows, so the result is linear in rows: the mean over equal chunks
     of rows, or over equal ranks, equals the value of the whole.
 
-        for i in rows:  row[i] = sum(values[i, j] for j if where[i, j]) / max(1, number of such j)
+        for i in rows:  row[i] = sum(values[i, j] for j if where[i, j]) / max(1, number of selected j)
         return sum(row) / A
 
     Any finite values, at least one row. Values that are not selected do not reach the result and get a zero gradient,

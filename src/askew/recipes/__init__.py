@@ -1,4 +1,4 @@
-"""Whole runs as functions that return a Recipe. `askew recipes` lists them."""
+"""Whole runs, as functions that return a Recipe. `askew recipes` lists them."""
 
 import difflib
 import functools
@@ -43,7 +43,7 @@ PAPER: dict[str, Callable[[], Recipe]] = {
 
 
 def _timm(make: Callable[[], Recipe]) -> Callable[[], Recipe]:
-    """The variant of a recipe of the paper on the towers of SLIP's code."""
+    """The variant of one of the paper's recipes with the towers of SLIP's code."""
 
     @functools.wraps(make)
     def made() -> Recipe:
@@ -77,7 +77,7 @@ def find(text: str) -> Recipe:
     """A recipe by name, YAML file, or `module:function`.
 
     Raises:
-        UserError: none of these, with the names there are.
+        UserError: it is none of these; the message lists the names.
     """
     if text in RECIPES:
         return RECIPES[text]()
@@ -91,18 +91,18 @@ def find(text: str) -> Recipe:
         if not isinstance(made, Recipe):
             raise UserError(f"recipe {printable(text)}: returns {type(made).__name__}, not a Recipe")
         return made
-    alike = [name for name in RECIPES if name.count("-") == text.count("-")]  # a slip of the hand keeps the hyphens
+    alike = [name for name in RECIPES if name.count("-") == text.count("-")]  # a typing error keeps the hyphens
     near = difflib.get_close_matches(text, alike, n=1, cutoff=0.5)
     near = near or difflib.get_close_matches(text, RECIPES, n=1, cutoff=0.5)
     raise UserError(
         f"recipe {printable(text)!r} is not known"
         + (f"; did you mean {near[0]!r}?" if near else "")
-        + " (`askew recipes` lists them; a YAML file will do, or module:function)"
+        + " (`askew recipes` lists them; a YAML file or module:function is a recipe too)"
     )
 
 
 def shown(text: str) -> str:
-    """A recipe as YAML; of a recipe of the paper, with the source of every setting beside it.
+    """A recipe as YAML. Recipes of the paper have the source of every setting beside it.
 
     Raises:
         UserError: as `find`.

@@ -1,7 +1,7 @@
-"""The rows of the paper's Table 5 and points of contrast, on the embedded data: all differ in the method alone.
+"""The rows of the paper's Table 5 and other methods, on the embedded data. They differ only in the method.
 
 The table's columns are MP-NCE, augmentation encoding, positive, negative and noisy (docs/deviations.md). Rows (a) and
-(b) are UniCLIP without and with its augmentation network and do not fade; (c) to (e) are MCD with one term more each.
+(b) are UniCLIP without and with its augmentation network, and do not fade. (c) to (e) are MCD, each with one more term.
 Masked language modelling and the start temperatures are the same in all rows.
 """
 
@@ -16,7 +16,7 @@ from askew.methods.uniclip import UniCLIP
 from askew.recipes.tiny import MOMENTUM, tiny
 
 MLM_WEIGHT = 0.2  # MCD's
-QUEUE = 2048  # of 5,162 training images; 65,536 texts would hold every caption a dozen times over
+QUEUE = 2048  # for 5,162 training images; 65,536 texts would hold every caption a dozen times
 
 
 def tiny_slip() -> Recipe:
@@ -25,7 +25,7 @@ def tiny_slip() -> Recipe:
 
 
 def tiny_declip() -> Recipe:
-    """DeCLIP on the samples, towers and schedule of `tiny`; a queue of its share of the data."""
+    """DeCLIP on the samples, towers and schedule of `tiny`, with a queue in proportion to the data."""
     return _tiny("tiny-declip", DeCLIP.Config(queue_size=QUEUE))
 
 
@@ -40,7 +40,7 @@ def tiny_siglip() -> Recipe:
 
 
 def tiny_clip_aug() -> Recipe:
-    """CLIP that contrasts augmented images too, as if their texts fitted them: Eqs. (3) and (4)."""
+    """CLIP that also contrasts augmented images, as if their texts described them: Eqs. (3) and (4)."""
     return _tiny("tiny-clip-aug", CLIP.Config(contrasted=("image", "aug")))
 
 
@@ -50,7 +50,7 @@ def tiny_ablation_a() -> Recipe:
 
 
 def tiny_ablation_b() -> Recipe:
-    """Table 5 (b): with augmentation encoding, which is UniCLIP."""
+    """Table 5 (b): with augmentation encoding; this is UniCLIP."""
     return _tiny("tiny-ablation-b", UniCLIP.Config(mlm_weight=MLM_WEIGHT))
 
 
@@ -65,12 +65,12 @@ def tiny_ablation_d() -> Recipe:
 
 
 def tiny_ablation_e() -> Recipe:
-    """Table 5 (e): MP-NCE and all three terms, which is MCD and the recipe `tiny`."""
+    """Table 5 (e): MP-NCE and all three terms; this is MCD, and the recipe `tiny`."""
     return _tiny("tiny-ablation-e", MCD.Config(momentum=MOMENTUM))
 
 
 def tiny_ablation_kl() -> Recipe:
-    """MCD that distils the soft alignment matrix by a KL divergence in place of its three terms."""
+    """MCD that distils the soft alignment matrix by a KL divergence, in place of its three terms."""
     return _tiny("tiny-ablation-kl", MCD.Config(momentum=MOMENTUM, terms=("soft_alignment",)))
 
 

@@ -1,14 +1,14 @@
-"""Going on from pretrained weights, on a user's own pairs."""
+"""Fine-tuning: from pretrained weights, on custom pairs."""
 
 from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train, Views
 from askew.methods.clip import CLIP
 
 
 def finetune() -> Recipe:
-    """CLIP from pretrained weights at a low learning rate, tested before and after; name yours by towers.pretrained."""
+    """CLIP from pretrained weights at a low learning rate, evaluated before and after. Set towers.pretrained."""
     return Recipe(
         name="finetune",
-        # The objective the weights were trained with: MCD's image-image pairs start far above chance (dev/LOG.md)
+        # The objective that the weights were trained with: MCD's image-image pairs start far above chance (dev/LOG.md)
         method=CLIP.Config(),
         towers=Towers(model="ViT-B-32", pretrained="laion2b_s34b_b79k"),
         data=Data(source="embedded"),

@@ -1,22 +1,22 @@
-"""What the recipes of the paper share, and where every setting of theirs comes from.
+"""What the paper's recipes share, and where each of their settings comes from.
 
 The paper states the towers, epochs, learning rate, weight decay and, for YFCC15M, the batch; it builds on SLIP's code.
-The rest is SLIP's, or DeCLIP's for its own terms, or ours where neither says. `askew recipes NAME` prints the source
-behind each setting.
+The rest is SLIP's, DeCLIP's for its own terms, or ours where neither has it. `askew recipes NAME` prints the source
+beside each setting.
 """
 
 from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train, Views
 from askew.methods.base import MethodConfig
 from askew.recipes.settings import leaves
 
-# Crop area of the augmented views: MoCo-v2's in DeCLIP, SimCLR's as SLIP has it in the others
+# Smallest crop of the augmented views: MoCo-v2's in DeCLIP; in the others SimCLR's, as in SLIP
 SMALLEST_CROP = {"declip": 0.2}
 
 
 def of_paper(
     name: str, method: MethodConfig, towers: str, epochs: float, learning_rate: float, weight_decay: float
 ) -> Recipe:
-    """A run of the paper: what differs from data set to data set, and what all share."""
+    """A run of the paper: what differs between data sets, and what all runs share."""
     return Recipe(
         name=name,
         method=method,
@@ -36,12 +36,12 @@ def of_paper(
 
 
 def with_slips_towers(recipe: Recipe) -> Recipe:
-    """The same run on the towers of SLIP's code: timm's ViT, and a text tower with QuickGELU."""
+    """The same run with the towers of SLIP's code: timm's ViT, and a text tower with QuickGELU."""
     patch = {"ViT-B-16": 16, "ViT-B-32": 32}[recipe.towers.model]
     towers = Towers(
         model="",
         embed_dim=512,
-        quick_gelu=True,  # of the text tower alone: timm's ViT has GELU
+        quick_gelu=True,  # only in the text tower: timm's ViT has GELU
         vision_cfg={
             "image_size": 224,
             "timm_model_name": f"vit_base_patch{patch}_224",
@@ -55,7 +55,7 @@ def with_slips_towers(recipe: Recipe) -> Recipe:
 
 
 def sources(recipe: Recipe) -> dict[str, str]:
-    """Where each setting of a recipe of the paper comes from, by dotted key; KeyError for one that nobody explained."""
+    """Where each setting of a paper recipe comes from, by dotted key. KeyError for one that the tables lack."""
     data = "CC3M" if "cc3m" in recipe.name else "YFCC15M"
     table = SHARED | OF_METHOD[recipe.method.name] | OF_DATA[data]
     if recipe.name.endswith("-timm"):
@@ -64,28 +64,28 @@ def sources(recipe: Recipe) -> dict[str, str]:
     return {key: table[key] if key in table else table[key.partition(".")[0]] for key in keys}
 
 
-# A section's own name explains the settings in it that have no line of theirs.
+# A section's name explains those of its settings that have no line of their own.
 SHARED = {
     "name": "method, data, image tower",
     "method.name": "the method's paper",
     "method.temperature": "start, learned; SLIP's code, logit_scale",
     "towers.embed_dim": "D of the named towers, 512; SLIP's code",
-    "towers.quick_gelu": "off as in open_clip's ViT-B; SLIP's text tower has it: recipes NAME-timm",
-    "towers.vision_cfg": "as open_clip names them",
-    "towers.text_cfg": "as open_clip names them: 12 layers, width 512, 8 heads, 77 tokens, as SLIP's code",
+    "towers.quick_gelu": "off, as in open_clip's ViT-B; SLIP's text tower has it: recipes NAME-timm",
+    "towers.vision_cfg": "as in open_clip",
+    "towers.text_cfg": "as in open_clip: 12 layers, width 512, 8 heads, 77 tokens, as SLIP's code",
     "towers.token_std": "SLIP's code",
     "towers.pretrained": "SLIP's code: from random weights",
     "towers.lock": "MCD Sec. 4 and SLIP's code: both towers are trained",
     "towers.mean": "SLIP's code, ImageNet",
     "towers.std": "SLIP's code, ImageNet",
-    "towers.interpolation": "of evaluation; open_clip's default (SLIP's code: bilinear)",
-    "data": "yours: --data SOURCE",
-    "loader.num_workers": "ours; speed alone",
-    "loader.cache_mb": "ours; speed alone",
+    "towers.interpolation": "for evaluation; open_clip's default (SLIP's code: bilinear)",
+    "data": "set by --data SOURCE",
+    "loader.num_workers": "ours; affects speed only",
+    "loader.cache_mb": "ours; affects speed only",
     "loader.stall_minutes": "ours",
-    "views.scaled_decode": "ours; speed alone (docs/deviations.md)",
-    "views.tags": "MCD and SLIP mix no tags into captions",
-    "views.tags_alone": "MCD and SLIP mix no tags into captions",
+    "views.scaled_decode": "ours; affects speed only (docs/deviations.md)",
+    "views.tags": "MCD and SLIP add no tags to captions",
+    "views.tags_alone": "MCD and SLIP add no tags to captions",
     "views.image_scale": "SLIP's code, the view for CLIP",
     "views.aug_scale": "SLIP's code, the views for SimCLR",
     "views.jitter": "SLIP's code",
@@ -96,24 +96,25 @@ SHARED = {
     "views.flip": "SLIP's code",
     "views.mask_probability": "MCD Sec. 4.4",
     "views.operations": "MCD names no other operation",
-    "train.max_steps": "ours: epochs alone decide",
+    "train.max_steps": "ours: only epochs count",
     "train.min_learning_rate": "SLIP's code",
     "train.warmup_learning_rate": "SLIP's code",
     "train.warmup_epochs": "SLIP's code",
     "train.betas": "SLIP's code",
     "train.eps": "SLIP's code",
-    "train.grad_clip_norm": "SLIP's code: none",
+    "train.grad_clip_norm": "SLIP's code: no clipping",
     "train.minutes": "ours: no limit",
-    "train.precision": "SLIP's code has automatic mixed precision, in fp16",
-    "train.loss_chunk_size": "ours; memory alone",
-    "train.compile": "ours; speed alone",
-    "train.device": "yours",
+    "train.settled": "ours: written by runs with train.minutes",
+    "train.precision": "SLIP's code uses automatic mixed precision in fp16",
+    "train.loss_chunk_size": "ours; affects memory only",
+    "train.compile": "ours; affects speed only",
+    "train.device": "set by you",
     "train.seed": "SLIP's code",
     "train.log_every": "ours",
     "train.checkpoint_steps": "ours",
     "train.checkpoint_minutes": "ours",
     "train.keep_checkpoints": "ours",
-    "evaluation": "ours: the last weights are tested by `askew eval` (SLIP's code keeps the best on ImageNet)",
+    "evaluation": "ours: `askew eval` tests the last weights (SLIP's code keeps the best on ImageNet)",
 }
 
 OF_DATA = {
@@ -134,7 +135,7 @@ OF_DATA = {
 }
 
 OF_METHOD = {
-    "clip": {"method.contrasted": "CLIP's paper and SLIP's code: originals alone"},
+    "clip": {"method.contrasted": "CLIP's paper and SLIP's code: originals only"},
     "slip": {
         "method.simclr_temperature": "SLIP's code, --ssl-temp",
         "method.simclr_weight": "SLIP's code, --ssl-scale",
@@ -158,7 +159,7 @@ OF_METHOD = {
         "method.momentum": "not printed in MCD Sec. 4.4; DINO's and A-CLIP's code",
         "method.mlm_weight": "not printed in MCD Eq. (13); DeCLIP's weight",
         "method.terms": "MCD Eq. (10): all three",
-        "method.similarity": "ours: by domains, as UniCLIP, of which row (a) of Table 5 is a part",
+        "method.similarity": "ours: by domains, as in UniCLIP, which row (a) of Table 5 is part of",
         "method.rho": "the loss that MCD cites (Kim et al. 2019) is squared; docs/deviations.md",
         "method.negative": "ours: a reading of MCD Eq. (8), docs/deviations.md",
         "method.noisy": "ours: a reading of MCD Eq. (9), docs/deviations.md",
@@ -170,13 +171,13 @@ OF_METHOD = {
         "method.temperatures": "ours: start values of UniCLIP's similarity by domain were not found",
         "method.pair_weights": "ours: UniCLIP's w_D were not found; docs/deviations.md",
         "method.augmentation_encoding": "UniCLIP's paper, its abstract",
-        "method.mlm_weight": "ours: off, as UniCLIP's abstract names no such term",
+        "method.mlm_weight": "ours: off; UniCLIP's abstract names no such term",
     },
 }
 
 SLIPS_TOWERS = {
-    "towers.model": "SLIP's code, whose towers are given whole below",
+    "towers.model": "SLIP's code; its towers are given in full below",
     "towers.quick_gelu": "SLIP's code, of the text tower; timm's ViT has GELU",
-    "towers.vision_cfg": "SLIP's code: timm's ViT, class token (its /32 is ours: SLIP's code has /16 alone)",
+    "towers.vision_cfg": "SLIP's code: timm's ViT, class token (/32 is ours: SLIP's code has only /16)",
     "towers.text_cfg": "SLIP's code",
 }

@@ -1,4 +1,4 @@
-"""The paper's runs on YFCC15M: ViT-B/32, 32 epochs (Sec. 5.1). The data are yours to name: --data."""
+"""The paper's runs on YFCC15M: ViT-B/32, 32 epochs (Sec. 5.1). Name the data by --data."""
 
 from askew.config import Recipe
 from askew.methods.base import MethodConfig

@@ -59,7 +59,7 @@ def _axes(panels: dict[str, list[str]]) -> tuple["Figure", dict[str, tuple[Any, 
     from matplotlib.figure import Figure
 
     shown = {title: names for title, names in panels.items() if names}
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(3.2 * len(shown), 2.6))
         axes = figure.subplots(1, len(shown), squeeze=False)[0]
     return figure, {title: (ax, names) for ax, (title, names) in zip(axes, shown.items(), strict=True)}
@@ -71,7 +71,7 @@ def retrievals(found: Sequence[Found], title: str) -> "Figure":
     from matplotlib.figure import Figure
 
     columns = max(len(one.images) for one in found)
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
         figure = Figure(figsize=(0.8 * columns + 2.2, 0.8 * len(found) + 0.4))
         grid = figure.subplots(len(found), columns, squeeze=False)
     for axes, one in zip(grid, found, strict=True):

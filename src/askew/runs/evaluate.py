@@ -112,7 +112,7 @@ def load_model(
     Raises:
         UserError: there is no such model, or the run has no such weights.
     """
-    directory = RunDirectory(Path(name).expanduser())
+    directory, loaded = RunDirectory(Path(name).expanduser()), name
     if directory.exists and not name.startswith("local-dir:"):
         model = directory.model(weights)
         if not model.is_dir():
@@ -120,10 +120,12 @@ def load_model(
                 f"{printable(name)}: the run has no {model.name}/ folder; "
                 + ("this method has no teacher" if weights == "teacher" else "finish it with --resume")
             )
-        name = f"local-dir:{model}"
+        loaded = f"local-dir:{model}"
     elif weights != "student":
         raise UserError(f"--weights {weights}: only a run directory has them; {printable(name)} is none")
-    return load_encoders(name, device, batch_size, precision, weights)
+    encoders = load_encoders(loaded, device, batch_size, precision, weights)
+    encoders.protocol["model"] = printable(name, 400)
+    return encoders
 
 
 def _target(name: str, out: Path | None) -> ResultsFile | None:

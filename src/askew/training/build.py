@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import nn
 
 from askew import config, distributed
 from askew.data import operations
@@ -13,6 +14,8 @@ from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.devices import choose_device, choose_precision, keep_freed_memory
 from askew.errors import UserError
 from askew.methods.base import Method
+from askew.training import parallel
+from askew.training.step import Step
 from askew.training.towers import build_towers
 
 
@@ -23,11 +26,13 @@ class Built:
     Attributes:
         recipe: with `train.precision` decided.
         method: on its device, in training mode.
+        step: the method's step as it is trained: compiled, and spread over ranks.
     """
 
     recipe: config.Recipe
     device: torch.device
     method: Method
+    step: nn.Module
     loader: Loader
 
 
@@ -64,7 +69,8 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
         say,
         fail_after=60 * recipe.loader.stall_minutes,
     )
-    return Built(recipe, device, method, loader)
+    step = parallel.wrap(Step(method, train.precision, train.loss_chunk_size), device, train.compile)
+    return Built(recipe, device, method, step, loader)
 
 
 def _open_on_main_first(data: config.Data) -> Source:

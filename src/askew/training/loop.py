@@ -18,14 +18,13 @@ from askew.data.loader import BadSamples
 from askew.devices import peak_memory_mb
 from askew.errors import Interrupted, RunFailed, UserError, writing
 from askew.methods.base import Batch
-from askew.training import checkpoint, parallel
+from askew.training import checkpoint
 from askew.training.build import Built
 from askew.training.interfaces import Hook, Reporter, Storage
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
 from askew.training.schedule import PaceMeter, Schedule
 from askew.training.signals import SignalGuard
-from askew.training.step import Step
 
 TOWERS_DRAW = 3  # the stream of randomness
 NAMED_BAD_SAMPLES = 5  # of each cause; more are counted only
@@ -51,10 +50,10 @@ class Trainer:
         self.recipe, self.device, self.method, self.loader = built.recipe, built.device, built.method, built.loader
         self.storage, self.reporter, self.hooks = storage, reporter or Reporter(), hooks
         config = self.recipe.train
-        self.step = parallel.wrap(
-            Step(self.method, config.precision, config.loss_chunk_size), self.device, config.compile
-        )
-        self.optimizer = make_optimizer(self.method, config, self.device)
+        self.step = built.step
+        self.optimizer = make_optimizer(
+            self.method, config, self.device
+        )  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
         self.done = 0
         self.seconds = 0.0

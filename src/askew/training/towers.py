@@ -21,17 +21,17 @@ from askew.nn.towers import (
     model_config,
 )
 
-OPEN_CLIP_TOKEN_STD = 0.02  # of its own random token embeddings
+OPEN_CLIP_TOKEN_STD = 0.02  # of open_clip's own random token embeddings
 
 
 def resolve(towers: config.Towers) -> config.Towers:
-    """The same towers with every field explicit, so that the recorded recipe says all.
+    """The same towers with every field explicit, so that the recorded recipe is complete.
 
-    A pretrained open_clip directory brings its own configuration and preprocessing, an open_clip tag its own activation
-    and normalisation: fine-tuning keeps what the weights were trained with.
+    Fine-tuning keeps what the weights were trained with: a pretrained open_clip directory brings its configuration and
+    preprocessing, and an open_clip tag its activation and normalisation.
 
     Raises:
-        UserError: unknown names, or a pretrained source that is none.
+        UserError: an unknown name, or pretrained weights that cannot be found.
     """
     fields, path = towers.model_dump(), Path(towers.pretrained).expanduser().resolve()
     if not towers.pretrained:
@@ -66,7 +66,7 @@ def resolve(towers: config.Towers) -> config.Towers:
         for side in ("vision_cfg", "text_cfg"):
             fields[side] = {**named[side], **fields[side]}
     if not fields["embed_dim"]:
-        raise UserError("towers.embed_dim is 0 and towers.model names no configuration; give one of them")
+        raise UserError("towers.embed_dim is 0 and towers.model names no configuration; set one of them")
     return config.Towers(**fields)
 
 
@@ -78,12 +78,12 @@ def _read_directory(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         return _explicit(saved["model_cfg"]), dict(saved.get("preprocess_cfg") or {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"towers.pretrained: {file} is no configuration of open_clip ({type(error).__name__}: {error})"
+            f"towers.pretrained: {file} is not an open_clip configuration ({type(error).__name__}: {error})"
         ) from error
 
 
 def _refuse_other_shape(asked: config.Towers, trained: dict[str, Any]) -> None:
-    """The shape of a model comes with its directory; another wish is refused, not dropped."""
+    """The shape of a model comes with its directory. Another one is refused, not ignored."""
     wishes = {("embed_dim", ""): (asked.embed_dim, trained["embed_dim"])} if asked.embed_dim else {}
     for side in ("vision_cfg", "text_cfg"):
         wishes |= {(side, f".{k}"): (v, trained[side].get(k)) for k, v in getattr(asked, side).items()}
@@ -96,7 +96,7 @@ def _refuse_other_shape(asked: config.Towers, trained: dict[str, Any]) -> None:
 
 
 def _preprocessing(asked: config.Towers, trained: dict[str, Any]) -> dict[str, Any]:
-    """What pretrained weights were trained with; another wish is refused, not dropped."""
+    """The preprocessing that pretrained weights were trained with. Another one is refused, not ignored."""
     found = {}
     for key in ("mean", "std", "interpolation"):
         if trained.get(key):
@@ -130,7 +130,7 @@ def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower
     """Towers of a resolved configuration, random from `seed` or with pretrained weights.
 
     Raises:
-        UserError: a configuration that open_clip cannot build, or weights that do not fit it.
+        UserError: open_clip cannot build the configuration, or the weights do not fit it.
     """
     torch.manual_seed(seed)
     named = open_clip_config(towers)
@@ -160,17 +160,17 @@ def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower
     if towers.pretrained:
         pair.pretrained_scale = model.logit_scale.item()
         bias = model.get_parameter("logit_bias").item()
-        pair.pretrained_bias = bias or None  # 0 is open_clip's for weights that came without one
+        pair.pretrained_bias = bias or None  # open_clip has 0 for weights without a bias
     return pair
 
 
 def _load_pretrained(model: CustomTextCLIP, towers: config.Towers) -> None:
-    model.logit_bias = nn.Parameter(torch.zeros(()))  # for the weights of a model with a bias
+    model.logit_bias = nn.Parameter(torch.zeros(()))  # in case the weights have one
     path = Path(towers.pretrained)
     if path.is_dir():
         path = path / DIRECTORY_WEIGHTS
         if not path.is_file():
-            raise UserError(f"towers.pretrained: {path.parent} holds no {path.name}; give the file of weights instead")
+            raise UserError(f"towers.pretrained: {path.parent} has no {path.name}; name the file of weights instead")
     elif not path.is_file():
         tag = open_clip.get_pretrained_cfg(towers.model, towers.pretrained)
         try:
@@ -187,7 +187,7 @@ def _load_pretrained(model: CustomTextCLIP, towers: config.Towers) -> None:
 
 
 def _why(error: Exception) -> str:
-    """Why weights cannot be taken: their first difference from the towers, or that they are none."""
+    """Why weights cannot be loaded: how they first differ from the towers, or that the file holds none."""
     text = " ".join(str(error).split())
     problems = text.partition("Error(s) in loading state_dict for CustomTextCLIP: ")[2]
     if not problems and not isinstance(error, AssertionError):  # open_clip asserts that widths fit

@@ -1,4 +1,4 @@
-"""Convolutions as a CPU likes them."""
+"""Convolutions that run faster on a CPU."""
 
 import copy
 
@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from askew.nn.cpu.convolutions import quick_convolutions, quicken
+from askew.nn.cpu.convolutions import quick_convolutions, use_fast_convolutions
 
 CONVOLUTIONS = [
     nn.Conv2d(6, 6, 7, padding=3, groups=6),
     nn.Conv2d(6, 6, 3, padding=1, groups=6, bias=False),
-    nn.Conv2d(6, 6, 3, padding=1, stride=2, groups=6),  # keeps every tap: the map does not keep its size
-    nn.Conv2d(6, 12, 3, padding=1, groups=6),  # two outputs a channel
+    nn.Conv2d(6, 6, 3, padding=1, stride=2, groups=6),  # keeps all taps, because the map changes its size
+    nn.Conv2d(6, 12, 3, padding=1, groups=6),  # two outputs per channel
     nn.Conv2d(6, 10, 1),
     nn.Conv2d(6, 10, 1, bias=False),
-    nn.Conv2d(6, 10, 2, stride=2),  # of an odd map, a row and a column are left out
+    nn.Conv2d(6, 10, 2, stride=2),  # on a map of odd size, a row and a column are dropped
 ]
 
 
@@ -30,13 +30,13 @@ def results_of(module, size, layout, scale=1.0):
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 3), (9, 9), (4, 7), (17, 17)], ids=str)
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_quick_convolutions_are_torchs(size, layout):
+def test_fast_convolutions_are_torchs(size, layout):
     plain_ones = copy.deepcopy(CONVOLUTIONS)
     trunk = copy.deepcopy(nn.ModuleList(CONVOLUTIONS)).train()
-    quicken(trunk)
+    use_fast_convolutions(trunk)
     assert {type(m).__name__ for m in trunk} == {"DepthwiseConv2d", "PointwiseConv2d", "PatchConv2d"}
-    for plain, quick in zip(plain_ones, trunk, strict=True):
-        pairs = zip(results_of(plain, size, layout), results_of(quick, size, layout), strict=True)
+    for plain, fast in zip(plain_ones, trunk, strict=True):
+        pairs = zip(results_of(plain, size, layout), results_of(fast, size, layout), strict=True)
         for expected, found in pairs:
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * expected.abs().max().item())
 
@@ -44,28 +44,28 @@ def test_quick_convolutions_are_torchs(size, layout):
 def test_a_map_of_one_pixel():
     plain = [copy.deepcopy(CONVOLUTIONS[index]) for index in (0, 1, 2, 4)]
     trunk = copy.deepcopy(nn.ModuleList(plain)).train()
-    quicken(trunk)
+    use_fast_convolutions(trunk)
     for one, other in zip(plain, trunk, strict=True):
         for expected, found in zip(*(results_of(m, (1, 1), torch.channels_last) for m in (one, other)), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_to_the_last_bit_where_open_clips_result_is_wanted():
+def test_in_eval_mode_results_are_open_clips_to_the_last_bit():
     trunk = copy.deepcopy(nn.ModuleList(CONVOLUTIONS)).eval()
-    quicken(trunk)
+    use_fast_convolutions(trunk)
     image = torch.randn(3, 6, 5, 5, generator=torch.Generator().manual_seed(1))
-    for plain, quick in zip(CONVOLUTIONS, trunk, strict=True):
-        exact = quick(image)
+    for plain, fast in zip(CONVOLUTIONS, trunk, strict=True):
+        exact = fast(image)
         assert torch.equal(exact, plain(image))
         with quick_convolutions():
-            torch.testing.assert_close(quick(image), exact, rtol=1e-5, atol=1e-5)
-        assert torch.equal(quick(image), exact)
+            torch.testing.assert_close(fast(image), exact, rtol=1e-5, atol=1e-5)
+        assert torch.equal(fast(image), exact)
 
 
-def test_a_teacher_at_work_is_quick(monkeypatch):
+def test_a_teacher_in_training_is_fast(monkeypatch):
     called = []
     module = nn.ModuleList([nn.Conv2d(6, 10, 1)]).eval()
-    quicken(module)
+    use_fast_convolutions(module)
     monkeypatch.setattr(nn.Conv2d, "forward", lambda self, input: called.append(1) or input)
     with quick_convolutions():
         module[0](torch.zeros(1, 6, 2, 2))
@@ -76,7 +76,7 @@ def test_a_teacher_at_work_is_quick(monkeypatch):
 
 def test_a_frozen_weight_or_input_gets_no_gradient():
     module = nn.ModuleList([nn.Conv2d(6, 6, 3, padding=1, groups=6)]).train()
-    quicken(module)
+    use_fast_convolutions(module)
     module.requires_grad_(False)
     image = torch.randn(2, 6, 3, 3, requires_grad=True)
     module[0](image).sum().backward()
@@ -87,7 +87,7 @@ def test_a_frozen_weight_or_input_gets_no_gradient():
 def test_other_convolutions_are_left_alone():
     trunk = nn.ModuleList(
         [
-            nn.Conv2d(3, 8, 4, stride=4),  # of pixels
+            nn.Conv2d(3, 8, 4, stride=4),  # on pixels
             nn.Conv2d(8, 8, 1, stride=2),
             nn.Conv2d(8, 8, 3, groups=2),
             nn.Conv2d(8, 8, 2, stride=2, padding=1),
@@ -95,5 +95,5 @@ def test_other_convolutions_are_left_alone():
             nn.Conv2d(8, 8, 3, padding=2, groups=8, dilation=2),
         ]
     )
-    quicken(trunk)
+    use_fast_convolutions(trunk)
     assert {type(module) for module in trunk} == {nn.Conv2d}

@@ -29,7 +29,7 @@ def quick_convolutions() -> Iterator[None]:
 
 
 def in_cpu_training(module: nn.Module, input: Tensor) -> bool:
-    """Whether to prefer speed. Eval mode without autocast keeps open_clip's own result, to the last bit, instead."""
+    """Whether speed is preferred: on a CPU, in training or under autocast. Otherwise results are open_clip's own."""
     return input.device.type == "cpu" and (module.training or _quick or torch.is_autocast_enabled("cpu"))
 
 
@@ -84,7 +84,7 @@ class _Depthwise(torch.autograd.Function):
     """A depthwise convolution that keeps the size of a small square map, with a fast gradient.
 
     The input's gradient is the same convolution with the kernel flipped. The weight's gradient comes from the products
-    of every input pixel with every pixel of the output gradient: tap (y, x) sums the products of pixels (y, x) apart.
+    of every input pixel with every pixel of the output gradient: tap (y, x) sums the products at offset (y, x).
     That is more arithmetic, but all of it is one matrix product.
     """
 

@@ -59,9 +59,8 @@ def token_features(
     """
     real = torch.arange(text.shape[1], device=text.device) < length[:, None]
     keys = Slots.of(real)
-    places = F.embedding(
-        keys.position[keys.filled], trunk.positional_embedding
-    )  # an index would sum gradients in no fixed order
+    # Not by an index, whose gradient sums in no fixed order
+    places = F.embedding(keys.position[keys.filled], trunk.positional_embedding)
     x = trunk.token_embedding(text[real]) + places  # (T, F)
     blocks = cast(list[ResidualAttentionBlock], list(trunk.transformer.resblocks))
     for block in blocks[:-1]:

@@ -1,0 +1,207 @@
+"""A run's directory: the one place that knows what a file inside a run is called.
+
+recipe.yaml              the recipe, complete: it repeats the run
+metrics.jsonl            one line per logged step; metrics.discarded.jsonl: lines of steps that were taken again
+checkpoints/step-N       what the run resumes from
+model/, teacher/         open_clip directories
+results.jsonl, outcomes/ one line per evaluation result, and which items were right
+results.before.jsonl     results of the weights that training started from
+fault/                   batches that made a step fail
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from askew.config import Recipe
+from askew.data.files import write_text
+from askew.data.sources import EMBEDDED
+from askew.errors import UserError
+from askew.evaluation.results import ResultsFile
+from askew.recipes.settings import from_yaml, to_yaml
+from askew.training import checkpoint
+
+RUNS = Path("runs")  # where runs without --out go
+RECIPE, METRICS, DISCARDED = "recipe.yaml", "metrics.jsonl", "metrics.discarded.jsonl"
+WEIGHTS = {"student": "model", "teacher": "teacher"}
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """The directory of one run; see the head of this module for what it holds."""
+
+    path: Path
+
+    # Making and finding
+
+    @classmethod
+    def create(cls, name: str, out: Path | None) -> "RunDirectory":
+        """A new, empty directory: `out`, or the next `runs/NAME-NNN`.
+
+        Raises:
+            UserError: `out` holds something already, or the directory cannot be made.
+        """
+        try:
+            return cls(_next(name, RUNS)) if out is None else cls(_claimed(out))
+        except OSError as error:
+            raise UserError(
+                f"the run directory cannot be made: {error}; choose a writable one with --out DIR"
+            ) from error
+
+    @classmethod
+    def open(cls, path: Path) -> "RunDirectory":
+        """The directory of a run that was started before.
+
+        Raises:
+            UserError: there is no run in it.
+        """
+        directory = cls(path)
+        if not directory.exists:
+            raise UserError(f"--resume: {path} is not a run directory (no {RECIPE})")
+        return directory
+
+    @classmethod
+    def newest(cls, name: str) -> "RunDirectory":
+        """The newest `runs/NAME-NNN`.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = _numbered(name, RUNS)
+        if not found:
+            raise UserError(f"--resume: there is no run of {name} under {RUNS}/; name one with --out DIR")
+        return cls.open(found[-1])
+
+    @property
+    def exists(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / RECIPE).is_file()
+
+    # The recipe
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Record the recipe, in place of an earlier one."""
+        write_text(self.path / RECIPE, to_yaml(recipe))
+
+    def read_recipe(self) -> Recipe:
+        """The recorded recipe."""
+        return from_yaml(self.path / RECIPE)
+
+    # Metrics
+
+    def append_metrics(self, line: dict[str, Any]) -> None:
+        """Add one logged step."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """Every logged step, oldest first; a last line that a crash cut off is left out."""
+        return [line for _, line in self._metrics() if line is not None]
+
+    def discard_metrics_after(self, step: int) -> None:
+        """Move the lines of later steps, and damaged ones, to another file: these steps are taken again."""
+        lines = self._metrics()
+        kept = [text for text, line in lines if line is not None and line["step"] <= step]
+        dropped = [text for text, line in lines if line is None or line["step"] > step]
+        if dropped:
+            with (self.path / DISCARDED).open("a", encoding="utf-8") as file:
+                file.writelines(f"{text}\n" for text in dropped)
+            write_text(self.path / METRICS, "".join(f"{text}\n" for text in kept))
+
+    def _metrics(self) -> list[tuple[str, dict[str, Any] | None]]:
+        """Each line as text, and what it says; None where it was cut off."""
+        file = self.path / METRICS
+        texts = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        return [(text, _line(text)) for text in texts]
+
+    # Checkpoints, models, faults
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of checkpoints."""
+        return self.path / "checkpoints"
+
+    def latest_checkpoint(self, warn: Callable[[str], None]) -> checkpoint.Checkpoint | None:
+        """The newest checkpoint that is whole; damaged ones are named through `warn`."""
+        return checkpoint.latest(self.checkpoints, warn)
+
+    def model(self, weights: str = "student") -> Path:
+        """The open_clip directory of the student or the teacher."""
+        return self.path / WEIGHTS[weights]
+
+    @property
+    def starting_model(self) -> Path:
+        """Where the weights that training starts from are kept while they are evaluated."""
+        return self.path / "start.tmp"
+
+    def fault_file(self, step: int, rank: int) -> Path:
+        """Where a batch that made a step fail is kept."""
+        return self.path / "fault" / f"batch-step{step}-rank{rank}.safetensors"
+
+    # Results
+
+    @property
+    def results(self) -> ResultsFile:
+        """Evaluation results, with the outcomes of their items beside them."""
+        return ResultsFile(self.path / "results.jsonl")
+
+    @property
+    def results_before(self) -> ResultsFile:
+        """Results of the weights that training started from."""
+        return ResultsFile(self.path / "results.before.jsonl")
+
+    # Its end
+
+    def is_complete(self, recipe: Recipe) -> bool:
+        """Whether the run has written the last thing that it writes."""
+        return self.results.path.exists() if ends_with_the_suite(recipe) else self.model().exists()
+
+    def take_back(self) -> None:
+        """Remove the directory of a run that failed before its first step, so that the command can be repeated."""
+        if [entry.name for entry in self.path.iterdir()] == [RECIPE]:
+            (self.path / RECIPE).unlink()
+            self.path.rmdir()
+
+
+def ends_with_the_suite(recipe: Recipe) -> bool:
+    """Whether training ends with an evaluation: not on other data than the suite's, unless it was asked for before."""
+    suite = recipe.evaluation
+    return suite.suite != "none" and (suite.before or recipe.data.source == EMBEDDED)
+
+
+def _next(name: str, parent: Path) -> Path:
+    """`parent/NAME-NNN`, the first number never used; made at once, so that two runs cannot share it."""
+    parent.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(p.name.rsplit("-", 1)[1]) for p in _numbered(name, parent)), default=0)
+    while True:
+        path = parent / f"{name}-{number:03d}"
+        try:
+            path.mkdir()
+            return path
+        except FileExistsError:
+            number += 1
+
+
+def _numbered(name: str, parent: Path) -> list[Path]:
+    """Run directories of a recipe's name, oldest first."""
+    found = [p for p in parent.glob(f"{name}-*") if p.is_dir() and p.name[len(name) + 1 :].isdigit()]
+    return sorted(found, key=lambda p: int(p.name.rsplit("-", 1)[1]))
+
+
+def _claimed(out: Path) -> Path:
+    if out.exists() and (not out.is_dir() or any(p.suffix != ".tmp" for p in out.iterdir())):
+        if (out / RECIPE).exists():
+            raise UserError(f"--out {out} holds another run; choose a new folder, or resume it: --resume --out {out}")
+        raise UserError(f"--out {out} is {'not empty' if out.is_dir() else 'a file'}; choose a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    return out
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except json.JSONDecodeError:
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None
