@@ -1,9 +1,9 @@
-"""Index of tar shards: MB/s of building it, seconds to open ten million samples, first batches at start and middle.
+"""Index of tar shards: MB/s to build it, seconds to open ten million samples, and time to the first batch.
 
     python benchmarks/index.py [--folder DIR] [--samples 10000000]
 
-Shards are written first (about 0.6 GB in DIR, by default a temporary folder) and are then read from the page cache.
-The ten million are a thousand links to one shard of ten thousand real samples. The machine must be otherwise idle.
+It first writes shards (about 0.6 GB in DIR, by default in a temporary folder) and then reads them from the page cache.
+The ten million samples are a thousand links to one shard of ten thousand. The machine must be otherwise idle.
 """
 
 import argparse
@@ -31,7 +31,7 @@ BATCH = 256
 
 
 def write_shard(path: Path, samples: int, image: bytes) -> None:
-    """Samples of one image each with a short text."""
+    """Write samples of the same image, each with a short text."""
     with tarfile.open(path, "w") as tar:
         for number in range(samples):
             for suffix, data in (("png", image), ("txt", b"a caption of some words")):
@@ -41,7 +41,7 @@ def write_shard(path: Path, samples: int, image: bytes) -> None:
 
 
 def build_rate(folder: Path, image_bytes: int, total: int) -> None:
-    """Print MB/s and samples/s of one core, the best of five, of shards with images of this size."""
+    """Print MB/s and samples/s on one core, the best of five, for a shard with images of this size."""
     path = folder / f"{image_bytes}.tar"
     write_shard(path, total // (image_bytes + 1536), os.urandom(image_bytes))
     size, seconds = path.stat().st_size, []
@@ -54,7 +54,7 @@ def build_rate(folder: Path, image_bytes: int, total: int) -> None:
 
 
 def open_and_resume(folder: Path, samples: int) -> None:
-    """Print the seconds to open a large set, its memory, and the first batch at the start and in the middle."""
+    """Print the seconds to open a large set, its memory, and the time of a first batch at its start and its middle."""
     buffer = io.BytesIO()
     Image.new("RGB", (32, 32), "teal").save(buffer, "PNG")
     write_shard(folder / "real", SHARD, buffer.getvalue())
@@ -73,12 +73,12 @@ def open_and_resume(folder: Path, samples: int) -> None:
         seconds.append(time.perf_counter() - started)
     assert isinstance(source, TarSource)
     print(f"opening {len(source):,} samples in {samples // SHARD:,} shards: {min(seconds):.2f} s")
-    touched = sum(ids.nbytes for ids in source._ids) + 16 * len(source)  # ids, and places of image and text
-    print(f"memory of the index: {touched / len(source):.0f} bytes a sample, mapped and shared")
+    touched = sum(ids.nbytes for ids in source._ids) + 16 * len(source)  # ids, and the positions of images and texts
+    print(f"memory of the index: {touched / len(source):.0f} bytes per sample, mapped and shared")
     recipe = Recipe(name="", method=CLIP.Config(), towers=Towers(vision_cfg={"image_size": 32}))
     views = build_views(recipe, ("image", "text"))
     middle = len(source) // BATCH // 2
-    Loader(source, views, BATCH, seed=0).batch(7)  # the tokenizer is made once
+    Loader(source, views, BATCH, seed=0).batch(7)  # makes the tokenizer
     for name, step in (("the start", 0), ("the middle", middle)):
         seconds = []
         for seed in range(5):
@@ -90,10 +90,10 @@ def open_and_resume(folder: Path, samples: int) -> None:
 
 
 def main() -> None:
-    """Write, measure, and tidy up."""
+    """Write, measure and clean up."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, help="where shards are written; must not hold any")
-    parser.add_argument("--samples", type=int, default=10_000_000, help=f"of the large set, a multiple of {SHARD:,}")
+    parser.add_argument("--folder", type=Path, help="where to write the shards; must not contain any")
+    parser.add_argument("--samples", type=int, default=10_000_000, help=f"in the large set; a multiple of {SHARD:,}")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         for image_bytes in (2_000, 20_000, 100_000):

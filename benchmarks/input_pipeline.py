@@ -1,10 +1,11 @@
-"""Two training views of JPEG files per second on one core: ours beside SLIP's PIL pipeline and open_clip's one view.
+"""Samples per second on one core, from JPEG files to two training views: ours, SLIP's PIL pipeline, and open_clip's.
 
     python benchmarks/input_pipeline.py [FOLDER] [--rounds 5] [--profile]
 
-FOLDER holds JPEG files, at any depth; without one, noise with the spectrum of photographs is made, 500 x 375 and
-1600 x 1200. The contestants take turns on the same files, each round in another order; printed are medians over rounds.
-Ours is everything from bytes to the normalised batch of 64, both stages. The machine must be otherwise idle.
+FOLDER contains JPEG files, at any depth. Without it, files of 500 x 375 and 1600 x 1200 are made from noise with the
+spectrum of photographs. The pipelines take turns on the same files, in a different order each round, and medians over
+rounds are printed. Ours includes both stages, from bytes to the normalised batch of 64. open_clip's makes only one
+view. The machine must be otherwise idle.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import torch
 from PIL import Image, ImageFilter
 from torchvision import transforms
 
-from askew.data import operations
+from askew.data.batch_stage import finish
 from askew.data.images import Picture
 from askew.data.views import Drawn, ImageView, MaskedTokens, Normalise, Tokens, Views, stream
 from askew.devices import keep_freed_memory
@@ -35,7 +36,7 @@ BATCH = 64
 def photograph(width: int, height: int, seed: int, quality: int, soft: bool = False) -> bytes:
     """A JPEG of noise whose amplitude falls as 1 / frequency, in luminance and, weaker, in colour.
 
-    A soft one has nothing above a quarter of the highest frequency, like a photograph enlarged four times.
+    A soft image has no frequencies above a quarter of the highest, like a photograph enlarged four times.
     """
     rng = np.random.default_rng(seed)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
@@ -53,7 +54,7 @@ def photograph(width: int, height: int, seed: int, quality: int, soft: bool = Fa
 
 
 class PillowBlur:
-    """SLIP's blur: Pillow's, with a drawn radius."""
+    """SLIP's blur: Pillow's, with a random radius."""
 
     def __call__(self, image: Image.Image) -> Image.Image:
         return image.filter(ImageFilter.GaussianBlur(float(np.random.uniform(0.1, 2.0))))
@@ -65,7 +66,7 @@ def rgb(data: bytes) -> Image.Image:
 
 
 def contestants() -> dict[str, Callable[[list[bytes], int], object]]:
-    """Functions of (files, round) by name."""
+    """The pipelines by name: functions of (files, round)."""
     views = Views(("image", "aug"), (ORIGINAL, STRONG), Tokens(77), MaskedTokens(), Normalise(MEAN, STD), 0.0)
     end = [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
     weak = transforms.Compose([transforms.RandomResizedCrop(224, (0.5, 1.0)), *end])
@@ -94,7 +95,7 @@ def contestants() -> dict[str, Callable[[list[bytes], int], object]]:
         return torch.stack([plain(rgb(data)) for data in files])
 
     def decoding(files: list[bytes], number: int) -> object:
-        return [rgb(data).size for data in files]  # a size, so that each image is freed at once
+        return [rgb(data).size for data in files]  # only the size, so that each image is freed at once
 
     return {
         "ours, two views": ours,
@@ -105,7 +106,7 @@ def contestants() -> dict[str, Callable[[list[bytes], int], object]]:
 
 
 def race(files: list[bytes], rounds: int) -> dict[str, list[float]]:
-    """Samples/s of every contestant in every round; the first round is not counted."""
+    """Samples/s of every pipeline in every round, without the first round."""
     runners = contestants()
     rates: dict[str, list[float]] = {name: [] for name in runners}
     names = list(runners)
@@ -119,7 +120,7 @@ def race(files: list[bytes], rounds: int) -> dict[str, list[float]]:
 
 
 def profile(files: list[bytes]) -> None:
-    """Print the milliseconds a sample of our parts, each alone."""
+    """Print the milliseconds per sample of each part of our pipeline."""
 
     def clock(name: str, work: Callable, *arguments) -> Any:
         made, seconds = None, []
@@ -140,16 +141,16 @@ def profile(files: list[bytes]) -> None:
         cuts = clock(f"{view.key}: cut", cut, view, pixels, drawn)
         batch = clock(f"{view.key}: stack", stack, cuts)
         image, parameters = batch[view.key], batch[f"{view.key}_params"]
-        clock(f"{view.key}: finish", operations.finish, image, parameters, view.jitter, normalise)
-        for name, columns in (("nothing", []), ("jitter", [4, 5, 6, 7]), ("blur", [8]), ("grey", [10])):
+        clock(f"{view.key}: finish", finish, image, parameters, view.operations, normalise)
+        for name, columns in (("untouched", []), ("jitter", [4, 5, 6, 7]), ("blur", [8]), ("grayscale", [10])):
             only = torch.zeros_like(parameters)
             only[:, columns] = parameters[:, columns]
             if view is STRONG:
-                clock(f"  finish with {name} alone", operations.finish, image, only, view.jitter, normalise)
+                clock(f"  finish: {name}", finish, image, only, view.operations, normalise)
 
 
 def draw(view: ImageView, pixels: list[torch.Tensor]) -> list[Drawn]:
-    """What a view draws for each image."""
+    """What the view draws for each image."""
     return [view.draw(p.shape[2], p.shape[1], stream([0, i], view.key)) for i, p in enumerate(pixels)]
 
 
@@ -164,14 +165,14 @@ def stack(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    """Print the table of each set of files."""
+    """Print the table for each set of files."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    keep_freed_memory()  # as training on a CPU does; it serves every contestant
+    keep_freed_memory()  # as training on a CPU does; all pipelines benefit
     sets: dict[str, list[bytes]] = {}
     if arguments.folder:
         paths = sorted(p for p in arguments.folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg"))[:BATCH]

@@ -1,15 +1,15 @@
-"""Build the embedded data from pinned packages: drawings and photographs with human-written names, as Parquet.
+"""Build the embedded data from pinned packages: drawings and photographs with names written by people, as Parquet.
 
     python scripts/build_embedded.py --packages DIR            write src/askew/assets/embedded
     python scripts/build_embedded.py --packages DIR --check    compare the committed files with what the script builds
-    python scripts/build_embedded.py --packages DIR --sheets DIR    also contact sheets of the clip-art, to look through
+    python scripts/build_embedded.py --packages DIR --sheets DIR    also draw contact sheets of the clip-art to inspect
 
-DIR holds the packages of PACKAGES, fetched by
+DIR holds the packages listed in PACKAGES. Fetch them by
 
     npm pack @iconify/json@2.2.535 emojibase-data@17.0.0
     apt-get download openclipart-svg openclipart-png endless-sky-data        (1:0.18+dfsg-19, 0.9.8-1.2)
 
-Needs `pip install 'askew[data]'` (the rasteriser). docs/data.md describes the result.
+The rasteriser comes with `pip install 'askew[data]'`. docs/data.md describes the result.
 """
 
 import argparse
@@ -49,7 +49,7 @@ HELD_OUT_STYLE = "twemoji"
 FLAGS = 9  # emojibase's group
 SIZE, PHOTO_SIZE, QUALITY = 64, 96, 80
 
-# Words that tell apart members of one family: "man cook" and "woman cook", "one o'clock" and "two o'clock"
+# Words that distinguish members of one family: "man cook" and "woman cook", "one o'clock" and "two o'clock"
 GENDER = "man men woman women person people boy girl male female child older old mr mrs mx santa"
 COLOUR = "red orange yellow green blue purple brown black white grey gray pink light dark"
 NUMBER = "zero one two three four five six seven eight nine ten eleven twelve 1st 2nd 3rd first second third last"
@@ -61,7 +61,7 @@ SIZE_OR_STATE = "small medium large heavy open closed big waxing waning crescent
 MARKERS = frozenset(" ".join((GENDER, COLOUR, NUMBER, DIRECTION, SIZE_OR_STATE)).split())
 SAME_FAMILY = {"princess": "prince", "thirty": "o'clock"}
 
-# Clip-art without a picture of what its title says, or not ours to show
+# Clip-art that does not show what its title says, or that we have no right to show
 SKIPPED_FOLDERS = frozenset(("special", "shapes", "unsorted", "logos", "flags"))
 STOP = re.compile(
     r"theme|logo|flag|\bled\b|pattern|various|iconset|icon set|collection|\bpack\b|road signs|aiga|clip ?art|hash\(|"
@@ -77,7 +77,7 @@ NO_SUBJECT = re.compile(
 )
 Image.MAX_IMAGE_PIXELS = None  # the limits below are checked before decoding
 MAX_PNG_BYTES, MAX_PNG_PIXELS, MAX_ASPECT, MAX_A_TITLE = 3_000_000, 16_000_000, 2.5, 2
-# What the photographs of some file names show; "" leaves them out
+# What photographs with these file names show; "" leaves them out
 SCENES = {"loc": "", "earthrise": "", "nasa": "rocket launch", "station": "spacecraft", "space": "spacecraft"}
 
 SCHEMA = pa.schema(
@@ -96,17 +96,17 @@ SCHEMA = pa.schema(
 
 
 def number_of(key: str) -> int:
-    """A 63-bit integer of a key, the same everywhere."""
+    """A 63-bit integer that depends only on the key."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def split_of(family: str) -> str:
-    """80/10/10 by hash."""
+    """The split of a family, 80/10/10 by hash."""
     return {8: "validation", 9: "test"}.get(number_of(f"family/{family}") % 10, "train")
 
 
 def lemma(word: str) -> str:
-    """A word without the plural, however crudely: both sides of a comparison are treated alike."""
+    """A word without its plural ending. Crude, but both sides of a comparison are treated alike."""
     for ending, stem in (("ies", "y"), ("sses", "ss"), ("shes", "sh"), ("ches", "ch"), ("xes", "x")):
         if word.endswith(ending) and len(word) > len(ending) + 1:
             return word[: -len(ending)] + stem
@@ -119,13 +119,13 @@ def lemmas(text: str) -> list[str]:
 
 
 def family_of(label: str) -> str:
-    """What is left of a name without the words that tell apart members of a family."""
+    """What is left of a name without the words that distinguish members of a family."""
     words = [w for w in lemmas(label.replace("-", " ")) if not (w.isdigit() or w in MARKERS)]
     return " ".join(sorted({SAME_FAMILY.get(w, w) for w in words})) or "person"
 
 
 def contains(text: list[str], label: list[str]) -> bool:
-    """Whether all lemmas of a label are among those of a text."""
+    """Whether a text contains all lemmas of a label."""
     return set(label) <= set(text)
 
 
@@ -133,10 +133,12 @@ def contains(text: list[str], label: list[str]) -> bool:
 
 
 def find(folder: Path, pattern: str) -> Path:
-    """The one package of a pattern, its sha256 checked."""
+    """The one package that matches a pattern, with its sha256 checked."""
     found = sorted(p for p in folder.iterdir() if fnmatch.fnmatch(p.name.replace("%3a", ":"), pattern))
     if len(found) != 1:
-        sys.exit(f"{folder}: {len(found)} files match {pattern}; fetch the packages as the head of this script says")
+        sys.exit(
+            f"{folder}: {len(found)} files match {pattern}; fetch the packages as described at the top of this script"
+        )
     digest = hashlib.sha256(found[0].read_bytes()).hexdigest()
     if digest != PACKAGES[pattern]:
         sys.exit(f"{found[0]}: sha256 {digest} is not the pinned {PACKAGES[pattern]}")
@@ -144,7 +146,7 @@ def find(folder: Path, pattern: str) -> Path:
 
 
 def members(package: Path) -> Iterator[tuple[str, bytes]]:
-    """Files of an npm tarball or a Debian package."""
+    """The files in an npm tarball or a Debian package."""
     if package.suffix == ".tgz":
         stream = package.open("rb")
     else:
@@ -177,7 +179,7 @@ def encoded(image: Image.Image) -> bytes:
 
 
 def on_white(image: Image.Image) -> Image.Image:
-    """RGB, transparency laid on white."""
+    """RGB, with white behind transparent pixels."""
     image = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
 
@@ -204,7 +206,7 @@ def padded(image: Image.Image) -> Image.Image:
 
 
 def emoji_rows(packages: dict[str, Path]) -> list[dict]:
-    """Concepts drawn in all four styles, with CLDR names and keywords."""
+    """The concepts that are drawn in all four styles, with CLDR names and keywords."""
     icons = {}
     for name, content in members(packages["iconify-json-2.2.535.tgz"]):
         style = name.removeprefix("package/json/").removesuffix(".json")
@@ -257,7 +259,7 @@ def without_variant(code: str) -> str:
 
 
 def clipart_rows(packages: dict[str, Path], held_out: list[list[str]], sheets: Path | None) -> list[dict]:
-    """Public-domain clip-art with titles and keywords; `held_out`: lemmas of names that training must not see."""
+    """Public-domain clip-art with titles and keywords. `held_out`: lemmas of names that training must not see."""
     rejected = [line.split("\t")[0] for line in REJECTS.read_text(encoding="utf-8").splitlines() if "\t" in line]
     texts = {}
     for name, content in members(packages["openclipart-svg_*0.18*.deb"]):
@@ -282,7 +284,7 @@ def clipart_rows(packages: dict[str, Path], held_out: list[list[str]], sheets: P
         image, concept = images[path], " ".join(sorted(set(lemmas(title))))
         pixels = np.asarray(image.convert("L").resize((16, 16))) // 8
         if pixels.std() < 1.0 or pixels.tobytes() in seen or titles[concept] >= MAX_A_TITLE:
-            continue  # blank, the same picture again, or enough of this title
+            continue  # blank, a repeated picture, or enough with this title
         split = split_of(f"clipart/{concept}")
         if split == "train" and any(contains(lemmas(title), label) for label in held_out):
             continue
@@ -303,7 +305,7 @@ def clipart_rows(packages: dict[str, Path], held_out: list[list[str]], sheets: P
 
 
 def title_and_subjects(svg: bytes) -> tuple[str, list[str]] | None:
-    """Title and keywords of a drawing in the public domain, or None where there is no usable title."""
+    """Title and keywords of a public-domain drawing; None if it is not one, or has no usable title."""
     try:
         root = ElementTree.fromstring(svg)
     except ElementTree.ParseError:
@@ -329,12 +331,12 @@ def title_and_subjects(svg: bytes) -> tuple[str, list[str]] | None:
 
 
 def plain(text: str) -> str:
-    """Text without markup and runs of blanks."""
+    """Text without markup and repeated blanks."""
     return " ".join(re.sub(r"<[^>]*>", " ", html.unescape(html.unescape(text))).split())
 
 
 def scenery_rows(packages: dict[str, Path]) -> list[dict]:
-    """Photographs that the package's copyright file lists as public domain; the text is the scene's class."""
+    """Photographs that the package's copyright file lists as public domain. Their text is the scene class."""
     photos, stanzas = {}, []
     for name, content in members(packages["endless-sky-data_0.9.8*.deb"]):
         if "/images/land/" in name and name.endswith(".jpg"):
@@ -347,7 +349,7 @@ def scenery_rows(packages: dict[str, Path]) -> list[dict]:
                     stanzas.append((files[1].split(), licence[1]))
     rows = []
     for path in sorted(photos):
-        # The last stanza that matches holds (Debian's machine-readable copyright format)
+        # The last stanza that matches applies (Debian's machine-readable copyright format)
         licence = [found for patterns, found in stanzas if any(fnmatch.fnmatch(path, p) for p in patterns)][-1]
         scene = re.match(r"[a-z]+", path.rsplit("/", 1)[1])[0]
         scene = SCENES.get(scene, scene)
@@ -374,7 +376,7 @@ def row(key: str, image: bytes, caption: str, tags: list[str], *labels: str) -> 
 
 
 def contact_sheets(rows: list[dict], folder: Path, columns: int = 16, lines: int = 10) -> None:
-    """Pictures with their titles, many on a page, to be looked through by eye."""
+    """Draw pages of pictures with their titles, for inspection by eye, and a listing of them."""
     folder.mkdir(parents=True, exist_ok=True)
     cell, count = 112, columns * lines
     for page in range(0, len(rows), count):
@@ -392,7 +394,7 @@ def contact_sheets(rows: list[dict], folder: Path, columns: int = 16, lines: int
     (folder / "listing.tsv").write_text(listing, encoding="utf-8")
 
 
-# Whole
+# Everything
 
 
 def build(packages: Path, sheets: Path | None) -> dict[str, pa.Table]:
@@ -407,7 +409,7 @@ def build(packages: Path, sheets: Path | None) -> dict[str, pa.Table]:
 
 
 def compare(committed: pa.Table, built: pa.Table, name: str) -> None:
-    """Rows are equal; decoded pixels too, up to what another release of a codec does."""
+    """Exit unless rows are equal, and decoded pixels are too, except for what another release of a codec changes."""
     labels = [column for column in SCHEMA.names if column != "image"]
     if not committed.select(labels).equals(built.select(labels)):
         sys.exit(f"{name}: rows differ from what the script builds")
@@ -421,7 +423,7 @@ def compare(committed: pa.Table, built: pa.Table, name: str) -> None:
 
 
 def main() -> None:
-    """Build or check."""
+    """Build the files, or check the committed ones."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--packages", type=Path, required=True)
     parser.add_argument("--check", action="store_true")

@@ -144,8 +144,8 @@ def test_what_is_not_taken_for_a_function(text):
     ("name", "message"),
     [
         ("absent", f"data.source={NAME}:absent: module '{NAME}' has no attribute 'absent'"),
-        ("NUMBER", f"data: {NAME}:NUMBER is a int, not a function of SourceOptions"),
-        ("unfinished", f"data: {NAME}:unfinished returned a list, which is not a Source: it lacks name, describe, "),
+        ("NUMBER", f"data: {NAME}:NUMBER: int found, a function of SourceOptions expected"),
+        ("unfinished", f"data: {NAME}:unfinished returned no Source: its list lacks name, describe, "),
         ("nothing", f"data: {NAME}:nothing returned a source without samples"),
         ("fails", f"data: {NAME}:fails: KeyError: 'no_such_key'"),
         ("refuses", "no squares of the split train"),

@@ -266,7 +266,7 @@ def test_a_recipe_names_custom_operations(module, tmp_path):
 
 
 WRONG = {
-    "NUMBER": r"is a int, not an askew\.data\.operations\.Operation",
+    "NUMBER": r": int found, askew\.data\.operations\.Operation expected",
     "HUE": "there is an operation 'hue' already; give it another name",
     "UNTOUCHED": r"0 is outside its range of 0\.1 to 0\.5 \(untouched\)",
     "FAR": r"0\.\d+ is outside its range of 0 to 0\.2; `draw` must keep to it",
@@ -312,4 +312,4 @@ def test_the_command_line_names_a_wrong_operation(module):
     table = write_pairs(module / "pairs", 26)
     done = askew_here("train", "--data", table, "--set", f"views.operations={setting}", cwd=module)
     assert done.returncode == 2
-    assert f"{NAME}:NUMBER is a int, not an askew.data.operations.Operation" in " ".join(done.stderr.split())
+    assert f"{NAME}:NUMBER: int found, askew.data.operations.Operation expected" in " ".join(done.stderr.split())

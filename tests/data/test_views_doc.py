@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from askew import config
-from askew.data.operations import NUM_PARAMETERS, OPERATIONS, custom_operations
+from askew.data.operations import NUM_PARAMETERS, OPERATIONS
 from helpers import micro_method, write_pairs
 from micro_runs import METHODS, micro_recipe, trainer_of
 
@@ -66,14 +66,3 @@ def test_the_table_of_operations_is_the_table_in_the_code():
     for *_, probability, strength in found.values():
         for setting in re.findall(r"`(\w+)", f"{probability} {strength}"):
             assert setting in config.Views.model_fields
-
-
-def test_the_custom_operation_of_the_page_is_one(tmp_path, monkeypatch):
-    (code,) = re.findall(r"```python\n# my_operations.py\n(.*?)```", OPERATION_TABLE, flags=re.DOTALL)
-    (tmp_path / "my_operations_of_the_page.py").write_text(code, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    (operation,) = custom_operations({"my_operations_of_the_page:SOLARIZE": 0.2})
-    assert operation.name == "solarize"
-    image = torch.tensor([0.2, 0.9]).view(1, 1, 1, 2).expand(1, 3, 1, 2).clone()
-    made = operation.apply(image, torch.tensor([0.5]), operation.strength)
-    assert made[0, 0, 0].tolist() == (image[0, 0, 0] * torch.tensor([1, -1]) + torch.tensor([0, 1])).tolist()

@@ -7,6 +7,7 @@ from torch import nn
 
 from askew.evaluation.metrics import ranks, recall_at_k
 from askew.methods.clip import CLIP
+from askew.training import contract
 from askew.training.contract import CHECKS, check_method, objective, reading, state
 from askew.training.contract.micro import DISTINCT, PROGRESS, REPEATED, encoded, run_step
 from askew.training.step import Step
@@ -49,9 +50,12 @@ def test_the_level_at_chance_and_the_logged_terms_have_a_contrast(method):
 # The checks themselves, and methods that break the contract
 
 
-def test_a_method_that_keeps_the_contract_passes_and_leaves_the_generator_alone():
-    before = torch.get_rng_state()
+def test_check_method_runs_every_check_on_a_new_method_and_leaves_the_generator_alone(monkeypatch):
+    seen, before = [], torch.get_rng_state()
+    monkeypatch.setattr(contract, "CHECKS", (seen.append, seen.append))
     check_method(CLIP.Config())
+    assert [type(method) for method in seen] == [CLIP, CLIP]
+    assert seen[0] is not seen[1]
     assert torch.equal(torch.get_rng_state(), before)
 
 

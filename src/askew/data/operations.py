@@ -2,7 +2,8 @@
 
 A view of an image is a function of the numbers that were recorded for it, one column per entry of OPERATIONS. Their
 names, the values of an untouched image, the order of the batch stage and the table in docs/views.md all come from here.
-A new operation is one entry at the end, or a custom one from another module (`custom_operations`).
+A new operation is one entry at the end (and its settings in config.Views and ImageView), or a custom one from another
+module (`custom_operations`), which needs no settings.
 
 Crop and flip are geometry and belong to the sample stage (views.py). All others belong to the batch stage
 (batch_stage.py), which applies them in the order of the table. torchvision draws the order of the four colour changes
@@ -204,7 +205,9 @@ def _imported(origin: str, probability: float) -> Operation:
     found = imported(origin, "views.operations")
     if not isinstance(found, Operation):
         kind = type(found).__name__
-        raise UserError(f"views.operations: {printable(origin)} is a {kind}, not an askew.data.operations.Operation")
+        raise UserError(
+            f"views.operations: {printable(origin)}: {kind} found, askew.data.operations.Operation expected"
+        )
     return replace(found, probability=probability, origin=origin)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Reporter:
-    """What the loop reports: plain callables, so that the loop knows nothing of terminals."""
+    """What the loop reports: plain callables, so that the loop does not depend on a terminal."""
 
     say: Callable[[str], None] = lambda text: None
     progress: Callable[[dict[str, Any], int], None] = lambda line, total_steps: None

@@ -84,7 +84,7 @@ def open_custom(text: str, options: SourceOptions) -> Source:
     """
     make = imported(text, "data.source")
     if not callable(make):
-        raise UserError(f"data: {text} is a {type(make).__name__}, not a function of SourceOptions")
+        raise UserError(f"data: {text}: {type(make).__name__} found, a function of SourceOptions expected")
     try:
         source: Any = make(options)
     except UserError:
@@ -94,7 +94,7 @@ def open_custom(text: str, options: SourceOptions) -> Source:
     missing = [name for name in SOURCE_NAMES if not hasattr(source, name)]
     if missing:
         raise UserError(
-            f"data: {text} returned a {type(source).__name__}, which is not a Source: it lacks {', '.join(missing)}; "
+            f"data: {text} returned no Source: its {type(source).__name__} lacks {', '.join(missing)}; "
             "see askew.data.sources.base.Source"
         )
     if not len(source):
