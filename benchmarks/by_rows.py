@@ -17,7 +17,7 @@ def child(num: int, block: int) -> None:
     """Print MB above the start, and seconds."""
     import torch
 
-    from askew.config import Towers
+    from askew.config import TowerSettings
     from askew.data.operations import IDENTITY
     from askew.methods.mcd import MCD
     from askew.nn.towers import unit
@@ -26,7 +26,7 @@ def child(num: int, block: int) -> None:
 
     vision = {"image_size": 32, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16}
     text = {"context_length": 16, "width": 32, "heads": 2, "layers": 1}
-    towers = build_towers(Towers(model="", embed_dim=256, vision_cfg=vision, text_cfg=text), 0, mask_token=False)
+    towers = build_towers(TowerSettings(model="", embed_dim=256, vision_cfg=vision, text_cfg=text), 0, mask_token=False)
     method = MCD.Config(mlm_weight=0).build(towers, IDENTITY)
     leaves = {name: torch.randn(num, 256, requires_grad=True) for name in ("image", "aug", "text")}
     local = {"match_id": torch.arange(num), **{name: unit(leaf) for name, leaf in leaves.items()}}

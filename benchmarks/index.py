@@ -18,7 +18,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from askew.config import Recipe, Towers
+from askew.config import Recipe, TowerSettings
 from askew.data.loader import Loader
 from askew.data.sources import TarSource, open_source
 from askew.data.sources.index import SUFFIX
@@ -75,7 +75,7 @@ def open_and_resume(folder: Path, samples: int) -> None:
     print(f"opening {len(source):,} samples in {samples // SHARD:,} shards: {min(seconds):.2f} s")
     touched = sum(ids.nbytes for ids in source._ids) + 16 * len(source)  # ids, and the positions of images and texts
     print(f"memory of the index: {touched / len(source):.0f} bytes per sample, mapped and shared")
-    recipe = Recipe(name="", method=CLIP.Config(), towers=Towers(vision_cfg={"image_size": 32}))
+    recipe = Recipe(name="", method=CLIP.Config(), towers=TowerSettings(vision_cfg={"image_size": 32}))
     views = build_views(recipe, ("image", "text"))
     middle = len(source) // BATCH // 2
     Loader(source, views, BATCH, seed=0).batch(7)  # makes the tokenizer

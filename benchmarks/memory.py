@@ -3,9 +3,9 @@
     python benchmarks/memory.py [--samples 200000] [--workers 2] [--kind tar|parquet] [--plot FILE.png]
 
 The embedded drawings are repeated in a tar (or Parquet) source of that many samples, each under its own name. The Pss
-of the process tree (/proc/PID/smaps_rollup) is sampled throughout, with and without the pages of files: torch's libraries
-are shared with every other Python process on the machine, and our share changes when one of them ends. Growth is the
-slope of a line through the memory without files, after the first fifth, per 10,000 samples. Linux only.
+of the process tree (/proc/PID/smaps_rollup) is sampled throughout, with and without the pages of files: torch's
+libraries are shared with every other Python process on the machine, and our share changes when one of them ends. Growth
+is the slope of a line through the memory without files, after the first fifth, per 10,000 samples. Linux only.
 """
 
 import argparse
@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from askew.config import Recipe, Towers
+from askew.config import Recipe, TowerSettings
 from askew.data.loader import Loader
 from askew.data.sources import EmbeddedSource, open_source
 from askew.methods.mcd import MCD
@@ -92,7 +92,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write = write_tar if arguments.kind == "tar" else write_parquet
         source = open_source(write(Path(folder), arguments.samples))
-        recipe = Recipe(name="", method=MCD.Config(), towers=Towers(vision_cfg={"image_size": 32}))
+        recipe = Recipe(name="", method=MCD.Config(), towers=TowerSettings(vision_cfg={"image_size": 32}))
         views = build_views(recipe, ("image", "aug", "text", "masked_text", "mlm_labels"))
         loader = Loader(source, views, BATCH, seed=0, num_workers=arguments.workers)
         seen, memory, started = [], [], time.monotonic()

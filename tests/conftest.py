@@ -16,7 +16,15 @@ install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
 
 
 # The slowest files: started last, each would keep one core busy alone, because a file stays on one worker
-LONGEST_FIRST = ("test_adding", "test_cli", "test_resume", "test_export", "test_kill_drill", "test_bad_input", "test_contract")
+LONGEST_FIRST = (
+    "test_adding",
+    "test_cli",
+    "test_resume",
+    "test_export",
+    "test_kill_drill",
+    "test_bad_input",
+    "test_contract",
+)
 
 
 def pytest_collection_modifyitems(items):

@@ -45,10 +45,10 @@ def micro_recipe(table: Path, method: str = "mcd", **train) -> Recipe:
         name=f"micro-{method}",
         method=METHODS[method],
         towers=micro_towers(),
-        data=config.Data(source=str(table)),
-        loader=config.Loader(batch_size=8, num_workers=0),
-        train=config.Train(**settings),
-        evaluation=config.Evaluation(suite="none"),
+        data=config.DataSettings(source=str(table)),
+        loader=config.LoaderSettings(batch_size=8, num_workers=0),
+        train=config.TrainSettings(**settings),
+        evaluation=config.EvaluationSettings(suite="none"),
     )
 
 

@@ -109,7 +109,7 @@ def test_another_method_by_name_takes_its_own_defaults():
 def test_another_model_by_name_comes_as_open_clip_has_it(name):
     """And not with the shape that the recipe gave its own towers."""
     towers = resolve(override(find(name), ["towers.model=ViT-S-32"]).towers)
-    assert towers == resolve(config.Towers(model="ViT-S-32"))
+    assert towers == resolve(config.TowerSettings(model="ViT-S-32"))
     assert open_clip_config(towers)["vision_cfg"] == open_clip.get_model_config("ViT-S-32")["vision_cfg"]
 
 
@@ -117,7 +117,9 @@ def test_changes_of_another_model_are_kept_whatever_the_order():
     settings = ["towers.vision_cfg.image_size=64", "towers.embed_dim=32", "towers.lock=text", "towers.model=ViT-S-32"]
     for order in (settings, settings[::-1]):
         towers = override(find("tiny"), order).towers
-        assert towers == config.Towers(model="ViT-S-32", vision_cfg={"image_size": 64}, embed_dim=32, lock="text")
+        assert towers == config.TowerSettings(
+            model="ViT-S-32", vision_cfg={"image_size": 64}, embed_dim=32, lock="text"
+        )
 
 
 def test_the_model_that_a_recipe_has_already_keeps_its_changes():
@@ -155,4 +157,4 @@ def test_a_recipe_by_module_and_function():
 def test_parts_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         find("tiny").train.epochs = 3
-    assert config.Train().betas == (0.9, 0.98)
+    assert config.TrainSettings().betas == (0.9, 0.98)

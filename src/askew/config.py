@@ -51,7 +51,7 @@ class Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
-class Towers(Part):
+class TowerSettings(Part):
     """The two encoders: an open_clip configuration and changes to it."""
 
     model: str = "ViT-B-32"  # open_clip's name of a configuration, or "" if it is given in full below
@@ -69,7 +69,7 @@ class Towers(Part):
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default
 
 
-class Data(Part):
+class DataSettings(Part):
     """Where the pairs come from."""
 
     source: str | list[str] = "embedded"  # several are mixed, as by "a.csv*2 + b.parquet"; see docs/sources.md
@@ -85,7 +85,7 @@ class Data(Part):
         return SourceOptions(**self.model_dump(exclude={"source"}))
 
 
-class Views(Part):
+class ViewSettings(Part):
     """What a method sees of a sample: random crops, colour changes, and what becomes of the caption."""
 
     image_scale: AreaRange = (0.5, 1.0)  # share of the area that a crop of the original view keeps; SLIP
@@ -104,7 +104,7 @@ class Views(Part):
     mask_probability: Unit = 0.15  # share of the words that masked language modelling hides; Sec. 4.4
 
 
-class Loader(Part):
+class LoaderSettings(Part):
     """Batches, and the processes that make them."""
 
     batch_size: int = Field(default=4096, ge=1)  # over all ranks; Sec. 5.1
@@ -113,7 +113,7 @@ class Loader(Part):
     stall_minutes: float = Field(default=30, gt=0)  # without a batch before the run fails; it warns every minute
 
 
-class Train(Part):
+class TrainSettings(Part):
     """Optimiser, schedule, precision, checkpoints."""
 
     epochs: float = Field(default=32, gt=0)  # passes over the data; Sec. 5.1
@@ -149,7 +149,7 @@ class Train(Part):
         return rate
 
 
-class Evaluation(Part):
+class EvaluationSettings(Part):
     """What is run at the end of training, and before it."""
 
     suite: Literal["none", "tiny"] = "none"
@@ -194,12 +194,12 @@ class Recipe(Part):
 
     name: str
     method: SerializeAsAny[MethodConfig]
-    towers: Towers = Towers()
-    data: Data = Data()
-    views: Views = Views()
-    loader: Loader = Loader()
-    train: Train = Train()
-    evaluation: Evaluation = Evaluation()
+    towers: TowerSettings = TowerSettings()
+    data: DataSettings = DataSettings()
+    views: ViewSettings = ViewSettings()
+    loader: LoaderSettings = LoaderSettings()
+    train: TrainSettings = TrainSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
 
     @field_validator("method", mode="before")
     @classmethod

@@ -65,4 +65,4 @@ def test_the_table_of_operations_is_the_table_in_the_code():
     assert described == [(operation.name, operation.description) for operation in OPERATIONS]
     for *_, probability, strength in found.values():
         for setting in re.findall(r"`(\w+)", f"{probability} {strength}"):
-            assert setting in config.Views.model_fields
+            assert setting in config.ViewSettings.model_fields

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from askew.config import Data, Recipe, Towers
+from askew.config import DataSettings, Recipe, TowerSettings
 from askew.data.views import Tokens
 from askew.evaluation.model import load_encoders
 from askew.recipes.settings import override
@@ -21,7 +21,7 @@ from helpers import micro_towers
 from micro_runs import METHODS, micro_recipe, table_of_25, train, trainer_of
 
 CAPTIONS = ["a red kite", "owl", "the tiny round paper boat under a tree beside a lamp and a shoe and a cup and an owl"]
-TIMM = Towers(
+TIMM = TowerSettings(
     model="",
     embed_dim=16,
     vision_cfg={
@@ -135,7 +135,7 @@ def test_preprocessing_is_the_recipes(table, tmp_path):
 def test_a_saved_model_starts_another_run(table, tmp_path):
     first = micro_towers().model_copy(update={"mean": (0.1, 0.2, 0.3)})
     trainer = trained(table, tmp_path / "run", "mcd", first)
-    towers = resolve(Towers(pretrained=str(tmp_path / "run" / "model")))
+    towers = resolve(TowerSettings(pretrained=str(tmp_path / "run" / "model")))
     assert towers.mean == (0.1, 0.2, 0.3)
     pair = build_towers(towers, seed=5, mask_token=True).eval()
     pixels = torch.randn(5, 3, 32, 32)
@@ -144,7 +144,7 @@ def test_a_saved_model_starts_another_run(table, tmp_path):
     with torch.no_grad():
         assert torch.equal(pair.image(pixels).embedding, source.image(pixels).embedding)
         assert torch.equal(pair.text(tokens).embedding, source.text(tokens).embedding)
-    recipe = Recipe(name="again", method=METHODS["mcd"], towers=towers, data=Data(source=str(table)))
+    recipe = Recipe(name="again", method=METHODS["mcd"], towers=towers, data=DataSettings(source=str(table)))
     small = override(recipe, ["loader.batch_size=8", "loader.num_workers=0", "train.max_steps=1"])
     again = train(small, tmp_path / "again")
     assert (again / "model" / "open_clip_config.json").is_file()
@@ -153,7 +153,7 @@ def test_a_saved_model_starts_another_run(table, tmp_path):
 @pytest.mark.parametrize(("first", "second"), [("siglip", "siglip"), ("siglip", "clip"), ("clip", "siglip")])
 def test_a_bias_is_taken_over_where_both_have_one(table, tmp_path, first, second):
     trainer = trained(table, tmp_path / "run", first, micro_towers())
-    towers = resolve(Towers(pretrained=str(tmp_path / "run" / "model")))
+    towers = resolve(TowerSettings(pretrained=str(tmp_path / "run" / "model")))
     method = build_method(micro_recipe(table, second).model_copy(update={"towers": towers}))
     assert method.logit_scale.item() == trainer.method.logit_scale.item()
     expected = {("siglip", "siglip"): trainer.method.logit_bias, ("clip", "siglip"): torch.tensor([-10.0])}

@@ -14,7 +14,7 @@ from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from safetensors.torch import load_file
 
 from askew import recipes
-from askew.config import Data, Loader, Recipe, Towers, Train, Views
+from askew.config import DataSettings, LoaderSettings, Recipe, TowerSettings, TrainSettings, ViewSettings
 from askew.data.sources import embedded_files
 from askew.errors import Interrupted, UserError
 from askew.methods.clip import CLIP
@@ -48,10 +48,10 @@ def pretrained(halves, tmp_path_factory):
         name="pretrained",
         method=CLIP.Config(temperature=0.05),
         towers=towers,
-        data=Data(source=str(halves / "0.parquet")),
-        views=Views(tags=0.5),
-        loader=Loader(batch_size=64, num_workers=0),
-        train=Train(epochs=8, learning_rate=3e-3, warmup_epochs=0.5, grad_clip_norm=1.0),
+        data=DataSettings(source=str(halves / "0.parquet")),
+        views=ViewSettings(tags=0.5),
+        loader=LoaderSettings(batch_size=64, num_workers=0),
+        train=TrainSettings(epochs=8, learning_rate=3e-3, warmup_epochs=0.5, grad_clip_norm=1.0),
     )
     return train(recipe, tmp_path_factory.mktemp("run") / "first")
 
@@ -94,7 +94,7 @@ def test_preprocessing_activation_and_temperature_are_the_pretrained_models(tune
     assert first["preprocess_cfg"]["mean"] == [0.5, 0.4, 0.3]
     scale = load_file(pretrained / WEIGHTS)["logit_scale"]
     for method in (CLIP.Config(), MCD.Config()):
-        towers = resolve(Towers(pretrained=str(pretrained / "model")))
+        towers = resolve(TowerSettings(pretrained=str(pretrained / "model")))
         made = build_method(Recipe(name="x", method=method, towers=towers))
         assert torch.equal(made.logit_scale.detach(), scale[None])
     assert metrics_of(folder)[0]["logit_scale"] == pytest.approx(scale.exp().item(), rel=0.01)
@@ -143,25 +143,25 @@ def test_another_shape_than_the_pretrained_models_is_refused(setting, words, pre
 
 
 def test_a_recipes_own_shape_gives_way_to_a_pretrained_model(pretrained):
-    plain = resolve(Towers(pretrained=str(pretrained / "model")))
+    plain = resolve(TowerSettings(pretrained=str(pretrained / "model")))
     assert resolve(override(recipes.find("tiny"), [f"towers.pretrained={pretrained / 'model'}"]).towers) == plain
     assert resolve(plain) == plain
 
 
 def test_a_file_of_weights_has_the_preprocessing_that_lies_beside_it_or_open_clips(pretrained, tmp_path):
-    assert resolve(Towers(pretrained=str(pretrained / WEIGHTS))).mean == (0.5, 0.4, 0.3)
+    assert resolve(TowerSettings(pretrained=str(pretrained / WEIGHTS))).mean == (0.5, 0.4, 0.3)
     alone = shutil.copy(pretrained / WEIGHTS, tmp_path / "weights.safetensors")
-    towers = resolve(Towers(pretrained=str(alone)))
+    towers = resolve(TowerSettings(pretrained=str(alone)))
     assert (towers.mean, towers.std) == (OPENAI_DATASET_MEAN, OPENAI_DATASET_STD)
     assert resolve(towers) == towers
-    assert resolve(Towers(pretrained=str(alone), mean=(0.5, 0.5, 0.5))).mean == (0.5, 0.5, 0.5)
+    assert resolve(TowerSettings(pretrained=str(alone), mean=(0.5, 0.5, 0.5))).mean == (0.5, 0.5, 0.5)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model_cfg": 3}'])
 def test_a_directory_that_is_none_is_one_line(text, tmp_path):
     (tmp_path / "open_clip_config.json").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"open_clip_config.json is no configuration of open_clip"):
-        resolve(Towers(pretrained=str(tmp_path)))
+        resolve(TowerSettings(pretrained=str(tmp_path)))
 
 
 def test_weights_of_other_shapes_name_the_first_difference(pretrained, tmp_path):

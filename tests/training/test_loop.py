@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from askew.config import Train
+from askew.config import TrainSettings
 from askew.devices import choose_device, peak_memory_mb
 from askew.errors import RunFailed, UserError
 from askew.nn.similarity import MAX_LOG_SCALE
@@ -27,7 +27,7 @@ def table(tmp_path_factory):
 
 
 def test_learning_rate_warms_up_linearly_and_falls_on_a_cosine():
-    config = Train(learning_rate=1.0, warmup_learning_rate=0.2, min_learning_rate=0.1)
+    config = TrainSettings(learning_rate=1.0, warmup_learning_rate=0.2, min_learning_rate=0.1)
     rates = [learning_rate_at(step, 12, 4, config) for step in range(12)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert rates[8] == pytest.approx(0.55)  # half of the cosine, half way from 1 to 0.1

@@ -1,10 +1,10 @@
-"""What a run decides by the machine that it runs on, and records: the precision, and the steps that fit into minutes."""
+"""What a run decides by its machine, and records: the precision, and the number of steps that fit into minutes."""
 
 import numpy as np
 import pytest
 
 from askew import devices
-from askew.config import Train
+from askew.config import TrainSettings
 from askew.training.schedule import MEASURED_SECONDS, MEASURED_STEPS, PaceMeter, Schedule
 from micro_runs import (
     STEPS,
@@ -156,7 +156,7 @@ def test_batches_that_come_in_bursts_are_averaged():
 
 
 def test_a_settled_schedule_is_a_function_of_the_step():
-    config = Train(epochs=10, warmup_epochs=1, learning_rate=1.0, minutes=1)
+    config = TrainSettings(epochs=10, warmup_epochs=1, learning_rate=1.0, minutes=1)
     planned = Schedule.of(config, steps_per_epoch=20)
     assert planned.is_open
     settled = planned.settled(15, seconds_per_step=0.6)
@@ -175,7 +175,7 @@ def test_a_settled_schedule_is_a_function_of_the_step():
 
 
 def test_a_pace_too_slow_for_another_step_ends_the_run_where_it_is():
-    settled = Schedule.of(Train(epochs=10, minutes=1e-9), steps_per_epoch=20).settled(4, 1.0)
+    settled = Schedule.of(TrainSettings(epochs=10, minutes=1e-9), steps_per_epoch=20).settled(4, 1.0)
     assert settled.total == 4
 
 

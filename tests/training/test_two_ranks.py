@@ -13,7 +13,7 @@ import torch
 from torch import multiprocessing
 
 from askew import distributed
-from askew.config import Data, Loader, Recipe, Train, Views
+from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.mcd import MCD
 from askew.training import parallel
 from askew.training.step import Step
@@ -49,11 +49,11 @@ def run_of(table):
         name="micro",
         method=MCD.Config(momentum=0.6),
         towers=micro_towers(),
-        data=Data(source=str(table)),
-        views=Views(mask_probability=0.3),
-        loader=Loader(batch_size=8, num_workers=0),
+        data=DataSettings(source=str(table)),
+        views=ViewSettings(mask_probability=0.3),
+        loader=LoaderSettings(batch_size=8, num_workers=0),
         # With the usual 1e-8 Adam turns rounding errors in vanishing gradients into whole steps.
-        train=Train(
+        train=TrainSettings(
             epochs=2,
             max_steps=3,
             learning_rate=1e-2,

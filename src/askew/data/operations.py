@@ -2,8 +2,8 @@
 
 A view of an image is a function of the numbers that were recorded for it, one column per entry of OPERATIONS. Their
 names, the values of an untouched image, the order of the batch stage and the table in docs/views.md all come from here.
-A new operation is one entry at the end (and its settings in config.Views and ImageView), or a custom one from another
-module (`custom_operations`), which needs no settings.
+A new operation is one entry at the end (and its settings in config.ViewSettings and ImageView), or a custom one from
+another module (`custom_operations`).
 
 Crop and flip are geometry and belong to the sample stage (views.py). All others belong to the batch stage
 (batch_stage.py), which applies them in the order of the table. torchvision draws the order of the four colour changes
@@ -55,7 +55,7 @@ class Operation:
         description: one line: what the recorded number means.
         range: smallest and largest number that may be recorded.
         untouched: the number of an image that the operation leaves as it is; recorded unless the operation happens.
-        probability: how often it happens: a setting of views (`config.Views`), or a number.
+        probability: how often it happens: a setting of views (`config.ViewSettings`), or a number.
         strength: a setting of views (or one number of several: `jitter[2]`), or, of a custom operation, any value;
             `draw` and `apply` receive it.
         draw: (rng, strength) -> the number to record. Called once per view, whether the operation happens or not.

@@ -1,6 +1,14 @@
 """Fine-tuning: from pretrained weights, on custom pairs."""
 
-from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train, Views
+from askew.config import (
+    DataSettings,
+    EvaluationSettings,
+    LoaderSettings,
+    Recipe,
+    TowerSettings,
+    TrainSettings,
+    ViewSettings,
+)
 from askew.methods.clip import CLIP
 
 
@@ -10,11 +18,11 @@ def finetune() -> Recipe:
         name="finetune",
         # The objective that the weights were trained with: MCD's image-image pairs start far above chance (dev/LOG.md)
         method=CLIP.Config(),
-        towers=Towers(model="ViT-B-32", pretrained="laion2b_s34b_b79k"),
-        data=Data(source="embedded"),
-        views=Views(image_scale=(0.8, 1.0)),
-        loader=Loader(batch_size=128, num_workers=1),
-        train=Train(
+        towers=TowerSettings(model="ViT-B-32", pretrained="laion2b_s34b_b79k"),
+        data=DataSettings(source="embedded"),
+        views=ViewSettings(image_scale=(0.8, 1.0)),
+        loader=LoaderSettings(batch_size=128, num_workers=1),
+        train=TrainSettings(
             epochs=3,
             learning_rate=1e-5,
             min_learning_rate=0.0,
@@ -23,5 +31,5 @@ def finetune() -> Recipe:
             weight_decay=0.1,
             grad_clip_norm=1.0,
         ),
-        evaluation=Evaluation(suite="tiny", before=True),
+        evaluation=EvaluationSettings(suite="tiny", before=True),
     )

@@ -5,7 +5,15 @@ The rest is SLIP's, DeCLIP's for its own terms, or ours where neither has it. `a
 beside each setting.
 """
 
-from askew.config import Data, Evaluation, Loader, Recipe, Towers, Train, Views
+from askew.config import (
+    DataSettings,
+    EvaluationSettings,
+    LoaderSettings,
+    Recipe,
+    TowerSettings,
+    TrainSettings,
+    ViewSettings,
+)
 from askew.methods.base import MethodConfig
 from askew.recipes.settings import leaves
 
@@ -20,25 +28,25 @@ def of_paper(
     return Recipe(
         name=name,
         method=method,
-        towers=Towers(model=towers),
-        data=Data(source=""),
-        views=Views(tags=0.0, aug_scale=(SMALLEST_CROP.get(method.name, 0.08), 1.0)),
-        loader=Loader(batch_size=4096, num_workers=8),
-        train=Train(
+        towers=TowerSettings(model=towers),
+        data=DataSettings(source=""),
+        views=ViewSettings(tags=0.0, aug_scale=(SMALLEST_CROP.get(method.name, 0.08), 1.0)),
+        loader=LoaderSettings(batch_size=4096, num_workers=8),
+        train=TrainSettings(
             epochs=epochs,
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             checkpoint_minutes=30,
             log_every=50,
         ),
-        evaluation=Evaluation(suite="none"),
+        evaluation=EvaluationSettings(suite="none"),
     )
 
 
 def with_slips_towers(recipe: Recipe) -> Recipe:
     """The same run with the towers of SLIP's code: timm's ViT, and a text tower with QuickGELU."""
     patch = {"ViT-B-16": 16, "ViT-B-32": 32}[recipe.towers.model]
-    towers = Towers(
+    towers = TowerSettings(
         model="",
         embed_dim=512,
         quick_gelu=True,  # only in the text tower: timm's ViT has GELU

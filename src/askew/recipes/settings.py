@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from askew.config import METHODS, Recipe, Towers, Views, method_config_class
+from askew.config import METHODS, Recipe, TowerSettings, ViewSettings, method_config_class
 from askew.errors import UserError, printable
 from askew.methods.base import MethodConfig
 
@@ -23,7 +23,7 @@ RENAMED = {  # keys of earlier versions
     "loader.grey": "views.grayscale",
     "train.clip_gradient": "train.grad_clip_norm",
     "train.block_rows": "train.loss_chunk_size",
-    **{f"loader.{key}": f"views.{key}" for key in Views.model_fields},
+    **{f"loader.{key}": f"views.{key}" for key in ViewSettings.model_fields},
 }
 
 RESUMABLE = (  # what may differ from the recorded recipe on --resume
@@ -81,7 +81,7 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
             fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
         another = key == "towers.model" and where[leaf] != recipe.towers.model
         if another or (key == "towers.pretrained" and Path(str(where[leaf])).expanduser().is_dir()):
-            where |= Towers().model_dump(mode="json", include=set(OF_MODEL))
+            where |= TowerSettings().model_dump(mode="json", include=set(OF_MODEL))
     return validate(fields, "--set")
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from askew import distributed
-from askew.config import Recipe, Towers
+from askew.config import Recipe, TowerSettings
 from askew.data.views import Views
 from askew.errors import RunFailed, writing
 from askew.report.console import Console
@@ -119,11 +119,11 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
     console.start_progress(trainer.done)
 
 
-def _towers(towers: Towers, views: Views) -> str:
+def _towers(towers: TowerSettings, views: Views) -> str:
     """Which towers are trained, and from what."""
     name = towers.model or towers.vision_cfg.get("timm_model_name", "a ViT given in full")
     start = f"the weights of {towers.pretrained}" if towers.pretrained else "random weights"
-    if towers.pretrained and towers.token_std != Towers().token_std:
+    if towers.pretrained and towers.token_std != TowerSettings().token_std:
         start += ", token embeddings included: towers.token_std is not used"
     lock = f"; the {towers.lock} tower keeps its weights" if towers.lock != "none" else ""
     size, context = views.images[0].size, views.tokens.context_length

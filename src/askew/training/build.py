@@ -73,7 +73,7 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     return Built(recipe, device, method, step, loader)
 
 
-def _open_on_main_first(data: config.Data) -> Source:
+def _open_on_main_first(data: config.DataSettings) -> Source:
     """Rank 0 makes the index files, and the others read them."""
     if not distributed.is_main():
         distributed.barrier()

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn, optim
 
 from askew import distributed
-from askew.config import Train
+from askew.config import TrainSettings
 from askew.data.files import replacing_directory, sha256_of
 from askew.errors import UserError
 
@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 class Policy:
     """When to save: every `checkpoint_steps` steps, and where the last checkpoint is `checkpoint_minutes` old."""
 
-    def __init__(self, config: Train):
+    def __init__(self, config: TrainSettings):
         self._steps, self._seconds = config.checkpoint_steps, 60 * config.checkpoint_minutes
         self._saved_at = time.monotonic()
 

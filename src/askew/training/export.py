@@ -5,13 +5,13 @@ from pathlib import Path
 
 from safetensors.torch import save_file
 
-from askew.config import Towers
+from askew.config import TowerSettings
 from askew.data.files import replacing_directory
 from askew.methods.base import Method
 from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS, plain_config, plain_state
 
 
-def save_models(method: Method, towers: Towers, run: Path) -> list[Path]:
+def save_models(method: Method, towers: TowerSettings, run: Path) -> list[Path]:
     """Write `run/model` (the student), and `run/teacher` where the method has one; returns the folders.
 
     `open_clip.create_model_and_transforms("local-dir:RUN/model")` loads them.

@@ -51,9 +51,7 @@ class Trainer:
         self.storage, self.reporter, self.hooks = storage, reporter or Reporter(), hooks
         config = self.recipe.train
         self.step = built.step
-        self.optimizer = make_optimizer(
-            self.method, config, self.device
-        )  # after wrapping: it may replace parameters
+        self.optimizer = make_optimizer(self.method, config, self.device)  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
         self.done = 0
         self.seconds = 0.0

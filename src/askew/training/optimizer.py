@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from askew.config import Train
+from askew.config import TrainSettings
 
 
-def make_optimizer(method: nn.Module, config: Train, device: torch.device) -> torch.optim.Optimizer:
+def make_optimizer(method: nn.Module, config: TrainSettings, device: torch.device) -> torch.optim.Optimizer:
     """AdamW over a method's trained parameters. Make it after the step was wrapped: wrapping may replace parameters."""
     return torch.optim.AdamW(
         parameter_groups(method, config.weight_decay),

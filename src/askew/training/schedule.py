@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from askew.config import Train
+from askew.config import TrainSettings
 
 MEASURED_STEPS, MEASURED_SECONDS = 30, 20.0  # `train.minutes` measures at least so many of both
 LEFT_OUT = 2  # the first steps, which allocate memory and wait for the first batch
@@ -30,7 +30,7 @@ class Schedule:
         before: the schedule of the steps before that one.
     """
 
-    config: Train
+    config: TrainSettings
     requested: int
     total: int
     warmup: int
@@ -38,7 +38,7 @@ class Schedule:
     before: "Schedule | None" = None
 
     @classmethod
-    def of(cls, config: Train, steps_per_epoch: int) -> "Schedule":
+    def of(cls, config: TrainSettings, steps_per_epoch: int) -> "Schedule":
         """The schedule of a recipe, for data of so many steps per epoch."""
         requested = round(config.epochs * steps_per_epoch)
         warmup = round(config.warmup_epochs * steps_per_epoch)
@@ -100,7 +100,7 @@ class Schedule:
         return learning_rate_at(step, self.total, self.warmup, self.config)
 
 
-def learning_rate_at(step: int, total: int, warmup: int, config: Train) -> float:
+def learning_rate_at(step: int, total: int, warmup: int, config: TrainSettings) -> float:
     """Linear from `warmup_learning_rate` to the peak over `warmup` steps, then a cosine to the minimum (SLIP)."""
     peak, low = config.learning_rate, config.min_learning_rate
     if step < warmup:

@@ -24,7 +24,7 @@ from askew.nn.towers import (
 OPEN_CLIP_TOKEN_STD = 0.02  # of open_clip's own random token embeddings
 
 
-def resolve(towers: config.Towers) -> config.Towers:
+def resolve(towers: config.TowerSettings) -> config.TowerSettings:
     """The same towers with every field explicit, so that the recorded recipe is complete.
 
     Fine-tuning keeps what the weights were trained with: a pretrained open_clip directory brings its configuration and
@@ -67,7 +67,7 @@ def resolve(towers: config.Towers) -> config.Towers:
             fields[side] = {**named[side], **fields[side]}
     if not fields["embed_dim"]:
         raise UserError("towers.embed_dim is 0 and towers.model names no configuration; set one of them")
-    return config.Towers(**fields)
+    return config.TowerSettings(**fields)
 
 
 def _read_directory(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -82,7 +82,7 @@ def _read_directory(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         ) from error
 
 
-def _refuse_other_shape(asked: config.Towers, trained: dict[str, Any]) -> None:
+def _refuse_other_shape(asked: config.TowerSettings, trained: dict[str, Any]) -> None:
     """The shape of a model comes with its directory. Another one is refused, not ignored."""
     wishes = {("embed_dim", ""): (asked.embed_dim, trained["embed_dim"])} if asked.embed_dim else {}
     for side in ("vision_cfg", "text_cfg"):
@@ -95,13 +95,13 @@ def _refuse_other_shape(asked: config.Towers, trained: dict[str, Any]) -> None:
             )
 
 
-def _preprocessing(asked: config.Towers, trained: dict[str, Any]) -> dict[str, Any]:
+def _preprocessing(asked: config.TowerSettings, trained: dict[str, Any]) -> dict[str, Any]:
     """The preprocessing that pretrained weights were trained with. Another one is refused, not ignored."""
     found = {}
     for key in ("mean", "std", "interpolation"):
         if trained.get(key):
             value = trained[key] if isinstance(trained[key], str) else tuple(trained[key])
-            if getattr(asked, key) not in (value, config.Towers.model_fields[key].default):
+            if getattr(asked, key) not in (value, config.TowerSettings.model_fields[key].default):
                 raise UserError(
                     f"towers.{key}={getattr(asked, key)} does not fit the pretrained weights, "
                     f"which were trained with {value}; leave towers.{key} out"
@@ -120,13 +120,13 @@ def _explicit(model_cfg: dict[str, Any]) -> dict[str, Any]:
     return {k: model_cfg.get(k, False) for k in ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg")}
 
 
-def open_clip_config(towers: config.Towers) -> dict[str, Any]:
+def open_clip_config(towers: config.TowerSettings) -> dict[str, Any]:
     """The open_clip model configuration of resolved towers."""
     fields = towers.model_dump()
     return {k: fields[k] for k in ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg")}
 
 
-def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower:
+def build_towers(towers: config.TowerSettings, seed: int, mask_token: bool) -> TwoTower:
     """Towers of a resolved configuration, random from `seed` or with pretrained weights.
 
     Raises:
@@ -164,7 +164,7 @@ def build_towers(towers: config.Towers, seed: int, mask_token: bool) -> TwoTower
     return pair
 
 
-def _load_pretrained(model: CustomTextCLIP, towers: config.Towers) -> None:
+def _load_pretrained(model: CustomTextCLIP, towers: config.TowerSettings) -> None:
     model.logit_bias = nn.Parameter(torch.zeros(()))  # in case the weights have one
     path = Path(towers.pretrained)
     if path.is_dir():

@@ -72,7 +72,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """How sources are read. config.Data has the same fields.
+    """How sources are read. config.DataSettings has the same fields.
 
     Attributes:
         image_column, caption_column: names of columns; "" finds them by name.

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from askew.config import Towers
+from askew.config import TowerSettings
 from askew.data.eda import WordEdits
 from askew.data.operations import IDENTITY
 from askew.data.views import MaskedTokens, Tokens
@@ -24,9 +24,9 @@ ALWAYS_READ = {"id", "match_id"}
 PROGRESS = 0.4
 
 
-def micro_towers(**text_cfg) -> Towers:
+def micro_towers(**text_cfg) -> TowerSettings:
     """The smallest native towers: a one-layer ViT with 2 x 2 patches and a one-layer causal text tower."""
-    return Towers(
+    return TowerSettings(
         model="",
         embed_dim=16,
         vision_cfg={"image_size": SIZE, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
