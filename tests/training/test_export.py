@@ -13,8 +13,8 @@ from PIL import Image
 
 from askew.config import DataSettings, Recipe, TowerSettings
 from askew.data.views import Tokens
-from askew.evaluation.model import load_encoders
 from askew.recipes.settings import override
+from askew.runs.evaluate import load_model
 from askew.training.build import build_method
 from askew.training.towers import build_towers, resolve
 from helpers import micro_towers
@@ -167,7 +167,7 @@ def test_encoders_of_a_run_are_its_model_and_its_teacher(table, tmp_path):
         Image.fromarray(np.random.default_rng(i).integers(0, 255, (40, 40, 3), dtype=np.uint8)) for i in range(3)
     ]
     student, teacher, direct = (
-        load_encoders(name, torch.device("cpu"), weights)
+        load_model(name, torch.device("cpu"), weights)
         for name, weights in ((str(run), "student"), (str(run), "teacher"), (f"local-dir:{run / 'model'}", "student"))
     )
     assert np.array_equal(student.image(pictures), direct.image(pictures))

@@ -20,6 +20,8 @@ from askew.errors import Interrupted, UserError
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 from askew.recipes.settings import from_yaml, override
+from askew.report.console import Console
+from askew.runs.evaluate import evaluate_tiny
 from askew.training.build import build_method
 from askew.training.towers import resolve
 from helpers import micro_towers
@@ -79,7 +81,7 @@ def test_accuracy_is_printed_before_and_after(tuned, pretrained):
     assert done.stderr.index("before   the weights that training starts from") < done.stderr.index("step 1/")
     before, after = scores(folder / "results.before.jsonl"), scores(folder / "results.jsonl")
     assert before.keys() == after.keys()
-    run.evaluate(str(pretrained), "tiny", "student", Console(quiet=True), folder / "again.jsonl")
+    evaluate_tiny(str(pretrained), "student", Console(quiet=True), folder / "again.jsonl")
     assert before == scores(folder / "again.jsonl")  # the weights it started from, as they were
     # It learns the concepts of the other half without losing what it had
     assert after["naming/unseen_style"]["top5"] > before["naming/unseen_style"]["top5"]
@@ -160,7 +162,7 @@ def test_a_file_of_weights_has_the_preprocessing_that_lies_beside_it_or_open_cli
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"model_cfg": 3}'])
 def test_a_directory_that_is_none_is_one_line(text, tmp_path):
     (tmp_path / "open_clip_config.json").write_text(text, encoding="utf-8")
-    with pytest.raises(UserError, match=r"open_clip_config.json is no configuration of open_clip"):
+    with pytest.raises(UserError, match=r"open_clip_config.json is not an open_clip configuration"):
         resolve(TowerSettings(pretrained=str(tmp_path)))
 
 
