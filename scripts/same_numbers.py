@@ -24,6 +24,16 @@ RECIPES = ("tiny-clip", "tiny-slip", "tiny-declip", "tiny-uniclip", "tiny", "tin
 HERE = Path(__file__).resolve().parents[1] / "src"
 
 
+def check_source(source: Path) -> None:
+    """The tree that the path selects must be the one that is imported: else it would be compared with itself."""
+    command = [sys.executable, "-c", "import askew; print(askew.__file__)"]
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(source)}, capture_output=True, text=True, check=True
+    )
+    if not Path(done.stdout.strip()).is_relative_to(source):
+        sys.exit(f"{source} is not what is imported, but {done.stdout.strip()}")
+
+
 def numbers(source: Path, recipe: str, settings: list[str]) -> dict[str, Any]:
     """Losses and gradient norms of every step, and a hash of every final weight, by a run of its own."""
     with tempfile.TemporaryDirectory() as folder:
@@ -49,7 +59,9 @@ def numbers(source: Path, recipe: str, settings: list[str]) -> dict[str, Any]:
 def compared(recipe: str, ours: dict[str, Any], theirs: dict[str, Any]) -> tuple[str, bool]:
     """One line for a recipe, and whether all of it is equal. Renamed weights are compared by their content."""
     same = {key: ours[key] == theirs[key] for key in ("losses", "gradient_norms")}
-    same["weights"] = sorted(ours["weights"].values()) == sorted(theirs["weights"].values())
+    common = ours["weights"].keys() & theirs["weights"].keys()
+    same["weights"] = all(ours["weights"][name] == theirs["weights"][name] for name in common)
+    same["weights"] &= sorted(ours["weights"].values()) == sorted(theirs["weights"].values())
     whole = hashlib.sha256("".join(sorted(ours["weights"].values())).encode()).hexdigest()[:12]
     verdicts = ", ".join(f"{key} {'equal' if equal else 'DIFFERENT'}" for key, equal in same.items())
     renamed = len(set(ours["weights"]) ^ set(theirs["weights"]))
@@ -71,6 +83,9 @@ def main() -> None:
     fixed = ["train.minutes=0", "train.epochs=11", "train.log_every=1", "evaluation.suite=none"]
     settings = [*fixed, f"train.max_steps={arguments.steps}", *arguments.set]
     record, good = {}, True
+    for source in (HERE, arguments.against):
+        if source is not None and source.is_dir():
+            check_source(source.resolve())
     for recipe in arguments.recipes:
         own = [*settings, "method.momentum=0.925"] if recipe == "tiny" else settings
         record[recipe] = numbers(HERE, recipe, own)

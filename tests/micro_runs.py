@@ -71,7 +71,7 @@ def trainer_of(
     hooks: tuple[Hook, ...] = (),
 ) -> Trainer:
     """A trainer of a recipe, which writes into a run's directory where one is given."""
-    reporter = Reporter(say, lambda line, total_steps: progress(line))
+    reporter = Reporter(say, lambda line, terms, total_steps: progress(line))
     return Trainer(build(recipe, say), RunDirectory(folder) if folder else None, reporter, hooks)
 
 

@@ -220,7 +220,7 @@ def all_images_gone(here):
     return training(table)
 
 
-@fault(DATA, "too many bad images", "over the budget of max(10, 1 %)", "empty image: 1", "--resume", code=3)
+@fault(DATA, "too many bad images", "over the budget of max(10, 1 %)", "empty image: 1", "start a new run", code=3)
 def many_broken(here):
     table = pairs(here)
     for file in sorted((here / "data").glob("*.png"))[:14]:

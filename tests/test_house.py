@@ -110,7 +110,7 @@ def test_only_three_files_know_torch_distributed():
 
 
 def test_the_names_of_a_runs_files_are_known_to_its_directory_alone():
-    names = ("recipe.yaml", "metrics.jsonl", "results.before.jsonl", "metrics.discarded.jsonl")
+    names = ("recipe.yaml", "metrics.jsonl", "results.before.jsonl", "metrics.discarded.jsonl", "start.tmp", "fault")
     found = {(f.relative_to(PACKAGE).as_posix(), name) for f in FILES for name in names if quoted(f, name)}
     assert {place for place, _ in found} == {"runs/directory.py"}
 
@@ -178,7 +178,9 @@ REPLACED = {
     r"\breleased\(": "export_towers()",
     r"\bchance\(": "loss_at_chance()",
     r"\bgrey\b": "grayscale",
-    r"\bbroken samples?\b": "bad samples",
+    r"\bbroken[ _]samples?\b": "bad samples",
+    r"\b(go|goes|went|gone) on with\b": "resume, or continue",
+    r"\bsame_group\b": "matches",
     r"\bmend(s|ed|ing)?\b": "fix",
     r"\bwhatever\b": "regardless of",
 }
@@ -270,7 +272,7 @@ def test_no_module_that_unpickles_is_imported():
 
 
 def test_randomness_is_an_argument_of_the_mathematics():
-    """Nothing in objectives draws a number; nn draws them only to start weights."""
+    """Nothing in objectives draws a number."""
     for file in FILES:
         text = file.read_text(encoding="utf-8")
         if file.parent.name == "objectives":

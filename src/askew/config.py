@@ -184,8 +184,10 @@ def method_config_class(name: Any) -> type[MethodConfig]:
     config = getattr(found, "Config", None)
     if not (isinstance(found, type) and issubclass(found, Method) and isinstance(config, type)):
         raise UserError(f"method.name={name}: not a subclass of askew.methods.base.Method with a Config")
-    if not issubclass(config, MethodConfig):
-        raise UserError(f"method.name={name}: its Config is not a subclass of askew.methods.base.MethodConfig")
+    if not issubclass(config, MethodConfig) or "Config" not in vars(found):
+        raise UserError(
+            f"method.name={name}: it needs a Config of its own, a subclass of askew.methods.base.MethodConfig"
+        )
     return config
 
 

@@ -13,8 +13,13 @@ T = TypeVar("T")
 
 def start(device: torch.device) -> None:
     """Join the process group that torchrun announces. Without torchrun, do nothing."""
-    if "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if _is_launched() and not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def _is_launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def stop() -> None:
@@ -57,7 +62,7 @@ class _Gather(torch.autograd.Function):
 
 def is_main() -> bool:
     """Whether this is rank 0, the process that reports and writes. Known before the group is joined."""
-    return int(os.environ.get("RANK", "0")) == 0
+    return rank() == 0 if dist.is_initialized() else not _is_launched() or int(os.environ["RANK"]) == 0
 
 
 def gather(local: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +36,15 @@ class Unusable(OSError):
         self.cause = cause
 
 
+THEN_RESUME = ", and resume with --resume: earlier checkpoints are untouched"
+
+
 @contextmanager
-def writing(what: str, where: Path) -> Iterator[None]:
+def writing(what: str, where: Path, then: str = "") -> Iterator[None]:
     """Turn a disk that is full, read-only or gone into one line that says what could not be written.
+
+    Args:
+        then: what to do after making room.
 
     Raises:
         UserError: in place of an OSError, or of a SafetensorError, which is how safetensors says the same.
@@ -48,7 +55,7 @@ def writing(what: str, where: Path) -> Iterator[None]:
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
             f"{what} could not be written to {printable(str(where), 400)} ({reason}); "
-            "earlier checkpoints are untouched: make room there, or make it writable, and go on with --resume"
+            f"make room there, or make it writable{then}"
         ) from error
 
 
@@ -70,8 +77,12 @@ def imported(text: str, what: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:  # the module is not ours: anything may happen while it runs
+        frames = traceback.extract_tb(error.__traceback__)[1:]
+        place = next((f" ({f.filename}:{f.lineno})" for f in reversed(frames) if "importlib" not in f.filename), "")
         kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
-        raise UserError(f"{what}={printable(text)}: {kind}{printable(str(error), 300)}") from error
+        raise UserError(
+            f"{what}={printable(text)}: {kind}{printable(str(error), 300)}{printable(place, 400)}"
+        ) from error
     return found
 
 

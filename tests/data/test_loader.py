@@ -245,7 +245,7 @@ def test_a_bad_sample_is_named_and_replaced_the_same_with_any_workers_and_ranks(
 
 def test_the_budget_is_ten_or_one_percent():
     BadSamples(100, Counter({"empty image": 10})).check()
-    with pytest.raises(RunFailed, match=r"11 bad samples for 100 drawn.*empty image: 9, missing file: 2"):
+    with pytest.raises(RunFailed, match=r"11 bad samples while drawing 100.*empty image: 9, missing file: 2"):
         BadSamples(100, Counter({"empty image": 9, "missing file": 2})).check()
     BadSamples(5_000, Counter({"empty image": 50})).check()
     with pytest.raises(RunFailed, match="51 bad samples for 5,000"):

@@ -10,7 +10,8 @@ from askew.data.images import Picture
 from askew.data.loader import Loader
 from askew.data.sources import open_source
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
-from askew.recipes.settings import RESUMABLE, override
+from askew.recipes.settings import override
+from askew.runs.resume import RESUMABLE
 from askew.training.build import build_views
 
 WANTED = ("image", "aug")

@@ -90,7 +90,20 @@ def test_progress_shows_every_term_under_its_own_name(capsys):
         "gradient_norm": 2.0, "samples_per_second": 20.0, "data_wait": 0.25, "logit_scale": 14.0,
         "peak_memory_mb": 100.0, "skipped": 0, "seconds": 2.0,
     }  # fmt: skip
-    Console().progress(line, 10)
+    Console().progress(line, ("contrast", "my_term"), 10)
     printed = capsys.readouterr().err
-    assert printed == "step 5/10  loss 1.500  contrast 1.25  my_term 0.125  20 samples/s  data wait 25%  0:02 left\n"
+    assert printed == "step 5/10  0:02 left  20 samples/s  data wait 25%  loss 1.500  contrast 1.25  my_term 0.125\n"
     assert clock(3725) == "1:02:05"
+
+
+def test_the_training_bar_is_gone_when_training_ends_or_fails():
+    console = Console()
+    console.err = RichConsole(file=io.StringIO(), force_terminal=True, width=80)
+    with console.training_bar(3):
+        assert console._bar is not None
+    assert console._bar is None
+    with pytest.raises(RuntimeError), console.training_bar(0):
+        raise RuntimeError
+    assert console._bar is None
+    shown = console.err.file.getvalue()
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 2  # the cursor is back

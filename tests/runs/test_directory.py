@@ -76,6 +76,10 @@ def test_metrics_of_steps_that_are_taken_again_are_set_aside(here):
     before = file.read_bytes()
     run.discard_metrics_after(2)
     assert file.read_bytes() == before
+    file.write_bytes(before.rstrip(b"\n"))  # the last line is whole, and only its end is missing
+    run.discard_metrics_after(2)
+    run.append_metrics({"step": 3})
+    assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -102,13 +106,13 @@ def test_a_run_is_complete_when_its_last_file_is_there(here, settings, last):
     assert run.is_complete(recipe)
 
 
-def test_a_directory_is_taken_back_only_if_nothing_is_lost(here):
+def test_a_directory_is_removed_only_if_nothing_is_lost(here):
     run = RunDirectory(here / "run")
     run.path.mkdir()
     run.write_recipe(find("tiny"))
     run.append_metrics({"step": 1})
-    run.take_back()
+    run.remove_if_unstarted()
     assert run.exists
     (run.path / "metrics.jsonl").unlink()
-    run.take_back()
+    run.remove_if_unstarted()
     assert not run.path.exists()

@@ -249,7 +249,7 @@ def test_compare_prints_intervals_and_refuses_other_items(here, tmp_path):
     with pytest.raises(UserError, match="were not tested on the same items: 74 of 74 only in"):
         compare(str(root / "first.jsonl"), str(tmp_path / "c.jsonl"), Console(quiet=True))
     for wrong in (root / "data", tmp_path / "nowhere"):
-        with pytest.raises(UserError, match="no outcomes of a model there"):
+        with pytest.raises(UserError, match="contains no outcomes of a model"):
             compare(str(root / "first.jsonl"), str(wrong), Console(quiet=True))
 
 

@@ -157,7 +157,7 @@ def test_a_non_finite_step_stops_the_run_before_the_weights_move_and_keeps_the_b
         assert torch.equal(parameter.nan_to_num(7.0), weights[name].nan_to_num(7.0)), name
 
 
-def test_too_many_broken_samples_stop_the_run(tmp_path):
+def test_too_many_bad_samples_stop_the_run(tmp_path):
     table = table_of_25(tmp_path / "pairs")
     for file in sorted((tmp_path / "pairs").glob("*.png"))[:12]:
         file.write_bytes(b"")
@@ -165,7 +165,7 @@ def test_too_many_broken_samples_stop_the_run(tmp_path):
         trainer_of(micro_recipe(table, "clip")).run()
 
 
-def test_a_few_broken_samples_are_replaced_named_and_counted(tmp_path):
+def test_a_few_bad_samples_are_replaced_named_and_counted(tmp_path):
     table = table_of_25(tmp_path / "pairs")
     (tmp_path / "pairs" / "0003.png").unlink()
     said = []

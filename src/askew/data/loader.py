@@ -50,8 +50,8 @@ class BadSamples:
         if self.total > max(10, 0.01 * self.drawn):
             causes = ", ".join(f"{cause}: {count:,}" for cause, count in self.causes.most_common())
             raise RunFailed(
-                f"{self.total:,} bad samples for {self.drawn:,} drawn, over the budget of max(10, 1 %): {causes}. "
-                "Fix them and resume with --resume, or remove them and start a new run"
+                f"{self.total:,} bad samples while drawing {self.drawn:,}, over the budget of max(10, 1 %): {causes}. "
+                "Fix them, or remove them and start a new run"
             )
 
 

@@ -69,14 +69,14 @@ def watched(
             if "DataLoader worker (pid" in message or not isinstance(error, RuntimeError):
                 raise RunFailed(
                     f"a loader worker died ({printable(message, 300)}), most often because memory ran out: "
-                    "lower loader.num_workers or loader.cache_mb, and resume with --resume"
+                    "lower loader.num_workers or loader.cache_mb"
                 ) from error
             if "timed out" not in message:
                 raise
             waited += warn_after
             text = f"no batch for {waited:.0f} s: {watch.describe(source)}"
             if waited >= fail_after:
-                raise RunFailed(f"{text}. The storage does not respond; fix it and resume with --resume") from error
+                raise RunFailed(f"{text}. The storage does not respond") from error
             warn(text)
             continue
         waited = 0.0

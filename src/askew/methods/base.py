@@ -8,13 +8,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
 from askew.nn.towers import ImageTower, TwoTower
 
 Batch = dict[str, Tensor]
 Terms = dict[str, Tensor]
+RESERVED = (  # names that a term of the loss may not have: the loop logs its own values under them
+    *("step", "epoch", "samples", "loss", "learning_rate", "gradient_norm", "samples_per_second", "data_wait"),
+    *("logit_scale", "peak_memory_mb", "skipped", "seconds"),
+)
 
 
 class MethodConfig(BaseModel, ABC):
@@ -22,14 +27,16 @@ class MethodConfig(BaseModel, ABC):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str = ""  # what `method.name` selects; for a method outside askew its import path, module:Class
+    name: str = ""  # what `method.name` selects: a name of ours, or the import path, module:Class
 
-    @model_validator(mode="before")
     @classmethod
-    def _named_by_its_import_path(cls, fields: Any) -> Any:
-        if isinstance(fields, dict) and "name" not in fields and not cls.model_fields["name"].default:
-            fields = {**fields, "name": f"{cls.__module__}:{cls.__qualname__.removesuffix('.Config')}"}
-        return fields
+    def __pydantic_init_subclass__(cls, **keywords: Any) -> None:
+        """A Config that does not name itself is named by the import path of its method; so is one that is derived."""
+        super().__pydantic_init_subclass__(**keywords)
+        if "name" not in cls.__annotations__:
+            path = f"{cls.__module__}:{cls.__qualname__.removesuffix('.Config')}"
+            cls.__pydantic_fields__["name"] = FieldInfo(annotation=str, default=path)
+            cls.model_rebuild(force=True)
 
     @abstractmethod
     def build(self, towers: TwoTower, identity: Sequence[float]) -> "Method":

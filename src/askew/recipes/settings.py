@@ -15,8 +15,8 @@ from askew.config import METHODS, Recipe, TowerSettings, ViewSettings, method_co
 from askew.errors import UserError, printable
 from askew.methods.base import MethodConfig
 
-LEADING = ("method.name", "towers.model", "towers.pretrained")  # settings that change what others stand for
-OF_MODEL = ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg", "token_std")  # what a named model says by itself
+LEADING = ("method.name", "towers.model", "towers.pretrained")  # settings that change the meaning of others
+OF_MODEL = ("embed_dim", "quick_gelu", "vision_cfg", "text_cfg", "token_std")  # what a named model defines
 
 FREE_KEYS = ("vision_cfg", "text_cfg", "operations")  # mappings whose keys are not ours
 RENAMED = {  # keys of earlier versions
@@ -26,16 +26,7 @@ RENAMED = {  # keys of earlier versions
     **{f"loader.{key}": f"views.{key}" for key in ViewSettings.model_fields},
 }
 
-RESUMABLE = (  # what may differ from the recorded recipe on --resume
-    "loader.num_workers",
-    "loader.cache_mb",
-    "loader.stall_minutes",
-    "train.log_every",
-    "train.checkpoint_steps",
-    "train.checkpoint_minutes",
-    "train.keep_checkpoints",
-    "train.device",
-)
+PLANNING = {"train.epochs", "train.minutes", "train.max_steps", "loader.batch_size", "data.source"}
 
 
 def to_yaml(recipe: Recipe) -> str:
@@ -82,6 +73,11 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
         another = key == "towers.model" and where[leaf] != recipe.towers.model
         if another or (key == "towers.pretrained" and Path(str(where[leaf])).expanduser().is_dir()):
             where |= TowerSettings().model_dump(mode="json", include=set(OF_MODEL))
+    keys = {setting.partition("=")[0].strip() for setting in settings}
+    if keys & PLANNING and recipe.train.settled != (0, 0):  # what `minutes` settled was for another plan
+        fields["train"]["settled"] = [0, 0]
+        if "train.max_steps" not in keys:
+            fields["train"]["max_steps"] = 0
     return validate(fields, "--set")
 
 
@@ -91,7 +87,7 @@ def _find(fields: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
     where = fields
     for depth, parent in enumerate(parents):
         if not isinstance(where.get(parent), dict):
-            raise UserError(unknown_key(".".join(parents[: depth + 1]) if key not in RENAMED else key, fields))
+            raise UserError(unknown_key(".".join(parents[: depth + 1]), fields))
         where = where[parent]
     if leaf not in where and not (parents and parents[-1] in FREE_KEYS):
         raise UserError(unknown_key(key, fields))

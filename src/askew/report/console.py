@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich import table as rich_table
@@ -14,20 +16,6 @@ from askew.report.table import Table
 
 PIPE_WIDTH = 180  # columns of a table that goes to a file or another program, which have no width of their own
 QUIET_SECONDS = 10.0  # between two lines of progress where there is no bar
-NOT_TERMS = {  # of a logged line; everything else is a term of the loss, under the name that the method gave it
-    "step",
-    "epoch",
-    "samples",
-    "loss",
-    "learning_rate",
-    "gradient_norm",
-    "samples_per_second",
-    "data_wait",
-    "logit_scale",
-    "peak_memory_mb",
-    "skipped",
-    "seconds",
-}
 
 
 class Console:
@@ -58,21 +46,26 @@ class Console:
 
     # Progress
 
-    def start_progress(self, completed: int) -> None:
-        """A bar for training, where there is a terminal."""
+    @contextmanager
+    def training_bar(self, completed: int) -> Iterator[None]:
+        """Inside, training shows a bar if there is a terminal."""
         if self.err.is_terminal and not self.quiet:
             self._start_bar("starting", completed)
+        try:
+            yield
+        finally:
+            self.close()
 
-    def progress(self, line: dict[str, Any], total_steps: int) -> None:
-        """One logged step of `total_steps`."""
+    def progress(self, line: dict[str, Any], terms: Sequence[str], total_steps: int) -> None:
+        """One logged step of `total_steps`; `terms` are the terms of the loss, under the method's own names."""
         if self.quiet:
             return
         left = (total_steps - line["step"]) * line["samples"] / line["step"] / line["samples_per_second"]
-        terms = "  ".join(f"{name} {value:.3g}" for name, value in line.items() if name not in NOT_TERMS)
         text = (
-            f"step {line['step']}/{total_steps}  loss {line['loss']:.3f}  {terms}  "
-            f"{line['samples_per_second']:.0f} samples/s  data wait {line['data_wait']:.0%}  {clock(left)} left"
+            f"step {line['step']}/{total_steps}  {clock(left)} left  {line['samples_per_second']:.0f} samples/s  "
+            f"data wait {line['data_wait']:.0%}  loss {line['loss']:.3f}"
         )
+        text += "".join(f"  {name} {line[name]:.3g}" for name in terms)
         if self._bar is not None:
             self._bar.update(self._task, completed=line["step"], total=total_steps, description=escape(text))
         else:

@@ -1,4 +1,4 @@
-"""Figures for reports and papers: they draw what they are given, in one style that colour-blind readers can tell apart.
+"""Figures for reports and papers: they draw what they are given, in one style and in colours for everybody's eyes.
 
 matplotlib is imported inside the functions: the command line must start at once.
 """

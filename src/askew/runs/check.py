@@ -13,14 +13,12 @@ from askew.report.console import Console
 from askew.training.build import build_views
 from askew.training.towers import resolve
 
-VIEWS = ("image", "aug", "text", "masked_text", "mlm_labels")  # MCD's
-
 
 def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bool, console: Console) -> dict[str, Any]:
     """Look at up to `limit` samples of a source. `sets` change the views, which are MCD's at 224 pixels by default."""
     recipe = override(Recipe(name="check", method=MCD.Config()), sets)
     recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
-    views = build_views(recipe, VIEWS)
+    views = build_views(recipe, ("image", "aug", "text", *MCD.Config().masked_views))
     found = check(open_source(source, recipe.data.options), views, ranks, limit, progress=console.say)
     for line in [json.dumps(found, ensure_ascii=True)] if as_json else described(found):
         console.print(line)

@@ -54,7 +54,7 @@ def _outcome_files(name: str) -> dict[str, Path]:
     files = {p.relative_to(folder).as_posix()[: -len(".npz")]: p for p in folder.rglob("*.npz")}
     if not files:
         raise UserError(
-            f"{printable(name, 400)}: no outcomes of a model there; name a run that was evaluated (askew eval RUN), a "
+            f"{printable(name, 400)}: contains no outcomes of a model; name an evaluated run (askew eval RUN), a "
             "results file that `askew eval --out FILE` wrote, or a folder of outcomes"
         )
     return files

@@ -19,7 +19,7 @@ from askew.config import Recipe
 from askew.data.files import write_text
 from askew.data.sources import EMBEDDED
 from askew.errors import UserError
-from askew.evaluation.results import ResultsFile
+from askew.evaluation.results import RESULTS, ResultsFile
 from askew.recipes.settings import from_yaml, to_yaml
 from askew.training import checkpoint
 
@@ -59,7 +59,7 @@ class RunDirectory:
         """
         directory = cls(path)
         if not directory.exists:
-            raise UserError(f"--resume: {path} is not a run directory (no {RECIPE})")
+            raise UserError(f"{path} is not a run directory (no {RECIPE})")
         return directory
 
     @classmethod
@@ -71,7 +71,7 @@ class RunDirectory:
         """
         found = _numbered(name, RUNS)
         if not found:
-            raise UserError(f"--resume: there is no run of {name} under {RUNS}/; name one with --out DIR")
+            raise UserError(f"there is no run of {name} under {RUNS}/; name one with --out DIR")
         return cls.open(found[-1])
 
     @property
@@ -108,7 +108,9 @@ class RunDirectory:
         if dropped:
             with (self.path / DISCARDED).open("a", encoding="utf-8") as file:
                 file.writelines(f"{text}\n" for text in dropped)
-            write_text(self.path / METRICS, "".join(f"{text}\n" for text in kept))
+        whole = "".join(f"{text}\n" for text in kept)
+        if lines and whole != (self.path / METRICS).read_text(encoding="utf-8"):  # the last line may lack its end
+            write_text(self.path / METRICS, whole)
 
     def _metrics(self) -> list[tuple[str, dict[str, Any] | None]]:
         """Each line as text, and what it says; None where it was cut off."""
@@ -145,7 +147,7 @@ class RunDirectory:
     @property
     def results(self) -> ResultsFile:
         """Evaluation results, with the outcomes of their items beside them."""
-        return ResultsFile(self.path / "results.jsonl")
+        return ResultsFile(self.path / RESULTS)
 
     @property
     def results_before(self) -> ResultsFile:
@@ -158,7 +160,7 @@ class RunDirectory:
         """Whether the run has written the last thing that it writes."""
         return self.results.path.exists() if ends_with_the_suite(recipe) else self.model().exists()
 
-    def take_back(self) -> None:
+    def remove_if_unstarted(self) -> None:
         """Remove the directory of a run that failed before its first step, so that the command can be repeated."""
         if [entry.name for entry in self.path.iterdir()] == [RECIPE]:
             (self.path / RECIPE).unlink()

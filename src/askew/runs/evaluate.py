@@ -148,7 +148,7 @@ def _refuse_options_of_others(asked: Request) -> None:
     ignored = [option for option, given in options.items() if given]
     if ignored:
         raise UserError(
-            f"the suite tiny takes no {', no '.join(ignored)}; it runs by itself, name other data sets with --suite"
+            f"the suite tiny takes no {', no '.join(ignored)}; it runs alone, and other data sets need a second command"
         )
 
 

@@ -6,13 +6,24 @@ from typing import Any
 from askew import distributed
 from askew.config import Recipe
 from askew.errors import UserError
-from askew.recipes.settings import RESUMABLE, leaves
+from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
 from askew.runs.train import announce, evaluate_before, finish, reporter_of
 from askew.training.build import build
 from askew.training.loop import Trainer
 from askew.training.towers import resolve
+
+RESUMABLE = (  # what may differ from the recorded recipe on --resume
+    "loader.num_workers",
+    "loader.cache_mb",
+    "loader.stall_minutes",
+    "train.log_every",
+    "train.checkpoint_steps",
+    "train.checkpoint_minutes",
+    "train.keep_checkpoints",
+    "train.device",
+)
 
 
 def resume(recipe: Recipe | None, out: Path | None, console: Console) -> RunDirectory:
@@ -26,9 +37,11 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console) -> RunDire
         UserError: no such run, a finished one, or a recipe or data that differ.
         RunFailed, Interrupted: see the command line's exit codes.
     """
-    if out is None and recipe is None:
-        raise UserError("--resume: name a recipe, or a run with --out DIR")
-    directory = RunDirectory.open(out) if out is not None else RunDirectory.newest(recipe.name if recipe else "")
+    if out is not None:
+        directory = RunDirectory.open(out)
+    else:
+        assert recipe is not None, "a recipe, or the directory of a run"
+        directory = RunDirectory.newest(recipe.name)
     recipe = compatible(recipe, directory)
     found = directory.latest_checkpoint(console.warn if distributed.is_main() else lambda text: None)
     built = build(recipe, console.say, pretrained=found is None)
@@ -80,7 +93,8 @@ def _settled_as(recorded: Recipe, asked: Recipe) -> Recipe:
     settled: dict[str, Any] = {}
     if asked.train.precision == "auto":
         settled["precision"] = recorded.train.precision
-    if asked.train.minutes == recorded.train.minutes > 0 and asked.train.max_steps == 0:
+    cap = asked.train.max_steps or recorded.train.max_steps
+    if asked.train.minutes == recorded.train.minutes > 0 and cap >= recorded.train.max_steps:
         settled |= {"max_steps": recorded.train.max_steps, "settled": recorded.train.settled}
     train = asked.train.model_copy(update=settled)
     towers = asked.towers if asked.towers == recorded.towers else resolve(asked.towers)  # the weights may be gone

@@ -7,7 +7,7 @@ from pathlib import Path
 from askew import distributed
 from askew.config import Recipe, TowerSettings
 from askew.data.views import Views
-from askew.errors import RunFailed, writing
+from askew.errors import THEN_RESUME, RunFailed, writing
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory, ends_with_the_suite
 from askew.runs.evaluate import evaluate_tiny
@@ -45,14 +45,17 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
 def finish(trainer: Trainer, directory: RunDirectory, console: Console) -> RunDirectory:
     """Train what is left, save the model, and evaluate it."""
     try:
-        trainer.run()
-    except RunFailed:
-        if distributed.is_main() and trainer.done == 0:
-            directory.take_back()
+        with console.training_bar(trainer.done):
+            trainer.run()
+    except RunFailed as error:
+        if trainer.done > 0:
+            raise RunFailed(f"{error}. Resume with --resume --out {directory.path}") from error
+        if distributed.is_main():
+            directory.remove_if_unstarted()
         raise
     if distributed.is_main():
         recipe, suite = trainer.recipe, trainer.recipe.evaluation
-        with writing("the model", directory.path):
+        with writing("the model", directory.path, THEN_RESUME):
             save_models(trainer.method, recipe.towers, directory.path)
         if ends_with_the_suite(recipe):
             evaluate_tiny(str(directory.path), "student", console, batch_size=suite.batch_size)
@@ -108,6 +111,8 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
             f"plan     fewer steps if these do not fit into train.minutes={recipe.train.minutes:g}: "
             "the first steps are timed"
         )
+    elif schedule.settled_at:
+        lines.append(f"plan     settled by train.minutes={recipe.train.minutes:g} at step {schedule.settled_at}")
     elif schedule.total < schedule.requested:
         lines.append(
             f"plan     train.max_steps={schedule.total} ends before the {schedule.requested:,} steps of train.epochs"
@@ -116,7 +121,6 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
     for line in lines:
         console.say(line)
     _warn_of_long_captions(trainer, console)
-    console.start_progress(trainer.done)
 
 
 def _towers(towers: TowerSettings, views: Views) -> str:

@@ -1,6 +1,6 @@
 """From a recipe with resolved towers to objects: the method, the views that it reads, and the loader."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -40,7 +40,7 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     """Method and loader of a recipe with resolved towers, on this process's device. Joins the group of ranks.
 
     Args:
-        say: told what was found when the data were opened, and of long waits for them.
+        say: called with what was found when the data were opened, and with warnings about long waits.
         pretrained: whether to load pretrained weights. A checkpoint holds all weights, and theirs may be gone.
 
     Raises:
@@ -56,10 +56,11 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     if distributed.is_main():
         for note in source.notes:
             say(f"data     {note}")
-    method = build_method(recipe, pretrained).to(device).train()
+    custom = operations.custom_operations(recipe.views.operations)
+    method = build_method(recipe, pretrained, custom).to(device).train()
     loader = Loader(
         source,
-        build_views(recipe, method.views),
+        build_views(recipe, method.views, custom),
         recipe.loader.batch_size,
         train.seed,
         recipe.loader.num_workers,
@@ -83,14 +84,17 @@ def _open_on_main_first(data: config.DataSettings) -> Source:
     return source
 
 
-def build_method(recipe: config.Recipe, pretrained: bool = True) -> Method:
+def build_method(
+    recipe: config.Recipe, pretrained: bool = True, custom: Sequence[operations.Operation] | None = None
+) -> Method:
     """The method of a recipe with resolved towers, on the CPU. It starts from the pretrained temperature and bias.
 
     Without `pretrained`, towers that name pretrained weights stay random: a checkpoint will be loaded over them.
+    `custom` are the operations of `views.operations`, where they have been imported already.
     """
+    custom = operations.custom_operations(recipe.views.operations) if custom is None else custom
     towers = recipe.towers if pretrained else recipe.towers.model_copy(update={"pretrained": ""})
     pair = build_towers(towers, recipe.train.seed, recipe.method.needs_mask_token)
-    custom = operations.custom_operations(recipe.views.operations)
     method = recipe.method.build(pair, operations.identity(custom))
     if pair.pretrained_scale is not None:
         with torch.no_grad():
@@ -100,8 +104,11 @@ def build_method(recipe: config.Recipe, pretrained: bool = True) -> Method:
     return method
 
 
-def build_views(recipe: config.Recipe, wanted: tuple[str, ...]) -> Views:
-    """The views of a recipe with resolved towers; `wanted` are the keys that the method reads."""
+def build_views(
+    recipe: config.Recipe, wanted: tuple[str, ...], custom: Sequence[operations.Operation] | None = None
+) -> Views:
+    """The views of a recipe with resolved towers. `wanted` are the keys that the method reads; `custom` as above."""
+    custom = operations.custom_operations(recipe.views.operations) if custom is None else custom
     views, size = recipe.views, recipe.towers.vision_cfg.get("image_size", 224)
     if not isinstance(size, int):
         raise UserError(f"towers.vision_cfg.image_size={size}: images are square, give one number of pixels")

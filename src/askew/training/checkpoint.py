@@ -24,7 +24,7 @@ MANIFEST = "manifest.json"
 
 
 class Policy:
-    """When to save: every `checkpoint_steps` steps, and where the last checkpoint is `checkpoint_minutes` old."""
+    """When to save: every `checkpoint_steps` steps, and when the last checkpoint is `checkpoint_minutes` old."""
 
     def __init__(self, config: TrainSettings):
         self._steps, self._seconds = config.checkpoint_steps, 60 * config.checkpoint_minutes
@@ -84,13 +84,12 @@ def save(
 ) -> None:
     """Write `folder/step-N`, then remove all but the newest `keep` checkpoints.
 
-    Every rank enters, because collecting a state that is spread over ranks takes all of them. Rank 0 writes, and no
-    rank leaves before it has.
+    Every rank enters: a state that is spread over ranks can be collected here. Rank 0 writes, and no rank leaves before
+    it has.
     """
-    state = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
-    slots = optimizer_state(method, optimizer)
     if distributed.is_main():
-        _write(folder, step, state, slots, facts, keep)
+        state = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
+        _write(folder, step, state, optimizer_state(method, optimizer), facts, keep)
     distributed.barrier()
 
 
@@ -109,7 +108,8 @@ def _write(
 ) -> None:
     final = folder / f"step-{step:09d}"
     for leftover in folder.glob("step-*.tmp"):  # of a crash or a full disk
-        shutil.rmtree(leftover, ignore_errors=True)
+        if not leftover.name.startswith(final.name):  # those of this step are for replacing_directory to judge
+            shutil.rmtree(leftover, ignore_errors=True)
     with replacing_directory(final) as temporary:
         files = {"method.safetensors": state, "optimizer.safetensors": slots}
         for name, tensors in files.items():

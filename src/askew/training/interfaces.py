@@ -16,7 +16,7 @@ class Reporter:
     """What the loop reports: plain callables, so that the loop does not depend on a terminal."""
 
     say: Callable[[str], None] = lambda text: None
-    progress: Callable[[dict[str, Any], int], None] = lambda line, total_steps: None
+    progress: Callable[[dict[str, Any], tuple[str, ...], int], None] = lambda line, terms, total_steps: None
 
 
 class Storage(Protocol):
@@ -24,7 +24,7 @@ class Storage(Protocol):
 
     @property
     def path(self) -> Path:
-        """What messages call it."""
+        """The path shown in messages."""
         ...
 
     @property

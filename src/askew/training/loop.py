@@ -16,14 +16,14 @@ from torch import Tensor
 from askew import distributed
 from askew.data.loader import BadSamples
 from askew.devices import peak_memory_mb
-from askew.errors import Interrupted, RunFailed, UserError, writing
-from askew.methods.base import Batch
+from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
+from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint
 from askew.training.build import Built
 from askew.training.interfaces import Hook, Reporter, Storage
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
-from askew.training.schedule import PaceMeter, Schedule
+from askew.training.schedule import LONGEST_SHARE, PaceMeter, Schedule
 from askew.training.signals import SignalGuard
 
 TOWERS_DRAW = 3  # the stream of randomness
@@ -56,7 +56,7 @@ class Trainer:
         self.done = 0
         self.seconds = 0.0
         self.bad_samples = BadSamples()
-        self.window, self.profile, self._pace = Window(), Profile(), PaceMeter()
+        self.window, self.profile = Window(), Profile()
 
     @property
     def total(self) -> int:
@@ -70,10 +70,10 @@ class Trainer:
             UserError: the data are not those that the run began with.
         """
         found.load(self.method, self.optimizer)
-        facts = found.facts
-        if facts["total"] != self.total:
+        facts, planned = found.facts, self.schedule.total_after(found.step)
+        if facts["total"] != planned:
             raise UserError(
-                f"{found.path}: the run was to take {facts['total']} steps, the data and recipe now give {self.total}; "
+                f"{found.path}: the run was to take {facts['total']} steps, the data and recipe now give {planned}; "
                 "resume with the same data"
             )
         if facts.get("data", self.loader.fingerprint) != self.loader.fingerprint:
@@ -91,7 +91,8 @@ class Trainer:
             RunFailed: a loss or gradient that is not finite, or too many bad samples.
             Interrupted: SIGINT or SIGTERM, after a checkpoint was saved.
         """
-        self.window, self.profile, self._pace = Window(), Profile(), self._pace_meter()
+        self.window, self.profile = Window(), Profile()
+        self._pace = PaceMeter(max(1, self.recipe.loader.num_workers), LONGEST_SHARE * 60 * self.recipe.train.minutes)
         saving = checkpoint.Policy(self.recipe.train)
         first, before, started = self.done, self.seconds, time.monotonic()
         # --------------------------------------------------------------------------------------------------------------
@@ -100,8 +101,8 @@ class Trainer:
                 record = self._one_step(batch)
                 self.done += 1
                 self.seconds = before + time.monotonic() - started
-                line = self._log(record) if self._is_logged(first, until) else None
                 self._settle_schedule()
+                line = self._log(record) if self._is_logged(first, until) else None
                 for hook in self.hooks:
                     hook(self, line)
                 stop = distributed.any_rank(bool(guard.received), self.device)
@@ -127,7 +128,7 @@ class Trainer:
             "bad_samples": dict(self.bad_samples.causes),
         }
         folder, keep = self.storage.checkpoints, self.recipe.train.keep_checkpoints
-        with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder):
+        with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder, THEN_RESUME):
             checkpoint.save(folder, self.done, self.method, self.optimizer, facts, keep)
 
     # Batches
@@ -155,7 +156,7 @@ class Trainer:
     # One step
 
     def _one_step(self, batch: Batch) -> dict[str, Any]:
-        """Everything from a batch on the CPU to the moved teacher; what it measured, still on the device."""
+        """Take one step, from a batch on the CPU to the moved teacher. Returns what it measured."""
         config, learning_rate = self.recipe.train, self.schedule.learning_rate(self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
@@ -205,7 +206,10 @@ class Trainer:
 
     def _log(self, record: dict[str, Any]) -> dict[str, Any]:
         """The line of a step, averaged over ranks, into the metrics and to the reporter."""
-        means = distributed.mean({"loss": record.pop("loss"), **record.pop("terms")})
+        terms = record.pop("terms")
+        if clash := sorted(terms.keys() & set(RESERVED)):
+            raise UserError(f"method {self.recipe.method.name}: a term of the loss cannot be called {clash[0]!r}")
+        means = distributed.mean({"loss": record.pop("loss"), **terms})
         batch_size = self.recipe.loader.batch_size
         line = {
             "step": self.done,
@@ -221,9 +225,9 @@ class Trainer:
         }
         if distributed.is_main():
             if self.storage is not None:
-                with writing(f"step {self.done}: the metrics", self.storage.path):
+                with writing(f"step {self.done}: the metrics", self.storage.path, THEN_RESUME):
                     self.storage.append_metrics(line)
-            self.reporter.progress(line, self.total)
+            self.reporter.progress(line, tuple(terms), self.total)
         return line
 
     def _say(self, text: str) -> None:
@@ -236,23 +240,17 @@ class Trainer:
 
     # Steps that fit into train.minutes
 
-    def _pace_meter(self) -> PaceMeter:
-        """A quarter of the minutes is the most that measuring may take."""
-        return PaceMeter(max(1, self.recipe.loader.num_workers), 15 * self.recipe.train.minutes)
-
     def _settle_schedule(self) -> None:
-        """Once enough steps were timed, and before the warm-up ends: settle the number of steps, and record it."""
-        schedule = self.schedule
-        if not schedule.is_open:
+        """Once enough steps were timed: settle the number of steps, and record it in the recipe."""
+        if not self.schedule.is_open:
             return
         self._pace.lap()
-        warming_up = self.done + 1 < schedule.warmup or schedule.warmup == 0
-        if warming_up and not distributed.any_rank(self._pace.is_enough, self.device):
+        if not distributed.any_rank(self._pace.is_enough, self.device):
             return
         pace = max(distributed.all_gather_object(self._pace.seconds_per_step))
-        self.schedule = schedule.settled(self.done, pace)
+        self.schedule = self.schedule.settled(self.done, pace)
         self.recipe = self.recipe.model_copy(update={"train": self.schedule.config})
         if self.storage is not None and distributed.is_main():
-            with writing("the recipe", self.storage.path):
+            with writing("the recipe", self.storage.path, THEN_RESUME):
                 self.storage.write_recipe(self.recipe)
-        self._say(self.schedule.explained(pace))
+        self._say(self.schedule.explained(pace, self._pace.measured))

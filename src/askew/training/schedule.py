@@ -1,7 +1,7 @@
-"""How many steps a run takes, and what each of them is given: pure functions of the step, so resuming needs no state.
+"""How many steps a run takes, and the learning rate and progress of each: pure functions of the step.
 
-`train.minutes` is the one thing that a machine decides. The first steps of a run are timed, and then the number of
-steps is settled once and for all and recorded in the recipe.
+So resuming needs no state. `train.minutes` is the one thing that a machine decides. The first steps of a run are timed,
+then the number of steps is settled once and for all, and recorded in the recipe.
 """
 
 import math
@@ -12,7 +12,9 @@ import numpy as np
 
 from askew.config import TrainSettings
 
-MEASURED_STEPS, MEASURED_SECONDS = 30, 20.0  # `train.minutes` measures at least so many of both
+MEASURED_STEPS, MEASURED_SECONDS = 30, 20.0  # `train.minutes` measures at least this many of each,
+LONGEST_SHARE = 0.25  # but no longer than this share of the minutes,
+FEWEST_STEPS = 5  # and at least so many steps
 LEFT_OUT = 2  # the first steps, which allocate memory and wait for the first batch
 LOW_QUANTILE = 0.25  # of the pace: a load that comes and goes makes steps slower, never faster
 
@@ -20,6 +22,9 @@ LOW_QUANTILE = 0.25  # of the pace: a load that comes and goes makes steps slowe
 @dataclass(frozen=True)
 class Schedule:
     """The steps of a run.
+
+    While `train.minutes` has yet to settle their number, the warm-up lasts: after its ramp the learning rate stays at
+    the peak. So the measurement can take as long as it must, and the decay begins when the number is known.
 
     Attributes:
         config: what sets the learning rate.
@@ -39,41 +44,48 @@ class Schedule:
 
     @classmethod
     def of(cls, config: TrainSettings, steps_per_epoch: int) -> "Schedule":
-        """The schedule of a recipe, for data of so many steps per epoch."""
+        """The schedule of a recipe, for data with so many steps per epoch."""
         requested = round(config.epochs * steps_per_epoch)
         warmup = round(config.warmup_epochs * steps_per_epoch)
 
-        def with_total(total: int) -> Schedule:
+        def with_total(total: int, config: TrainSettings) -> Schedule:
             total = max(1, total)
             return cls(config, requested, total, min(warmup, total // 2))
 
-        settled_at, provisional = config.settled
-        schedule = with_total(min(requested, config.max_steps or requested))
+        settled_at, planned = config.settled
+        schedule = with_total(min(requested, config.max_steps or requested), config)
         if not settled_at:
             return schedule
-        return replace(schedule, settled_at=settled_at, before=with_total(provisional))
+        open_config = config.model_copy(update={"settled": (0, 0), "max_steps": planned})
+        return replace(schedule, settled_at=settled_at, before=with_total(planned, open_config))
 
     @property
     def is_open(self) -> bool:
         """Whether `train.minutes` has yet to settle the number of steps."""
-        return self.config.minutes > 0 and self.config.max_steps == 0
+        return self.config.minutes > 0 and self.config.settled == (0, 0)
 
     def settled(self, step: int, seconds_per_step: float) -> "Schedule":
         """The schedule from `step` on, with as many steps as fit into `train.minutes` at this pace."""
-        fitting = max(step, int(60 * self.config.minutes / seconds_per_step), 1)
-        total = min(self.total, fitting)
+        total = min(self.total, max(step, self._fitting(seconds_per_step), 1))
         config = self.config.model_copy(update={"max_steps": total, "settled": (step, self.total)})
-        warmup = min(self.warmup, total // 2)
-        return replace(self, config=config, total=total, warmup=warmup, settled_at=step, before=self)
-
-    def explained(self, seconds_per_step: float) -> str:
-        """One line for the user: what was measured, and what follows from it."""
-        minutes, fitting = self.config.minutes, int(60 * self.config.minutes / seconds_per_step)
-        text = (
-            f"plan     {seconds_per_step:.3g} s per step, measured over the first {self.settled_at} steps: "
-            f"{fitting:,} steps fit into train.minutes={minutes:g}"
+        return replace(
+            self, config=config, total=total, warmup=min(self.warmup, total // 2), settled_at=step, before=self
         )
-        assert self.before is not None
+
+    def _fitting(self, seconds_per_step: float) -> int:
+        return int(60 * self.config.minutes / seconds_per_step)
+
+    def total_after(self, step: int) -> int:
+        """The number of steps that was planned when `step` steps had been taken."""
+        return self.before.total if self.before is not None and step < self.settled_at else self.total
+
+    def explained(self, seconds_per_step: float, measured: int) -> str:
+        """One line for the user: what was measured, over how many steps, and what follows from it."""
+        assert self.before is not None, "nothing was settled"
+        text = (
+            f"plan     {seconds_per_step:.3g} s per step, measured over {measured} steps: "
+            f"{self._fitting(seconds_per_step):,} steps fit into train.minutes={self.config.minutes:g}"
+        )
         if self.total == self.before.total:
             return f"{text}; the run takes {self.total:,}, as planned"
         return (
@@ -97,7 +109,10 @@ class Schedule:
         """The learning rate of a step."""
         if self.before is not None and step < self.settled_at:
             return self.before.learning_rate(step)
-        return learning_rate_at(step, self.total, self.warmup, self.config)
+        decay_from = max(self.warmup, self.settled_at)
+        if self.is_open or step < decay_from:
+            return learning_rate_at(min(step, self.warmup), self.total, self.warmup, self.config)
+        return learning_rate_at(step, self.total, decay_from, self.config)
 
 
 def learning_rate_at(step: int, total: int, warmup: int, config: TrainSettings) -> float:
@@ -124,7 +139,7 @@ class PaceMeter:
     window: int = 1
     longest: float = math.inf
     seconds: list[float] = field(default_factory=list)
-    _last: float = field(default_factory=time.monotonic, repr=False)
+    _last: float = field(default_factory=lambda: time.monotonic(), repr=False)
 
     def lap(self) -> None:
         """One more step has ended."""
@@ -133,16 +148,21 @@ class PaceMeter:
         self._last = now
 
     @property
+    def measured(self) -> int:
+        """Steps that count."""
+        return max(0, len(self.seconds) - LEFT_OUT)
+
+    @property
     def is_enough(self) -> bool:
         """Whether 30 steps and 20 seconds were measured, or the measurement has lasted as long as it may."""
         spent = sum(self.seconds)
-        enough = len(self.seconds) >= MEASURED_STEPS + LEFT_OUT and spent >= MEASURED_SECONDS
-        return enough or (spent >= self.longest and len(self.seconds) > LEFT_OUT)
+        enough = self.measured >= MEASURED_STEPS and spent >= MEASURED_SECONDS
+        return enough or (self.measured >= FEWEST_STEPS and spent >= self.longest)
 
     @property
     def seconds_per_step(self) -> float:
         """The lower quartile, in seconds."""
-        steps = np.array(self.seconds[LEFT_OUT:] or self.seconds)
+        steps = np.array(self.seconds[LEFT_OUT:])
         size = min(self.window, len(steps))
         averages = np.convolve(steps, np.full(size, 1 / size), mode="valid")
         return float(np.quantile(averages, LOW_QUANTILE))

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from askew.methods.base import Batch, Method, Terms
+from askew.methods.base import RESERVED, Batch, Method, Terms
 from askew.training.contract.comparing import (
     assert_close,
     assert_finite,
@@ -97,6 +97,9 @@ def starts_at_chance(method: Method) -> None:
     _, terms, _ = run_step(method, micro_batch(DISTINCT), progress=0.0)
     levels = method.loss_at_chance(len(DISTINCT))
     assert levels, "loss_at_chance names no term"
+    assert not terms.keys() & set(RESERVED), (
+        f"terms of the loss cannot be called {sorted(terms.keys() & set(RESERVED))}"
+    )
     for name, level in levels.items():
         assert name in terms, f"loss_at_chance names {name!r}, but the terms are {', '.join(terms)}"
         assert close(terms[name], level, 1e-5), f"{name} is {terms[name].item()} at chance, not {level}"
