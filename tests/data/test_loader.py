@@ -248,7 +248,7 @@ def test_the_budget_is_ten_or_one_percent():
     with pytest.raises(RunFailed, match=r"11 bad samples while drawing 100.*empty image: 9, missing file: 2"):
         BadSamples(100, Counter({"empty image": 9, "missing file": 2})).check()
     BadSamples(5_000, Counter({"empty image": 50})).check()
-    with pytest.raises(RunFailed, match="51 bad samples for 5,000"):
+    with pytest.raises(RunFailed, match="51 bad samples while drawing 5,000"):
         BadSamples(5_000, Counter({"empty image": 51})).check()
 
 

@@ -18,6 +18,8 @@ from askew.training import parallel
 from askew.training.step import Step
 from askew.training.towers import build_towers
 
+Custom = Sequence[operations.Operation] | None  # operations of `views.operations`; None imports them
+
 
 @dataclass(frozen=True)
 class Built:
@@ -84,13 +86,10 @@ def _open_on_main_first(data: config.DataSettings) -> Source:
     return source
 
 
-def build_method(
-    recipe: config.Recipe, pretrained: bool = True, custom: Sequence[operations.Operation] | None = None
-) -> Method:
+def build_method(recipe: config.Recipe, pretrained: bool = True, custom: Custom = None) -> Method:
     """The method of a recipe with resolved towers, on the CPU. It starts from the pretrained temperature and bias.
 
     Without `pretrained`, towers that name pretrained weights stay random: a checkpoint will be loaded over them.
-    `custom` are the operations of `views.operations`, where they have been imported already.
     """
     custom = operations.custom_operations(recipe.views.operations) if custom is None else custom
     towers = recipe.towers if pretrained else recipe.towers.model_copy(update={"pretrained": ""})
@@ -104,10 +103,8 @@ def build_method(
     return method
 
 
-def build_views(
-    recipe: config.Recipe, wanted: tuple[str, ...], custom: Sequence[operations.Operation] | None = None
-) -> Views:
-    """The views of a recipe with resolved towers. `wanted` are the keys that the method reads; `custom` as above."""
+def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom = None) -> Views:
+    """The views of a recipe with resolved towers. `wanted` are the keys that the method reads."""
     custom = operations.custom_operations(recipe.views.operations) if custom is None else custom
     views, size = recipe.views, recipe.towers.vision_cfg.get("image_size", 224)
     if not isinstance(size, int):
