@@ -1,4 +1,4 @@
-"""Write docs/datasets.md from the catalogue: where each evaluation data set lies, its layout, and its traps.
+"""Write docs/datasets.md from the catalogue: where each evaluation data set belongs, its layout, and its traps.
 
     python scripts/datasets_page.py
 
@@ -40,22 +40,22 @@ WITHOUT_CLASSES = {
 HEAD = """# Evaluation data sets
 
 `askew eval MODEL --suite paper --data-root DIR` reads these data sets from folders of DIR. Nothing
-is downloaded: unpack the official archive of each set there. If a set or a part of it is missing,
-one line says what is needed and the other sets are still evaluated.
+is downloaded: unpack the official archive of each set there. If a set or a part of it is missing, a
+message says what is needed, and the other sets are still evaluated.
 
-Files that cannot be right are an error, also of one line: an unknown class, a class without an
-image, an image that is listed but does not exist, is listed twice or is in two splits, an image
-without a caption. The counts found are compared with the published ones, and both are stored.
+Files that cannot be right are an error: an unknown class, a class without an image, an image
+without a caption, or an image that is listed but does not exist, is listed twice or is in two
+splits. The counts found are compared with the published ones, and both are stored.
 
-`scripts/datasets_page.py` writes this page from `askew/evaluation/datasets/catalog.py`, and a test
-keeps the two equal. The readers are tested on small replicas in the same layouts. To check the
-published counts of the real data sets in a folder, run
+`scripts/datasets_page.py` writes this page from `src/askew/evaluation/datasets/catalog.py`, and a
+test keeps the two equal. The readers are tested on small replicas in the same layouts. To compare
+real data sets in a folder DIR with the published counts, run
 
     ASKEW_DATA_ROOT=DIR python -m pytest tests/evaluation/datasets/test_readers.py
 
 ## What is measured
 
-Splits are train / validation / test.
+The last column gives the images of the training / validation / test split.
 
 | name | classes | templates | metric | images |
 |---|---|---|---|---|
@@ -65,26 +65,26 @@ LAYOUTS = """
 Class names and templates are SLIP's. They equal OpenAI's, except for the templates of ImageNet
 ([NOTICE](../src/askew/assets/prompts/NOTICE)). A label goes by what the data set itself calls the
 class, never by the position of a folder or a line. If a set has no official validation split, the
-probe holds out a part of the training images.
+linear probe holds out a part of the training images.
 
-## Where each set lies, and its traps
+## Where each set belongs, and its traps
 
 Folders are relative to `--data-root`.
 """
 
 TAIL = """
-## What can be compared with what
+## Which numbers can be compared
 
 - The paper's Tables 1 and 2 report top-1, or mean per class for Pets, Flowers, Caltech-101 and
   Aircraft. Their "average" is the plain mean of the eleven numbers.
-- The paper's zero-shot accuracies on Flowers are 6 to 8 %, next to linear probes of 93 to 97 %.
-  They match the lexicographic order of folders, which costs every published average about 4.5
-  points. Both orders are reported.
-- MERU reports mean per class on every set, with its own prompts. Its numbers differ by
-  construction.
+- The paper's zero-shot accuracies on Flowers are 6 to 8 %, while its linear probes reach 93 to
+  97 %. Such numbers result from the lexicographic order of the folders (see Flowers above), which
+  costs every published average about 4.5 points. askew reports both orders.
+- MERU reports mean per class on every set, with its own prompts, so its numbers cannot be compared
+  directly.
 - In retrieval, a query counts as found if any of its matches is among the first k, and ties lose.
   The images are Karpathy's test images, with all captions, no prompt, and the model's own
-  preprocessing. Papers that keep five captions per image have another set of candidates.
+  preprocessing. Papers that keep five captions per image have a different set of candidates.
 - SugarCrepe's official script prints seven accuracies. Replace, Swap and Add are means over their
   subsets (macro); the means over items are reported beside them.
 
@@ -92,17 +92,18 @@ TAIL = """
 
 The metrics are compared with CLIP_benchmark (48de38c) and SugarCrepe's script (0047054) on the same
 embeddings, in `tests/evaluation/test_agreement.py`. Accuracy, mean per class and recall agree for
-every sample, and SugarCrepe's seven accuracies are equal. The rules for equal scores differ:
+every sample, and SugarCrepe's seven accuracies are equal. Only the rules for equal scores differ.
 CLIP_benchmark counts SugarCrepe's ties as right (a constant encoder gets 100 % there and 0 % here),
 and in retrieval it leaves the order of equal scores to `topk`.
 
 ## Files and splits in detail
 
 - Not supported: Stanford Cars as one folder (`car_ims/` with `cars_annos.mat`), COCO with five
-  captions per image, and webdataset or TFDS copies. You can evaluate a folder of class folders or a
-  table as custom data ([evaluation.md](evaluation.md)).
+  captions per image, and webdataset or TFDS copies. If you convert these to a folder with one
+  subfolder per class, or to a table, you can evaluate them as custom data
+  ([evaluation.md](evaluation.md)).
 - CIFAR is distributed as pickles. `pickletools` splits them into opcodes, which
-  `askew/evaluation/datasets/pickled.py` interprets. Nothing in them is ever called.
+  `src/askew/evaluation/datasets/pickled.py` interprets. Nothing in them is ever called.
 - Caltech-101: one `numpy.random.RandomState(0)` goes through the 102 folders, sorted by their names
   as bytes. Of the n sorted file names in a folder (the file `tmp` included) it draws
   `choice(n, size=30, replace=False)` for training. VISSL does the same, but takes the folders in
@@ -110,11 +111,11 @@ and in retrieval it leaves the order of equal scores to `topk`.
 
 ## A data set from outside askew
 
-`--suite module:NAME` evaluates a `CatalogEntry` of any module. Its reader gets the data set's
+`--suite module:NAME` evaluates a `CatalogEntry` from any module. Its reader receives the data set's
 folder, and provides the classes and the prompts; [adding.md](adding.md#an-evaluation-data-set) has
-an example. The folder is a `DatasetFolder` (`askew/evaluation/datasets/folder.py`). Its methods
-check what the built-in readers check: files that are missing or listed twice, unknown classes, and
-classes without an image.
+an example. The folder is a `DatasetFolder` (`src/askew/evaluation/datasets/folder.py`). Its methods
+make the same checks as the built-in readers: files that are missing or listed twice, unknown
+classes, and classes without an image.
 """
 
 

@@ -63,8 +63,8 @@ ENTRIES = (
     CatalogEntry(
         "pets", "Oxford-IIIT Pets", ("oxford-iiit-pet",),
         "images/*.jpg, annotations/trainval.txt and annotations/test.txt", split_files.pets,
-        "The class numbers sort the breeds without regard to case, the list of names with regard to it, so labels go "
-        "by the breed's name. There is no official validation split.",
+        "The class numbers follow the order of the breeds if case is ignored, but in the list of names upper case "
+        "comes first. So labels go by the breed's name. There is no official validation split.",
     ),
     CatalogEntry(
         "cifar10", "CIFAR-10", ("cifar-10-batches-py",),
@@ -79,9 +79,9 @@ ENTRIES = (
         "sun397", "SUN397", ("SUN397",),
         "a/ to y/ with the images, and ClassName.txt, Training_01.txt and Testing_01.txt of Partitions.zip, either "
         "there or in Partitions/", split_files.sun397,
-        "The first of the ten official partitions is used. Sorted by path, `jail/indoor` comes before `jail_cell`; "
-        "in the list of names it comes after it. So labels go by the name. torchvision has no split, and a probe on "
-        "all 108,754 images is tested on images that it was trained on. VISSL's own 70/10/20 split is a different one.",
+        "The first of the ten official partitions is used. `jail/indoor` comes before `jail_cell` when sorted by path, "
+        "but after it in the list of names. So labels go by the name. torchvision offers no split, and a probe on all "
+        "of its 108,754 images is tested on images that it was trained on. VISSL's own 70/10/20 split is different.",
     ),
     CatalogEntry(
         "food101", "Food-101", ("food-101",), "images/CLASS/*.jpg, meta/train.txt and meta/test.txt",
@@ -92,8 +92,8 @@ ENTRIES = (
         "flowers102", "Oxford Flowers 102", ("flowers-102",), "jpg/*.jpg, imagelabels.mat and setid.mat",
         matlab.flowers102,
         "`tstid` (6,149 images) is the test split, and labels start at 1. The published zero-shot accuracies of 6-8 % "
-        "come from pairing the names with folders sorted as strings. That order is reported beside the right one, as "
-        "`lexicographic`.",
+        "come from pairing the names with folders sorted as strings. The accuracy in that order is reported beside the "
+        "right one, as `lexicographic`.",
     ),
     CatalogEntry(
         "cars", "Stanford Cars", ("stanford_cars",),
@@ -108,7 +108,7 @@ ENTRIES = (
         ("caltech101/101_ObjectCategories", "caltech-101/101_ObjectCategories", "101_ObjectCategories"),
         "one folder of images for each of the 102 classes, including BACKGROUND_Google", class_folders.caltech101,
         "No official split exists. NumPy's legacy generator with seed 0 draws 30 training images per class from the "
-        "sorted file names; the rest is the test split. `BACKGROUND_Google/tmp` is an image and counts.",
+        "sorted file names; the rest is the test split. The file `BACKGROUND_Google/tmp` is an image too, and counts.",
     ),
     CatalogEntry(
         "aircraft", "FGVC Aircraft", ("fgvc-aircraft-2013b",),
@@ -124,8 +124,8 @@ ENTRIES = (
     CatalogEntry(
         "imagenet", "ImageNet-1k", ("imagenet", "ILSVRC2012"),
         IMAGENET_LAYOUT, class_folders.imagenet,
-        "Prompts are SLIP's 7 templates. The devkit numbers the classes in another order than that of the sorted "
-        "WordNet ids.",
+        "Prompts are SLIP's 7 templates. The devkit does not number the classes in the order of the sorted WordNet "
+        "ids.",
     ),
     CatalogEntry(
         "imagenet-80", "ImageNet-1k, 80 templates", ("imagenet", "ILSVRC2012"),
@@ -136,7 +136,7 @@ ENTRIES = (
         "flickr30k", "Flickr30k", ("flickr30k",),
         "flickr30k-images/*.jpg and dataset_flickr30k.json (Karpathy), or results_20130124.token and test.txt",
         captioned.flickr30k,
-        "Karpathy's 1,000 test images with all five captions and no prompt.",
+        "Karpathy's 1,000 test images are used, with all five captions and no prompt.",
     ),
     CatalogEntry(
         "coco", "COCO captions", ("coco",), "val2014/*.jpg and dataset_coco.json (Karpathy)", captioned.coco,
