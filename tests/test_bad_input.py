@@ -103,7 +103,7 @@ def no_source(here):
     return ["train", "clip-cc3m-vitb16", "--out", "run"]
 
 
-@fault(DATA, "a file of an unknown kind", "pairs.xlsx is of no known kind", ".csv")
+@fault(DATA, "a file of an unknown kind", "pairs.xlsx has an unknown file type", ".csv")
 def unknown_kind(here):
     (here / "pairs.xlsx").write_bytes(b"PK")
     return training("pairs.xlsx")
@@ -171,7 +171,7 @@ def no_parquet(here):
 @fault(
     DATA,
     "paths that all leave the table's folder",
-    "every image path leads out of data/lists",
+    "every image path points outside data/lists",
     "data.allow_outside=true",
 )
 def outside(here):
@@ -207,7 +207,7 @@ def images_without_texts(here):
     return training("data")
 
 
-@fault(DATA, "a weight that is not a whole number", "a weight is a whole number", "A*1 + B*2")
+@fault(DATA, "a weight that is not a whole number", "a weight must be a whole number", "A*1 + B*2")
 def odd_weight(here):
     return training("a.csv*0.5 + b.csv")
 
@@ -406,7 +406,7 @@ def finished(here):
     return ["train", "--resume", "--out", "run"]
 
 
-@fault(RUN, "a corrupted checkpoint", "step-000000003 is damaged", "the one before it is used", code=0)
+@fault(RUN, "a corrupted checkpoint", "step-000000003 is damaged", "using the one before it", code=0)
 def corrupted(here):
     trained(here, 3)
     file = here / "run" / "checkpoints" / "step-000000003" / "method.safetensors"
@@ -416,7 +416,7 @@ def corrupted(here):
     return ["train", "--resume", "--out", "run"]
 
 
-@fault(RUN, "a truncated checkpoint", "step-000000003 is damaged", "the one before it is used", code=0)
+@fault(RUN, "a truncated checkpoint", "step-000000003 is damaged", "using the one before it", code=0)
 def truncated(here):
     trained(here, 3)
     file = here / "run" / "checkpoints" / "step-000000003" / "optimizer.safetensors"
@@ -536,12 +536,13 @@ def document() -> str:
     text = [
         "# What goes wrong, and what askew prints",
         "",
-        "A test printed each of these lines (`tests/test_bad_input.py`, which also writes this page). Each is",
-        "one line; it is wrapped here to fit the page.",
+        "Each message below was printed by a test (`tests/test_bad_input.py`, which also writes this page).",
+        "Each is a single line; it is wrapped here to fit the page.",
         "",
-        "- Exit code 2: the input is wrong. Nothing has been written.",
+        "- Exit code 2: the input is wrong. A new run has written nothing; an old one is as it was.",
         "- Exit code 3: the run failed. What it had saved is kept.",
-        "- Exit code 0: a bad sample does not stop a run. It is replaced, named and counted.",
+        "- Exit code 0: the run continues. A bad sample is replaced, named and counted.",
+        "- Exit codes 130 and 143: Ctrl-C and SIGTERM, after a checkpoint was saved.",
     ]
     for topic in dict.fromkeys(case.topic for case in FAULTS):
         text += ["", f"## {topic}"]

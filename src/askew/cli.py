@@ -52,7 +52,7 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="Image-text pairs: a table, Parquet, tar shards, a folder, or `embedded`. Default: the recipe's."
+            help="A table, Parquet, tar shards, a folder, `embedded`, or module:function. Default: the recipe's."
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory. Default: a new runs/RECIPE-NNN.")] = None,
@@ -102,7 +102,7 @@ def evaluate(
         Path | None, typer.Option(help="Append results to this file (default: the run's results.jsonl).")
     ] = None,
     tasks: Annotated[str, typer.Option(help="Tasks to run.")] = "zero_shot,linear_probe,retrieval,sugarcrepe",
-    batch_size: Annotated[int, typer.Option(min=1)] = 256,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images or texts that are encoded at once.")] = 256,
     precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
     cache: Annotated[
         Path | None, typer.Option(help="Folder of cached features (default: in the user's cache folder).")

@@ -129,7 +129,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(table, tmp_pat
     train(recipe, tmp_path / "run", resume=True)
     printed = " ".join(capsys.readouterr().err.split())
     assert "step-000000005 is damaged" in printed
-    assert "the one before it is used" in printed
+    assert "using the one before it" in printed
     assert [line["step"] for line in metrics_of(tmp_path / "run", "metrics.discarded.jsonl")] == [5]
     train(recipe, tmp_path / "other")
     assert_same_state(state_of(tmp_path / "run"), state_of(tmp_path / "other"))

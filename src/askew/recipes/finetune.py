@@ -13,7 +13,7 @@ from askew.methods.clip import CLIP
 
 
 def finetune() -> Recipe:
-    """CLIP from pretrained weights at a low learning rate, evaluated before and after. Set towers.pretrained."""
+    """CLIP from pretrained weights at a low learning rate, evaluated before and after."""
     return Recipe(
         name="finetune",
         # The objective that the weights were trained with: MCD's image-image pairs start far above chance (dev/LOG.md)

@@ -118,7 +118,7 @@ def load_model(
         if not model.is_dir():
             raise UserError(
                 f"{printable(name)}: the run has no {model.name}/ folder; "
-                + ("this method has no teacher" if weights == "teacher" else "finish it with --resume")
+                + ("its method has none" if weights == "teacher" else "finish it with --resume")
             )
         loaded = f"local-dir:{model}"
     elif weights != "student":

@@ -75,7 +75,7 @@ def compatible(asked: Recipe | None, directory: RunDirectory) -> Recipe:
         listed = ", ".join(f"{key} ({old} -> {new})" for key, (old, new) in changed.items())
         raise UserError(
             f"--resume: the recipe differs from {directory.path / RECIPE}: {listed}; "
-            f"only {', '.join(RESUMABLE)} may change"
+            f"start a new run for that; a resumed run may change only {', '.join(RESUMABLE)}"
         )
     return _settled_as(recorded, asked)
 

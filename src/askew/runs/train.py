@@ -117,7 +117,7 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
         lines.append(
             f"plan     train.max_steps={schedule.total} ends before the {schedule.requested:,} steps of train.epochs"
         )
-    lines.append(f"chance   {levels} (a model whose loss stays there has learned nothing)")
+    lines.append(f"chance   {levels} (the loss of a model that has learned nothing)")
     for line in lines:
         console.say(line)
     _warn_of_long_captions(trainer, console)
@@ -145,5 +145,5 @@ def _warn_of_long_captions(trainer: Trainer, console: Console) -> None:
     if cut:
         console.warn(
             f"{cut} of the first {len(captions)} captions are longer than the text tower's context of "
-            f"{tokens.context_length} tokens and lose their ends; raise towers.text_cfg.context_length"
+            f"{tokens.context_length} tokens and are cut off there; raise towers.text_cfg.context_length"
         )

@@ -138,5 +138,5 @@ def latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
                     raise ValueError(f"{name} does not have the recorded sha256")
             return Checkpoint(path, manifest["step"], manifest["facts"])
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-            warn(f"checkpoint {path} is damaged ({error}); the one before it is used")
+            warn(f"checkpoint {path} is damaged ({error}); using the one before it")
     return None

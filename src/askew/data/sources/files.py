@@ -84,7 +84,7 @@ class FileSource:
             outside = pc.sum(pc.match_substring_regex(self._paths, OUTSIDE)).as_py()  # type: ignore[attr-defined]
             if outside == len(self._paths):
                 first = printable(self.name(0))
-                raise UserError(f"{describe}: every image path leads out of {root} (first: {first}); {REMEDY}")
+                raise UserError(f"{describe}: every image path points outside {root} (first: {first}); {REMEDY}")
             if outside:
                 self.notes += (f"path outside the folder: {outside:,} of {len(self._paths):,}; {REMEDY}",)
         captions = len(self._captions.flatten()) if len(self._captions) else 0
@@ -98,7 +98,7 @@ class FileSource:
         if not where:
             raise Unusable("the image path is empty", "no image path")
         if not self._allow_outside and pc.match_substring_regex(self._paths[index], OUTSIDE).as_py():  # type: ignore[attr-defined]
-            raise Unusable(f"{where} leads out of {self.root}; {REMEDY}", "path outside the folder")
+            raise Unusable(f"{where} points outside {self.root}; {REMEDY}", "path outside the folder")
         key = stable_id(where.removeprefix("./"))
         try:
             image = read_file(self.root / where)

@@ -44,7 +44,7 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         for magic, name in COMPRESSED.items():
             if start.startswith(magic):
                 raise UserError(
-                    f"data: {path} is compressed with {name} and cannot be read at random; unpack it to a plain .tar"
+                    f"data: {path} is compressed with {name}, which does not allow random access; unpack it to a .tar"
                 )
         for member in members(handle, os.fstat(handle).st_size):
             key, _, suffix = member.name.rpartition(".")

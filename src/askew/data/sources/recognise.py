@@ -62,7 +62,7 @@ def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
     text, weight = found.groups()
     if not weight.isdigit() or int(weight) < 1:
         raise UserError(
-            f"data: {printable(source)}: a weight is a whole number, how often an epoch sees each sample; "
+            f"data: {printable(source)}: a weight must be a whole number: how often an epoch sees each sample; "
             "instead of A*0.5 + B write A*1 + B*2"
         )
     return [(text.strip(), int(weight))]
@@ -108,7 +108,7 @@ def open_paths(text: str, paths: list[Path], options: SourceOptions) -> Source:
         return open_folder(paths[0], options)
     for path in paths:
         if path.name.lower().endswith(PACKED):
-            raise UserError(f"data: {path} is compressed and cannot be read at random; unpack it to a plain .tar")
+            raise UserError(f"data: {path} is compressed and does not allow random access; unpack it to a plain .tar")
     kinds = sorted({path.suffix.lower() for path in paths})
     match kinds:
         case [".tar"]:
@@ -129,7 +129,7 @@ def open_paths(text: str, paths: list[Path], options: SourceOptions) -> Source:
             f"data: {printable(text)} matches {len(paths):,} files ({found}); several files make up one source only if "
             "all are .tar, .parquet or .arrow; mix others by A + B"
         )
-    raise UserError(f"data: {paths[0]} is of no known kind; {RECOGNISED}")
+    raise UserError(f"data: {paths[0]} has an unknown file type; {RECOGNISED}")
 
 
 def open_folder(folder: Path, options: SourceOptions) -> Source:
