@@ -81,7 +81,7 @@ def test_sources_are_mixed_by_weights(pairs, tmp_path):
     listed = open_source([f"{a} *3", b])
     assert [listed[i] for i in range(13)] == [mixed[i] for i in range(13)]
     assert len(open_source(f"{a}*2")) == 6
-    with pytest.raises(UserError, match=r"a weight is a whole number.*A\*1 \+ B\*2"):
+    with pytest.raises(UserError, match=r"a weight must be a whole number.*A\*1 \+ B\*2"):
         open_source(f"{a}*0.5 + {b}")
     with pytest.raises(UserError, match=r"nowhere\.csv does not exist"):
         open_source(f"{a} + nowhere.csv")
