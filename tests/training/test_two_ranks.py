@@ -3,10 +3,13 @@
 Each rank first does everything alone, then joins the other and does it again; it writes down how far the two are apart.
 """
 
+import io
 import json
 import os
+import shutil
 import socket
 import time
+from contextlib import redirect_stderr
 
 import pytest
 import torch
@@ -15,10 +18,13 @@ from torch import multiprocessing
 from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.mcd import MCD
+from askew.report.console import Console
+from askew.runs.resume import resume
+from askew.runs.train import start
 from askew.training import parallel
 from askew.training.step import Step
 from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, micro_towers, rows, write_pairs
-from micro_runs import trainer_of
+from micro_runs import assert_same_state, metrics_of, micro_recipe, state_of, trainer_of
 
 CASES = {  # the match ids of four and four samples, and the samples without a masked token
     "distinct": ([0, 1, 2, 3, 4, 5, 6, 7], ()),
@@ -83,6 +89,22 @@ def apart(found, expected):
     return {"whole": sum(gap**2 for gap in gaps.values()) ** 0.5 / whole, "each": each, "of": len(gaps)}
 
 
+def session_of(folder, rank):
+    """A run from its start to its model, then resumed as if it had been killed while it saved: what it printed."""
+    run, whole = folder / "run", folder / "whole"
+    recipe = micro_recipe(folder / "pairs.csv", "mcd", max_steps=4, checkpoint_steps=2, device="cpu")
+    console = Console(quiet=not distributed.is_main())
+    with redirect_stderr(io.StringIO()) as printed:
+        start(recipe, run, console)
+        if rank == 0:
+            shutil.copytree(run, whole)
+            shutil.rmtree(run / "model")
+            (run / "checkpoints" / "step-000000004" / "manifest.json").write_text("cut")
+        distributed.barrier()
+        resume(None, run, console)
+    return printed.getvalue()
+
+
 def on_rank(rank, port, folder):
     torch.set_num_threads(1)
     cases = [(name, config, case) for name, config in zip(METHOD_NAMES, METHODS, strict=True) for case in CASES]
@@ -111,6 +133,7 @@ def on_rank(rank, port, folder):
         "moved": apart(moved, moved_alone),
         "far": apart(run_alone[1], before)["whole"],
     }
+    report["session"] = session_of(folder, rank)
     distributed.stop()
     report["sizes"].append(distributed.world_size())
     (folder / f"rank{rank}.json").write_text(json.dumps(report), encoding="utf-8")
@@ -131,7 +154,9 @@ def ranks(tmp_path_factory):
             for process in context.processes:
                 process.kill()
             pytest.fail(f"the ranks did not finish within {PATIENCE} s")
-    return [json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    return [
+        json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) | {"folder": folder} for rank in range(2)
+    ]
 
 
 def test_there_were_two_ranks(ranks):
@@ -171,3 +196,16 @@ def test_a_run_on_two_ranks_ends_with_the_weights_of_one_process(ranks):
     assert len(together) == 3
     assert together == pytest.approx(alone, rel=1e-5)
     assert ranks[1]["run"]["losses"][0] == []  # one rank alone speaks
+
+
+def test_two_ranks_start_and_resume_as_one_run(ranks):
+    lines, folder = ranks[0]["session"].splitlines(), ranks[0]["folder"]
+    assert ranks[1]["session"] == ""  # rank 0 alone reports
+    assert sum(line.startswith("run      ") for line in lines) == 2
+    assert sum(line.startswith("step 4/4 ") for line in lines) == 2
+    assert sum("is damaged" in line for line in lines) == 1
+    assert any("(from step 2)" in line for line in lines)
+    assert [line["step"] for line in metrics_of(folder / "run")] == [1, 2, 3, 4]
+    assert sorted(p.name for p in (folder / "run" / "checkpoints").iterdir()) == ["step-000000002", "step-000000004"]
+    assert_same_state(state_of(folder / "run"), state_of(folder / "whole"))
+    assert (folder / "run" / "model" / "open_clip_model.safetensors").is_file()

@@ -1,5 +1,7 @@
 """What is done to a finished step: torch.compile and DistributedDataParallel."""
 
+import warnings
+
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -15,9 +17,13 @@ def wrap(step: nn.Module, device: torch.device, compiled: bool = False) -> nn.Mo
         compile_towers(step, device)
     if distributed.world_size() == 1:
         return step
-    return DistributedDataParallel(
-        step, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # broadcast_buffers has a new name in newer versions of torch only
+        return DistributedDataParallel(
+            step, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
+        )
 
 
 def compile_towers(step: nn.Module, device: torch.device) -> None:
