@@ -91,7 +91,7 @@ def evaluate_tiny(
     started = time.monotonic()
     encoders = load_model(name, choose_device("auto"), weights, batch_size)
     results = tiny.results(encoders)
-    directory, target = RunDirectory(Path(name)), _target(name, out)
+    directory, target = _run_named(name), _target(name, out)
     if target is not None:
         target.append(results, encoders.protocol | tiny.data_protocol())
     before = {}
@@ -112,7 +112,7 @@ def load_model(
     Raises:
         UserError: there is no such model, or the run has no such weights.
     """
-    directory, loaded = RunDirectory(Path(name).expanduser()), name
+    directory, loaded = _run_named(name), name
     if directory.exists and not name.startswith("local-dir:"):
         model = directory.model(weights)
         if not model.is_dir():
@@ -128,11 +128,16 @@ def load_model(
     return encoders
 
 
+def _run_named(name: str) -> RunDirectory:
+    """The run directory of that name, which exists or not; `~` is the home directory."""
+    return RunDirectory(Path(name).expanduser())
+
+
 def _target(name: str, out: Path | None) -> ResultsFile | None:
     """Where results go: the named file, or that of the run; None where there is neither."""
-    directory = RunDirectory(Path(name))
     if out is not None:
         return ResultsFile(out)
+    directory = _run_named(name)
     return directory.results if directory.exists else None
 
 
