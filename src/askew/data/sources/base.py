@@ -13,7 +13,10 @@ from askew.errors import Unusable, UserError, printable
 
 IMAGE_COLUMNS = ("image", "filepath", "image_path", "path", "file_name", "filename", "jpg", "png", "webp")
 CAPTION_COLUMNS = ("caption", "title", "text", "captions", "txt")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+IMAGE_SUFFIXES = (  # of what data/images.py decodes, in lower case; the same list in every reader
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
+    *(".jp2", ".j2k", ".avif", ".heic", ".heif"),
+)
 TEXT_SUFFIXES = (".txt", ".caption", ".json")
 SHUFFLE_BLOCK, SHUFFLE_WINDOW = (
     1_024,

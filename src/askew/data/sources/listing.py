@@ -1,0 +1,102 @@
+"""Which files count: the one rule for hidden files and for what systems and tools leave behind, in every reader.
+
+Left out are names that begin with a dot (`.ipynb_checkpoints`, `.DS_Store`, Apple's `._` shadows), the folders and files
+below, editors' copies (`a.png~`, `#a.png#`), and everything inside such a folder. Readers count what they leave out.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from askew.errors import printable
+
+LEFT_OUT = {  # in lower case
+    "__macosx",  # macOS, in zip files
+    "thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information",  # Windows
+    "@eadir", "#recycle", "@recycle",  # network drives of Synology and QNAP
+    "__pycache__", "lost+found",
+}  # fmt: skip
+
+
+def is_left_out(path: str) -> bool:
+    """Whether a relative path is hidden, or rubbish: judged by each of its parts. `.` and `..` are neither."""
+    return any(_is_rubbish(part) for part in path.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def _is_rubbish(name: str) -> bool:
+    hidden, copies = name.startswith("."), name.endswith("~") or (name.startswith("#") and name.endswith("#"))
+    return hidden or copies or name.lower() in LEFT_OUT
+
+
+@dataclass
+class Listing:
+    """What was met while folders were listed.
+
+    Attributes:
+        left_out: number of hidden and rubbish files and folders that were left out.
+        example: the first of them.
+        links: links to folders that were followed or not, by name.
+        notes: folders that cannot be read.
+    """
+
+    left_out: int = 0
+    example: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def leave_out(self, path: str) -> None:
+        """Count one more."""
+        self.left_out += 1
+        self.example = self.example or path
+
+    @property
+    def note(self) -> str:
+        """One line, or "" if nothing was left out."""
+        if not self.left_out:
+            return ""
+        return f"hidden files and system files left out: {self.left_out:,}, for example {printable(self.example)}"
+
+
+def visible(folder: Path, listing: Listing | None = None) -> list[os.DirEntry]:
+    """The entries of one folder, sorted by name, without hidden ones and rubbish, which are counted.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    listing = listing if listing is not None else Listing()
+    kept = []
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if is_left_out(entry.name):
+                listing.leave_out(f"{folder.name}/{entry.name}")
+            else:
+                kept.append(entry)
+    return kept
+
+
+def files_below(folder: Path, listing: Listing) -> Iterator[str]:
+    """Sorted paths of files anywhere below a folder, relative to it and with `/`.
+
+    Links to folders are followed, each real folder once, so that there can be no loops.
+    """
+    seen: set[tuple[int, int]] = set()
+
+    def walk(place: Path, inside: str) -> Iterator[str]:
+        try:
+            facts = place.stat()
+            entries = visible(place, listing)
+        except OSError as error:
+            listing.notes.append(f"folder that cannot be read: {printable(str(place))} ({error.strerror})")
+            return
+        if (facts.st_dev, facts.st_ino) in seen:
+            return
+        if facts.st_ino:
+            seen.add((facts.st_dev, facts.st_ino))
+        for entry in entries:
+            name = f"{inside}{entry.name}"
+            if entry.is_dir():
+                yield from walk(place / entry.name, f"{name}/")
+            else:
+                yield name
+
+    yield from walk(folder, "")
