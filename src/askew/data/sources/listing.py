@@ -1,7 +1,7 @@
 """Which files count: the one rule for hidden files and for what systems and tools leave behind, in every reader.
 
-Left out are names that begin with a dot (`.ipynb_checkpoints`, `.DS_Store`, Apple's `._` shadows), the folders and files
-below, editors' copies (`a.png~`, `#a.png#`), and everything inside such a folder. Readers count what they leave out.
+Left out are names that begin with a dot (`.ipynb_checkpoints`, `.DS_Store`, Apple's `._` shadows), the names below,
+editors' copies (`a.png~`, `#a.png#`), and everything inside such a folder. Readers count what they leave out.
 """
 
 import os
@@ -36,7 +36,6 @@ class Listing:
     Attributes:
         left_out: number of hidden and rubbish files and folders that were left out.
         example: the first of them.
-        links: links to folders that were followed or not, by name.
         notes: folders that cannot be read.
     """
 
