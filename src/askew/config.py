@@ -74,9 +74,12 @@ class DataSettings(Part):
 
     source: str | list[str] = "embedded"  # several are mixed, as by "a.csv*2 + b.parquet"; see docs/sources.md
     image_column: str = ""  # "" finds it by name
-    caption_column: str = ""  # for tar shards: txt, caption, json, or a field of the .json
+    caption_column: str = ""  # several: with commas; for tar shards: txt, caption, json, or a field of the .json
     image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
-    split: str = "train"  # of files that hold several splits
+    split: str = "train"  # where files, folders or rows name one; "all" reads everything
+    separator: str = ""  # of the columns of a table; "" finds it
+    quotes: Literal["auto", "yes", "no"] = "auto"  # fields of tables in double quotes; auto: in CSV, not with tabs
+    layout: Literal["auto", "pairs", "classes"] = "auto"  # of a folder that can be read in two ways
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
 
     @property

@@ -26,7 +26,8 @@ def write_images(folder: Path, pairs: Sequence[Pair]) -> None:
 def write_csv(folder: Path, pairs: Sequence[Pair], name: str = "pairs.csv", delimiter: str = ",") -> str:
     write_images(folder, pairs)
     lines = io.StringIO()
-    writer = csv.writer(lines, delimiter=delimiter)
+    plain = {"quoting": csv.QUOTE_NONE, "quotechar": None} if delimiter == "\t" else {}
+    writer = csv.writer(lines, delimiter=delimiter, **plain)
     writer.writerow(["file_name", "text"])
     writer.writerows([(path, text) for path, _, text in pairs])
     (folder / name).write_bytes(lines.getvalue().encode())

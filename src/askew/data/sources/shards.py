@@ -21,9 +21,10 @@ from askew.data.sources.base import (
 )
 from askew.data.sources.index import facts, indexed
 from askew.data.sources.layout import COLUMNS, EXAMPLES, TEXTS, layout
+from askew.data.sources.positioned import PositionedFile
 from askew.data.sources.tar import TAR_BLOCK, Damaged, check_header, header_name, number
 from askew.data.sources.texts import captions_in
-from askew.errors import Unusable, UserError
+from askew.errors import Unusable, UserError, printable
 
 OPEN_FILES = 64  # kept open by each process
 
@@ -47,7 +48,7 @@ class TarSource:
 
     def __init__(self, paths: Sequence[Path], options: SourceOptions):
         self.paths = tuple(paths)
-        self._files: OrderedDict[int, int] = OrderedDict()
+        self._files: OrderedDict[int, PositionedFile] = OrderedDict()
         self._process = os.getpid()
         self._open_indices()
         found = [facts(table) for table in self._tables]
@@ -60,7 +61,7 @@ class TarSource:
         if not len(self):
             reasons = "; ".join(e for f in found for group in f["examples"].values() for e in group[:1])
             raise UserError(
-                f"data: {shard_names(self.paths)}: no samples; members are named KEY.jpg (.jpeg, .png, .webp) and "
+                f"data: {shard_names(self.paths)}: no samples; members are named KEY.jpg (.png, .webp, .tif, ...) and "
                 f"KEY.txt (.caption, .json)" + (f"; {reasons}" if reasons else "")
             )
         if asked and not have[self._text]:
@@ -97,8 +98,7 @@ class TarSource:
         key = int(self._ids[shard][row])
         block, size = self._place(shard, row, "image")
         if not block:
-            text_block, _ = self._place(shard, row, self._text)
-            raise Unusable(f"{self._member(shard, text_block)}: there is no image of this name", "no image")
+            raise Unusable(self._without_image(shard, row), "no image")
         image, header = self._read(shard, block, size)
         name = header_name(header).decode("utf-8", "replace").removeprefix("./")
         block, size = self._place(shard, row, self._text)
@@ -131,7 +131,7 @@ class TarSource:
         if size > MAX_BYTES:
             name = self._member(shard, block)
             raise Unusable(f"{name}: {size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
-        data = os.pread(self._handle(shard), TAR_BLOCK + size, (block - 1) * TAR_BLOCK)
+        data = self._file(shard).read(TAR_BLOCK + size, (block - 1) * TAR_BLOCK)
         header, content = data[:TAR_BLOCK], data[TAR_BLOCK:]
         try:
             check_header(header, "")
@@ -148,17 +148,24 @@ class TarSource:
         return content, header
 
     def _member(self, shard: int, block: int) -> str:
-        header = os.pread(self._handle(shard), TAR_BLOCK, (block - 1) * TAR_BLOCK)
+        header = self._file(shard).read(TAR_BLOCK, (block - 1) * TAR_BLOCK)
         return f"{self.paths[shard].name}/{header_name(header).decode('utf-8', 'replace')}"
 
-    def _handle(self, shard: int) -> int:
-        if self._process != os.getpid():  # the parent closes its own descriptors
+    def _without_image(self, shard: int, row: int) -> str:
+        """What is there of a sample without an image: its text, and what lies where the image should be."""
+        block = next(filter(None, (self._place(shard, row, text)[0] for text in TEXTS)), 0)
+        message = f"{self._member(shard, block)}: there is no image of this name"
+        beside = facts(self._tables[shard]).get("beside", {}).get(str(row))
+        return f"{message}; {printable(beside)} is there, which is not read as an image" if beside else message
+
+    def _file(self, shard: int) -> PositionedFile:
+        if self._process != os.getpid():  # the parent closes its own files
             self._files, self._process = OrderedDict(), os.getpid()
         if shard not in self._files:
             if len(self._files) >= OPEN_FILES:
-                os.close(self._files.popitem(last=False)[1])
+                self._files.popitem(last=False)[1].close()
             try:
-                self._files[shard] = os.open(self.paths[shard], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                self._files[shard] = PositionedFile(self.paths[shard])
             except FileNotFoundError as error:
                 raise Unusable(f"{self.paths[shard]} is gone", "shard gone") from error
         self._files.move_to_end(shard)
@@ -175,8 +182,8 @@ class TarSource:
 
     def __del__(self) -> None:
         if self.__dict__.get("_process") == os.getpid():
-            for handle in self._files.values():
-                os.close(handle)
+            for file in self._files.values():
+                file.close()
 
 
 def _index(path: Path) -> pa.Table:
