@@ -5,7 +5,8 @@ from standins import png
 
 from askew.errors import UserError
 from askew.evaluation.datasets.base import Captioned, Classification
-from askew.evaluation.datasets.custom import open_custom, read_prompts
+from askew.evaluation.datasets.classes import read_prompts
+from askew.evaluation.datasets.custom import open_custom
 from helpers import write_pairs
 
 
