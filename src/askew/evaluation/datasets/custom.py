@@ -10,7 +10,7 @@ from askew.data.images import decode
 from askew.data.sources import Source, open_source
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned, Classification
-from askew.evaluation.datasets.classes import open_class_folders
+from askew.evaluation.datasets.classes import open_class_folders, refuse_for_captions
 
 
 class SourceImages:
@@ -33,15 +33,16 @@ class SourceImages:
             raise OSError(f"{self.keys[index]}: {error.strerror or error}") from error
 
 
-def open_custom(text: str, prompts: str = "") -> Classification | Captioned:
+def open_custom(text: str, prompts: str = "", class_names: str = "") -> Classification | Captioned:
     """Open a folder of class folders, maybe within test/, train/ and validation/, or a source of images and captions.
 
     Args:
         text: the folder, or anything that `askew train --data` takes.
         prompts: a template with `{}`, or a file with one template per line; "" is "a photo of a {}".
+        class_names: a file of names of the classes; "" takes the names of the folders.
 
     Raises:
-        UserError: the layout is neither, a class is empty, splits have different classes, or prompts are malformed.
+        UserError: the layout is neither, or has two readings; prompts or names are malformed, or given for captions.
     """
     folder = Path(text).expanduser()
     if (
@@ -49,7 +50,8 @@ def open_custom(text: str, prompts: str = "") -> Classification | Captioned:
         and not any(folder.glob("*.parquet"))
         and any(p.is_dir() and not p.name.startswith(".") for p in folder.iterdir())
     ):
-        return open_class_folders(folder, prompts)
+        return open_class_folders(folder, prompts, class_names)
+    refuse_for_captions(text, prompts, class_names)
     return _captioned(text)
 
 
