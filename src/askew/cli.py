@@ -94,6 +94,10 @@ def evaluate(
     prompts: Annotated[
         str, typer.Option(help="For --data: 'a photo of a {}', or a file with one template per line.")
     ] = "",
+    class_names: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="For --data: names of class folders, 'FOLDER: NAME; SYNONYM' on each line."),
+    ] = "",
     against: Annotated[
         str, typer.Option(help="For --data: report test images that are also in this training source.")
     ] = "",
@@ -130,7 +134,7 @@ def evaluate(
             raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
     options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
-                    cache or default_cache(), options)  # fmt: skip
+                    cache or default_cache(), class_names, options)  # fmt: skip
     evaluate_model(asked, Console(quiet=not is_main()))
 
 

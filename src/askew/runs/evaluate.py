@@ -23,6 +23,7 @@ from askew.evaluation.tasks import tiny
 from askew.evaluation.tasks.overlap import overlap
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
+from askew.runs.naming import CustomName
 from askew.runs.tables import paper_tables, tiny_table
 
 Openers = dict[str, Callable[[], EvaluationSet]]  # data sets by name, opened when their turn comes
@@ -36,7 +37,7 @@ class Request:
         model: a run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.
         suite: "tiny", a suite of the catalogue, or names of its data sets with commas.
         data_root: the folder that holds the catalogue's data sets.
-        data: custom data instead of a suite; `prompts` and `against` go with it.
+        data: custom data instead of a suite; `prompts`, `class_names` and `against` go with it.
         out: where results are appended; None: the run's own file, or none.
         cache: folder of features.
     """
@@ -52,13 +53,17 @@ class Request:
     prompts: str = ""
     against: str = ""
     cache: Path | None = None
+    class_names: str = ""
     options: EvaluationOptions = field(default_factory=EvaluationOptions)
 
 
-def default_cache() -> Path:
-    """`askew/features` in the user's cache folder."""
+def default_cache() -> Path | None:
+    """`askew/features` in the user's cache folder; None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "askew" / "features"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "askew" / "features"
+    except RuntimeError:
+        return None
 
 
 def evaluate(asked: Request, console: Console) -> None:
@@ -146,6 +151,7 @@ def _refuse_options_of_others(asked: Request) -> None:
     options = {
         "--precision bf16": asked.precision != "fp32",
         "--prompts": asked.prompts,
+        "--class-names": asked.class_names,
         "--against": asked.against,
         "--data-root": asked.data_root,
         "other names in --suite": asked.suite != "tiny",
@@ -162,7 +168,9 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
     started = time.monotonic()
     encoders = load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision)
     progress = _Progress(console)
-    extractor = Extractor(encoders, asked.cache, tick=progress.tick)
+    extractor = Extractor(encoders, asked.cache, tick=progress.tick, warn=console.warn)
+    if extractor.cache is None:
+        console.say("features are not kept: there is no cache folder; name one with --cache DIR")
     if distributed.world_size() > 1:
         _share_out(openers, extractor, asked.options)
         if not distributed.is_main():
@@ -171,8 +179,10 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
     protocol = encoders.protocol | {"suite": "custom" if asked.data else asked.suite}
     results: list[Result] = []
     failed: list[str] = []
+    custom = CustomName(asked.data, target, console) if asked.data else None
 
     def keep(result: Result) -> None:
+        result = result if custom is None else custom(name, result)
         results.append(result)
         if target is not None:
             target.append([result], protocol)
@@ -181,7 +191,7 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
         progress.name = name
         try:
             opened = opener()
-            for result in run_set(name, opened, encoders, extractor, asked.options, console.say):
+            for result in run_set(name, opened, encoders, extractor, asked.options, console.say, console.warn):
                 keep(result)
             if asked.against:
                 keep(_overlap(name, opened, asked.against, console))
@@ -204,7 +214,9 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
 
 
 def _custom(asked: Request) -> Openers:
-    opened = open_custom(asked.data, asked.prompts)  # before the model is loaded: a wrong layout shows at once
+    opened = open_custom(
+        asked.data, asked.prompts, asked.class_names
+    )  # before the model is loaded: a wrong layout shows at once
     if asked.against:
         open_source(asked.against)
     return {opened.name: lambda: opened}
@@ -213,7 +225,9 @@ def _custom(asked: Request) -> Openers:
 def _catalogued(asked: Request) -> Openers:
     from askew.evaluation.datasets import catalog  # the suite `tiny` does not need its readers
 
-    for option, value in (("--prompts", asked.prompts), ("--against", asked.against)):
+    for option, value in (
+        ("--prompts", asked.prompts), ("--class-names", asked.class_names), ("--against", asked.against),
+    ):  # fmt: skip
         if value:
             raise UserError(f"{option} belongs to --data; the sets of a suite have prompts of their own")
     entries = catalog.find_entries(asked.suite)

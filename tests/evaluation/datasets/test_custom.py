@@ -5,7 +5,7 @@ from standins import png
 
 from askew.errors import UserError
 from askew.evaluation.datasets.base import Captioned, Classification
-from askew.evaluation.datasets.custom import open_custom, read_prompts
+from askew.evaluation.datasets.custom import open_custom
 from helpers import write_pairs
 
 
@@ -30,7 +30,10 @@ def test_a_folder_of_class_folders(tmp_path):
     assert list(data.test.images.keys) == ["boat/0.png", "boat/1.png", *(f"red_kite/{i}.png" for i in range(3))]
     assert data.test.labels.tolist() == [0, 0, 1, 1, 1]
     assert data.train is None
-    assert data.notes == ("custom/boat: 1 files do not have an image suffix (notes.txt)",)
+    assert data.notes == (
+        "hidden files and system files left out: 1, for example custom/.hidden",
+        "custom/boat: 1 files do not have an image suffix (notes.txt)",
+    )
     assert data.test.images[0].mode == "RGB"
     assert data.test.images.read(2) == png(0)
 
@@ -63,21 +66,6 @@ def test_a_wrong_layout_is_one_line(tmp_path, spoil, words):
         open_custom(str(folder))
 
 
-def test_prompts(tmp_path):
-    (tmp_path / "prompts.txt").write_text("a photo of a {}.\n\nart of {}\n")
-    assert read_prompts(str(tmp_path / "prompts.txt")) == ("a photo of a {}.", "art of {}")
-    (tmp_path / "bad.txt").write_text("a photo of a {}\na photo\n")
-    (tmp_path / "empty.txt").write_text("\n")
-    for text, words in (
-        (str(tmp_path / "bad.txt"), "'a photo' does not"),
-        ("{} and {}", "'{} and {}' does not"),
-        (str(tmp_path / "none.txt"), "neither a template"),
-        (str(tmp_path / "empty.txt"), "the file has none"),
-    ):
-        with pytest.raises(UserError, match=words):
-            read_prompts(text)
-
-
 def test_a_table_of_captions(tmp_path):
     table = write_pairs(tmp_path, 5)
     with table.open("a") as file:
@@ -89,6 +77,12 @@ def test_a_table_of_captions(tmp_path):
     assert data.captions[2] == "a second caption"
     assert data.images.read(3) == (tmp_path / "0003.png").read_bytes()
     assert data.images[3].size == (40, 40)
+
+
+@pytest.mark.parametrize("option", ["prompts", "class_names"])
+def test_options_of_class_folders_are_refused_for_captions(tmp_path, option):
+    with pytest.raises(UserError, match=rf"--{option.replace('_', '-')} belongs to class folders, .*--caption-prompt"):
+        open_custom(str(write_pairs(tmp_path, 2)), **{option: "a {}"})
 
 
 @pytest.mark.parametrize(
