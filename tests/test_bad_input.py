@@ -275,7 +275,12 @@ def caption_empty(here):
     return training(table)
 
 
-@fault(SAMPLE, "a caption that is missing (null, NaN, `nan`, `&nbsp;`)", "(no caption): pairs.parquet row 3: no caption", code=0)
+@fault(
+    SAMPLE,
+    "a caption that is missing (null, NaN, `nan`, `&nbsp;`)",
+    "(no caption): pairs.parquet row 3: no caption",
+    code=0,
+)
 def caption_nan(here):
     pairs(here)
     images = [file.read_bytes() for file in sorted((here / "data").glob("*.png"))]

@@ -118,6 +118,10 @@ def evaluate(
             "--allow-unreadable", help="Count unreadable images as wrong answers instead of refusing the data set."
         ),
     ] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="For --data: how it is read, such as data.split=test."),
+    ] = None,
 ) -> None:
     """Evaluate a model and print its tables."""
     from askew.distributed import is_main
@@ -134,7 +138,7 @@ def evaluate(
             raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
     options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
-                    cache or default_cache(), class_names, options)  # fmt: skip
+                    cache or default_cache(), class_names, tuple(sets or ()), options)  # fmt: skip
     evaluate_model(asked, Console(quiet=not is_main()))
 
 

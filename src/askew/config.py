@@ -77,8 +77,9 @@ class DataSettings(Part):
     caption_column: str = ""  # several: with commas; for tar shards: txt, caption, json, or a field of the .json
     image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
     split: str = "train"  # where files, folders or rows name one; "all" reads everything
-    separator: str = ""  # of the columns of a table; "" finds it
-    quotes: Literal["auto", "yes", "no"] = "auto"  # fields of tables in double quotes; auto: in CSV, not with tabs
+    separator: str = ""  # of the columns of a table: one character, or comma, tab, semicolon, bar; "" finds it
+    # What double quotes mean in a table: they enclose a field, or are letters; auto: they enclose in CSV, not with tabs
+    quotes: Literal["auto", "enclosing", "literal"] = "auto"
     layout: Literal["auto", "pairs", "classes"] = "auto"  # of a folder that can be read in two ways
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
 

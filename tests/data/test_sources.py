@@ -132,7 +132,7 @@ def test_a_missing_image_is_an_os_error_for_the_loader_to_count(folder):
         (
             "t.csv",
             'image,caption\na.png,"Hello he said\nb.png,second\n',
-            ["line 3", "not a readable", "double the quotes", "data.quotes=no"],
+            ["line 3", "not a readable", "double the quotes", "data.quotes=literal"],
         ),
         ("t.csv", 'image,caption\na.png,"x" y\n', ["line 2", "not a readable table"]),
     ],

@@ -10,18 +10,16 @@ from pathlib import Path
 import torch
 
 from askew import distributed
-from askew.data.sources import open_source
 from askew.devices import choose_device
 from askew.errors import UserError, printable
-from askew.evaluation.datasets.base import Captioned, EvaluationSet
-from askew.evaluation.datasets.custom import open_custom
+from askew.evaluation.datasets.base import EvaluationSet
 from askew.evaluation.features import Extractor
 from askew.evaluation.model import Encoders, load_encoders
 from askew.evaluation.results import Result, ResultsFile
 from askew.evaluation.suite import TASKS, EvaluationOptions, image_sets, run_set
 from askew.evaluation.tasks import tiny
-from askew.evaluation.tasks.overlap import overlap
 from askew.report.console import Console
+from askew.runs.custom_data import open_asked, overlap_of, preview
 from askew.runs.directory import RunDirectory
 from askew.runs.naming import CustomName
 from askew.runs.tables import paper_tables, tiny_table
@@ -37,7 +35,8 @@ class Request:
         model: a run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.
         suite: "tiny", a suite of the catalogue, or names of its data sets with commas.
         data_root: the folder that holds the catalogue's data sets.
-        data: custom data instead of a suite; `prompts`, `class_names` and `against` go with it.
+        data: custom data instead of a suite; `prompts`, `class_names`, `against` and `sets` go with it.
+        sets: KEY=VALUE settings of how `data` is read (`data.split=test`).
         out: where results are appended; None: the run's own file, or none.
         cache: folder of features.
     """
@@ -54,6 +53,7 @@ class Request:
     against: str = ""
     cache: Path | None = None
     class_names: str = ""
+    sets: tuple[str, ...] = ()
     options: EvaluationOptions = field(default_factory=EvaluationOptions)
 
 
@@ -152,6 +152,7 @@ def _refuse_options_of_others(asked: Request) -> None:
         "--precision bf16": asked.precision != "fp32",
         "--prompts": asked.prompts,
         "--class-names": asked.class_names,
+        "--set": asked.sets,
         "--against": asked.against,
         "--data-root": asked.data_root,
         "other names in --suite": asked.suite != "tiny",
@@ -191,10 +192,12 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
         progress.name = name
         try:
             opened = opener()
+            for line in preview(opened) if asked.data else []:
+                console.say(line)
             for result in run_set(name, opened, encoders, extractor, asked.options, console.say, console.warn):
                 keep(result)
             if asked.against:
-                keep(_overlap(name, opened, asked.against, console))
+                keep(overlap_of(name, opened, asked.against, console))
         except UserError as error:
             failed.append(name)
             console.warn(f"not evaluated: {error}")
@@ -214,11 +217,7 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
 
 
 def _custom(asked: Request) -> Openers:
-    opened = open_custom(
-        asked.data, asked.prompts, asked.class_names
-    )  # before the model is loaded: a wrong layout shows at once
-    if asked.against:
-        open_source(asked.against)
+    opened = open_asked(asked.data, asked.sets, asked.prompts, asked.class_names, asked.against)
     return {opened.name: lambda: opened}
 
 
@@ -227,6 +226,7 @@ def _catalogued(asked: Request) -> Openers:
 
     for option, value in (
         ("--prompts", asked.prompts), ("--class-names", asked.class_names), ("--against", asked.against),
+        ("--set", asked.sets),
     ):  # fmt: skip
         if value:
             raise UserError(f"{option} belongs to --data; the sets of a suite have prompts of their own")
@@ -247,18 +247,6 @@ def _share_out(openers: Openers, extractor: Extractor, options: EvaluationOption
         except UserError:
             continue
     distributed.barrier()
-
-
-def _overlap(name: str, opened: EvaluationSet, against: str, console: Console) -> Result:
-    images = opened.images if isinstance(opened, Captioned) else opened.test.images  # type: ignore[union-attr]
-    result = overlap(name, images, open_source(against), printable(against, 400))
-    if result.protocol["pairs"]:
-        test, other, kind = result.protocol["pairs"][0]
-        console.warn(
-            f"{name}: {result.values['exact']:,} test images are in {printable(against)} byte for byte and "
-            f"{result.values['near']:,} nearly so; the first is {test} ({kind}: {other})"
-        )
-    return result
 
 
 @dataclass

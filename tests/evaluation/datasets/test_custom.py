@@ -42,7 +42,7 @@ def test_splits_are_found_by_their_names(tmp_path):
     classes(tmp_path / "d" / "test", {"a": 1, "b": 2})
     classes(tmp_path / "d" / "train", {"a": 3, "b": 4})
     classes(tmp_path / "d" / "val", {"a": 1, "b": 1})
-    data = open_custom(str(tmp_path / "d"), "a drawing of {}")
+    data = open_custom(str(tmp_path / "d"), prompts="a drawing of {}")
     assert [len(split.labels) for split in (data.test, data.train, data.validation)] == [3, 7, 2]
     assert data.templates == ("a drawing of {}",)
     assert data.classes == (("a",), ("b",))
@@ -88,8 +88,8 @@ def test_options_of_class_folders_are_refused_for_captions(tmp_path, option):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("gone.png,a caption\n", r"1 of 5 images cannot be read: No such file"),
-        ("0001.png,\n", r"1 of 4 images have no caption: 0001.png"),
+        ("gone.png,a caption\n", r"1 of 5 images cannot be read: missing file: No such file"),
+        ("0001.png,\n", r"1 of 4 images have no caption .no caption.: 0001.png"),
     ],
 )
 def test_images_without_a_file_or_a_caption_are_reported(tmp_path, line, words):

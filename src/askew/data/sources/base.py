@@ -32,6 +32,8 @@ class Sample:
         captions: at least one; each visit draws one of them.
         tags: keywords that may be added to a caption in training (`views.tags`).
         name: where it came from, for messages.
+        image_id: equal for samples that are known to be of one image, because its path is the same; None if a source
+            knows nothing of the kind. Samples of equal bytes are of one image in any case.
     """
 
     id: int
@@ -40,6 +42,7 @@ class Sample:
     captions: tuple[str, ...]
     tags: tuple[str, ...] = ()
     name: str = ""
+    image_id: int | None = None
 
 
 class Source(Protocol):
@@ -80,7 +83,8 @@ class SourceOptions:
         split: the one to read, where files, folders or rows name one; "all", or names of which the first that exists
             is read, with commas. See splits.py.
         separator: of a table's columns; "" finds it.
-        quotes: whether fields of a table may be in double quotes. "auto": of a CSV yes, of tab-separated ones no.
+        quotes: what double quotes mean in a table: "enclosing" a field, or "literal" letters. "auto": they enclose in
+            CSV, and are letters in tab-separated tables.
         layout: what a folder holds, if it could be two things: "pairs" or "classes".
         allow_outside: whether listed paths may lead out of that folder.
     """

@@ -11,9 +11,10 @@ from askew.data.sources.base import IMAGE_SUFFIXES, SourceOptions
 from askew.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, NUMBERED_CAPTIONS
 from askew.errors import UserError, printable
 
-SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+_NAMED = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
+SEPARATORS = {sign: name for name, sign in _NAMED.items()}
 QUOTING = "put a caption that contains the separator in quotes, and double the quotes inside it"
-NO_QUOTES = "if quotes are ordinary letters in this table, read it with --set data.quotes=no"
+NO_QUOTES = "if quotes are ordinary letters in this table, read it with --set data.quotes=literal"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Dialect:
     def about(self) -> str:
         """What was looked for, for messages."""
         name = SEPARATORS.get(self.separator, repr(self.separator))
-        return f" (separated by {name}; another one: --set data.separator=';')"
+        return f" (separated by {name}; another one: --set data.separator=semicolon)"
 
 
 def lines_of(path: Path) -> Iterator[str]:
@@ -77,11 +78,13 @@ def dialect_of(path: Path, usual: str, options: SourceOptions) -> Dialect:
     lines = [line.rstrip("\r\n") for line in islice(lines_of(path), 2)]
     if not lines or not any(line.strip() for line in lines):
         raise UserError(f"{path}: the table is empty; its first line must name the columns: image,caption")
-    asked, skipped = options.separator.replace("\\t", "\t"), 1
+    asked, skipped = _NAMED.get(options.separator, options.separator).replace("\\t", "\t"), 1
     if lines[0].lower().startswith("sep=") and len(lines[0].strip()) == 5:  # Excel's, which it does not show
         asked, skipped = asked or lines[0].strip()[4], 2
     if len(asked) > 1:
-        raise UserError(f"data.separator={printable(options.separator)!r}: a separator is one character")
+        raise UserError(
+            f"data.separator={printable(options.separator)!r}: a separator is one character, or {', '.join(_NAMED)}"
+        )
     first = lines[skipped - 1] if len(lines) >= skipped else ""
     candidates = [asked] if asked else [usual, *(one for one in SEPARATORS if one != usual)]
     found = {one: _names(first, one) for one in candidates}
@@ -90,7 +93,7 @@ def dialect_of(path: Path, usual: str, options: SourceOptions) -> Dialect:
     separator = known[0] if known else usual if not asked and len(found[usual]) >= len(found[most]) else most
     if not known:
         _refuse_pair_in_place_of_names(path, found[separator], SEPARATORS.get(separator, repr(separator)))
-    quoted = {"yes": True, "no": False}.get(options.quotes, separator not in "\t|")
+    quoted = {"enclosing": True, "literal": False}.get(options.quotes, separator not in "\t|")
     return Dialect(separator, quoted, tuple(found[separator]), skipped)
 
 
@@ -164,7 +167,7 @@ def delimited_rows(path: Path, dialect: Dialect, image: str, checked: bool) -> I
             extra = "" if dialect.quoted else f" (no quotes are read: {SEPARATORS.get(dialect.separator, 'text')})"
             raise UserError(
                 f"{path}, line {number}: {len(fields)} fields under {width} names{extra}; "
-                + (QUOTING if dialect.quoted else "remove the separator from the caption, or set data.quotes=yes")
+                + (QUOTING if dialect.quoted else "remove the separator from the caption, or set data.quotes=enclosing")
             )
         yield dict(zip(names, fields, strict=False))
     if empty:
@@ -181,7 +184,7 @@ def _refuse_swallowed_rows(path: Path, fields: list[str], dialect: Dialect, plac
                 raise UserError(
                     f"{path}, line {first}: a quote opens here and its field holds other lines, one of which looks "
                     f"like a row ({printable(line, 60)}); double the quotes inside captions; {NO_QUOTES}, and if the "
-                    "field is right, with data.quotes=yes"
+                    "field is right, with data.quotes=enclosing"
                 )
 
 

@@ -193,7 +193,7 @@ class FileSource:
         if not captions and index in self._faults:
             cause, message = self._faults[index]
             raise Unusable(message, cause)
-        return Sample(key, key, image, captions, (), where)
+        return Sample(key, key, image, captions, (), where, key)
 
     _field = ""  # of the .json beside an image
 

@@ -24,7 +24,7 @@ EXAMPLES = 3  # named per kind of fault
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
-class Layout:
+class ShardLayout:
     """What is learned from the headers of one shard: a row per key, in order, and what was odd."""
 
     def __init__(self, path: Path):
@@ -88,7 +88,7 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     Members whose names differ only in the suffix make up a sample. Sizes are in bytes. Facts: how many samples have
     each kind of member, how many faults of each kind there are, and examples of them.
     """
-    found = Layout(path)
+    found = ShardLayout(path)
     with PositionedFile(path) as file:
         start = file.read(6, 0)
         for magic, name in COMPRESSED.items():

@@ -144,11 +144,8 @@ def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, nam
     except UnicodeDecodeError as error:
         raise Unusable(f"{name}: the caption is not UTF-8", "caption not UTF-8") from error
     key = named if isinstance(named, int) else stable_id(str(named).removeprefix("./") if named else name)
-    if match is not None:
-        same = stable_id(str(match))
-    else:
-        same = stable_id(str(path).removeprefix("./")) if path else key
-    return Sample(key, same, image, captions, tags, name)
+    same = stable_id(str(path).removeprefix("./")) if path else key
+    return Sample(key, same if match is None else stable_id(str(match)), image, captions, tags, name, same)
 
 
 def _image_in(columns: Columns, cell: pa.Scalar) -> bytes:
