@@ -63,8 +63,8 @@ def check_classes(folder: Path, limit: int) -> dict[str, Any]:
             "class folders have no captions to train on; `askew eval MODEL --data` takes them",
             "every image looked at can be used"
             if usable == look.looked_at
-            else f"{look.unusable.total():,} of {look.looked_at:,} images cannot be used; `askew eval` refuses the folder "
-            "until they are fixed, or counts them as wrong with --allow-unreadable",
+            else f"{look.unusable.total():,} of {look.looked_at:,} images cannot be used; `askew eval` refuses the "
+            "folder until they are fixed, or counts them as wrong with --allow-unreadable",
         ],
     }
 

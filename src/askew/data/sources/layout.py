@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from askew.data.sources import splits
 from askew.data.sources.base import IMAGE_SUFFIXES, TEXT_SUFFIXES, stable_id
 from askew.data.sources.listing import is_left_out
 from askew.data.sources.positioned import PositionedFile
@@ -85,8 +86,9 @@ class ShardLayout:
 def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """The samples of one shard, in order: `id`, and for the image and each text its first block (0 = none) and size.
 
-    Members whose names differ only in the suffix make up a sample. Sizes are in bytes. Facts: how many samples have
-    each kind of member, how many faults of each kind there are, and examples of them.
+    `split` is the split that the first folder of the name stands for, as a number (splits.py). Members whose names
+    differ only in the suffix make up a sample. Sizes are in bytes. Facts: how many samples have each kind of member, how
+    many faults of each kind there are, and examples of them.
     """
     found = ShardLayout(path)
     with PositionedFile(path) as file:
@@ -108,4 +110,5 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         named[column] = pa.array(table[:, 1 + 2 * place].astype(np.uint32))
         named[f"{column}_size"] = pa.array(table[:, 2 + 2 * place].astype(np.uint32))
     have = {column: int((table[:, 1 + 2 * place] > 0).sum()) for place, column in enumerate(COLUMNS)}
+    named["split"] = pa.array(np.array([splits.code_of_folder(key) for key in found.rows], dtype=np.uint8))
     return pa.table(named), found.facts(have)

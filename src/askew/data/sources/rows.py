@@ -178,13 +178,8 @@ class RowSplit:
 
     def keep(self, values: Iterable[object]) -> np.ndarray:
         """The numbers of the rows to read, from the values of the column."""
-        kept = ((_folder_split(value) if self.by_folder else value) in self.chosen for value in values)
+        kept = ((splits.folder_split(str(value)) if self.by_folder else value) in self.chosen for value in values)
         return np.flatnonzero(np.fromiter(kept, dtype=bool))
-
-
-def _folder_split(path: object) -> str:
-    folder, slash, _ = str(path).removeprefix("./").partition("/")
-    return splits.SPLIT_OF.get(folder.lower(), "") if slash else ""
 
 
 def find_row_split(
@@ -204,8 +199,8 @@ def find_row_split(
             return RowSplit(column, False, frozenset(chosen)), said
         if said:
             return None, said
-    if columns.path and all(map(_folder_split, next(read(columns.path), [""]))):
-        have = Counter(_folder_split(value) for group in read(columns.path) for value in group)
+    if columns.path and all(splits.folder_split(str(value)) for value in next(read(columns.path), [""])):
+        have = Counter(splits.folder_split(str(value)) for group in read(columns.path) for value in group)
         if len(have) > 1 and "" not in have:
             if options.split == splits.ALL:
                 return None, f"all splits are read: {splits.counted(have)}"

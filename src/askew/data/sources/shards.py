@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from askew.data.sources import splits
 from askew.data.sources.base import (
     MAX_BYTES,
     SHUFFLE_BLOCK,
@@ -50,7 +51,14 @@ class TarSource:
         self.paths = tuple(paths)
         self._files: OrderedDict[int, PositionedFile] = OrderedDict()
         self._process = os.getpid()
+        self._split = 0
         self._open_indices()
+        counts = np.sum(
+            [np.bincount(mapped(t, "split"), minlength=1 + len(splits.WORDS)) for t in self._tables], axis=0
+        )
+        self._split, said = splits.folders_of_split(counts.tolist(), options, f"data: {shard_names(self.paths)}")
+        if self._split:
+            self._select()
         found = [facts(table) for table in self._tables]
         have = sum((Counter(f["have"]) for f in found), Counter())
         asked = options.caption_column
@@ -75,6 +83,7 @@ class TarSource:
             + ", ".join([e for f in found for e in f["examples"].get(cause, ())][:EXAMPLES])
             for cause, count in faults.items()
         )
+        self.notes += (said,) if said else ()
         self._repeated = len(self._tables) > 1 and has_repeats(self._ids)
         self.describe = (
             f"{shard_names(self.paths)}: {have['image']:,} images, {have[self._text]:,} texts (.{self._text}"
@@ -89,6 +98,14 @@ class TarSource:
         self._ends = list(accumulate(map(len, self._tables)))
         self._ids = [mapped(table, "id") for table in self._tables]
         self._arrays: dict[tuple[int, str], np.ndarray] = {}
+        self._select()
+
+    def _select(self) -> None:
+        """Which rows of each index are read, if not all: those of one split."""
+        self._rows: list[np.ndarray] = []
+        if self._split:
+            self._rows = [np.flatnonzero(mapped(table, "split") == self._split) for table in self._tables]
+            self._ends = list(accumulate(map(len, self._rows)))
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -118,7 +135,8 @@ class TarSource:
         if not 0 <= index < len(self):
             raise IndexError(index)
         shard = bisect.bisect_right(self._ends, index)
-        return shard, index - (self._ends[shard - 1] if shard else 0)
+        row = index - (self._ends[shard - 1] if shard else 0)
+        return shard, int(self._rows[shard][row]) if self._rows else row
 
     def _place(self, shard: int, row: int, column: str) -> tuple[int, int]:
         for name in (column, f"{column}_size"):
@@ -172,7 +190,7 @@ class TarSource:
         return self._files[shard]
 
     def __getstate__(self) -> dict:
-        gone = ("_files", "_tables", "_ids", "_arrays")  # opened again in the other process
+        gone = ("_files", "_tables", "_ids", "_arrays", "_rows")  # opened again in the other process
         return {key: value for key, value in self.__dict__.items() if key not in gone}
 
     def __setstate__(self, state: dict) -> None:
@@ -196,7 +214,7 @@ def _index(path: Path) -> pa.Table:
 def mapped(table: pa.Table, name: str) -> np.ndarray:
     """A column of an index, without a copy: pages of the file, which are read when they are used."""
     column = table[name]
-    return column.chunk(0).to_numpy(zero_copy_only=True) if len(column) else np.empty(0, np.int64)
+    return column.chunk(0).to_numpy(zero_copy_only=True) if len(column) else np.empty(0, np.uint8)
 
 
 def has_repeats(ids: Sequence[np.ndarray]) -> bool:

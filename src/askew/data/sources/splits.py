@@ -122,6 +122,35 @@ def folder_of_split(folder: Path, names: Sequence[str], options: SourceOptions) 
     return folder / chosen[0], said(split, have, "folder")
 
 
+def folder_split(path: str) -> str:
+    """The split that the first folder of a path is exactly called after; "" if it is none."""
+    folder, slash, _ = path.removeprefix("./").partition("/")
+    return SPLIT_OF.get(folder.lower(), "") if slash else ""
+
+
+def code_of_folder(path: str) -> int:
+    """The same as a number: 0 for none, else 1 + the place in WORDS."""
+    split = folder_split(path)
+    return 1 + list(WORDS).index(split) if split else 0
+
+
+def folders_of_split(counts: Sequence[int], options: SourceOptions, where: str) -> tuple[int, str]:
+    """The code whose samples are read (0: all of them), and one line that says so, or "".
+
+    Samples name a split by their folder only if all of them do, and there are at least two splits.
+
+    Args:
+        counts: how many samples have each code.
+    """
+    have = Counter({split: count for split, count in zip(WORDS, counts[1:], strict=True) if count})
+    if counts[0] or len(have) < 2:
+        return 0, ""
+    if options.split == ALL:
+        return 0, f"all splits are read: {counted(have)}"
+    split = wanted(options, have, where)
+    return 1 + list(WORDS).index(split), said(split, have, "sample")
+
+
 def column_of(columns: Sequence[str]) -> str:
     """The column that may name the split of each row; "" if there is none."""
     lowered = {name.strip().lower(): name for name in columns if name}
