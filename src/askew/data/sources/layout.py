@@ -87,8 +87,8 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
     """The samples of one shard, in order: `id`, and for the image and each text its first block (0 = none) and size.
 
     `split` is the split that the first folder of the name stands for, as a number (splits.py). Members whose names
-    differ only in the suffix make up a sample. Sizes are in bytes. Facts: how many samples have each kind of member, how
-    many faults of each kind there are, and examples of them.
+    differ only in the suffix make up a sample. Sizes are in bytes. Facts: how many samples have each kind of member,
+    how many faults of each kind there are, and examples of them.
     """
     found = ShardLayout(path)
     with PositionedFile(path) as file:

@@ -84,9 +84,10 @@ class TarSource:
             for cause, count in faults.items()
         )
         self.notes += (said,) if said else ()
+        images = len(self) if self._split else have["image"]
         self._repeated = len(self._tables) > 1 and has_repeats(self._ids)
         self.describe = (
-            f"{shard_names(self.paths)}: {have['image']:,} images, {have[self._text]:,} texts (.{self._text}"
+            f"{shard_names(self.paths)}: {images:,} images, {have[self._text]:,} texts (.{self._text}"
             + (f", field {self._field}" if self._field else "")
             + ")"
             + (", ids by shard and name" if self._repeated else "")
