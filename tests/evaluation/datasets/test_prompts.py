@@ -88,7 +88,7 @@ def test_other_braces_are_one_line_that_says_what_to_write(text, tmp_path):
     file = tmp_path / "p.txt"
     file.write_text(f"a drawing of a {{}}\n\n{text}\n")
     for opened, where in (
-        (lambda: read_prompts(text), "--prompts "),
+        (lambda: read_prompts(text), "--prompts: "),
         (lambda: read_prompts(str(file)), "p.txt, line 3: "),
         (lambda: EvaluationOptions(caption_prompt=text), "--caption-prompt: "),
     ):
