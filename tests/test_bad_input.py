@@ -529,6 +529,11 @@ def split_twice(here):
     return evaluating(here, *(f"{split}/{name}/0.png" for split in ("val", "valid") for name in ("cat", "dog")))
 
 
+@fault(CLASSES, "splits with names of their own", "a and b hold the same folders, cat and dog", "call them train, val")
+def splits_of_other_names(here):
+    return evaluating(here, *(f"{split}/{name}/0.png" for split in ("a", "b") for name in ("cat", "dog")))
+
+
 @fault(CLASSES, "splits inside the classes", "cat/test: a split inside a class", "as in test/cat")
 def splits_inside_classes(here):
     return evaluating(here, *(f"{name}/{split}/0.png" for split in ("train", "test") for name in ("cat", "dog")))
