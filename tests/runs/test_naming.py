@@ -27,6 +27,7 @@ MINE = facts("11112222333344445555")
     ("earlier", "expected"),
     [
         ([], "pairs"),
+        ([{"task": "written by hand"}], "pairs"),
         ([line("other", data="/a/pairs.csv")], "pairs"),
         ([line("pairs", data="/b/pairs.csv", **facts("99"))], "pairs"),  # the same place, after a change
         ([line("pairs", data="/moved/pairs.csv", **MINE)], "pairs"),  # the same content at another place

@@ -245,3 +245,8 @@ def test_classes_whose_images_lie_deeper_are_said(tmp_path):
     )
     tiny = open_class_folders(made(tmp_path / "tiny", "cat/images/0.png", "dog/images/0.png"))
     assert (tiny.classes, tiny.warnings) == ((("cat",), ("dog",)), ())
+
+
+def test_one_folder_called_like_a_split_inside_a_class_is_a_thing(tmp_path):
+    data = open_class_folders(made(tmp_path, "vehicles/car/0.png", "vehicles/train/0.png", "pets/cat/0.png"))
+    assert keys(data.test) == ["pets/cat/0.png", "vehicles/car/0.png", "vehicles/train/0.png"]

@@ -176,8 +176,8 @@ def _of_other_splits(node: Node, known: Collection[str]) -> str:
         if len(names) > 1:
             return (
                 f"{printable(str(node.path), 400)}: {_names(names)} hold the same folders, {_names(sorted(inner))}: "
-                "they can be splits of these classes, or classes; if they are splits, call them train, val and test; if "
-                "they are classes, list every class in a file and name it with --class-names FILE"
+                "they can be splits of these classes, or classes; if they are splits, call them train, val and test; "
+                "if they are classes, list every class in a file and name it with --class-names FILE"
             )
     return ""
 
@@ -210,12 +210,13 @@ def _of_classes(split: Node, test: Node) -> str:
                 f"{printable(str(folder.path), 400)}: the class has no image ({', '.join(IMAGE_SUFFIXES)}); "
                 "add some, or remove the folder"
             )
-        inner = next((child for child in folder.full if split_of(child.name)), None)
-        if inner is not None:
-            return (
-                f"{printable(str(inner.path), 400)}: a split inside a class; put the class folders into the splits "
-                f"instead, as in {printable(inner.name)}/{printable(folder.name)}"
-            )
+    inner = [(child, folder) for folder in split.folders for child in folder.full if split_of(child.name)]
+    if len(inner) > 1:  # one alone may be a thing: vehicles/train
+        child, folder = inner[0]
+        return (
+            f"{printable(str(child.path), 400)}: a split inside a class; put the class folders into the splits instead, "
+            f"as in {printable(child.name)}/{printable(folder.name)}"
+        )
     return ""
 
 
