@@ -164,7 +164,7 @@ REFUSED = {
     "folders of COCO": (["train2017/0.png", "val2017/0.png"], "train2017 and val2017 hold images and no class folders"),
     "splits inside classes": (
         ["cat/train/0.png", "cat/test/0.png", "dog/train/0.png", "dog/test/0.png"],
-        r"cat/test: a split inside a class; put the class folders into the splits instead, as in test/cat",
+        r"cat/test: a split inside a class; put the class folders into the splits, as in test/cat",
     ),
     "YOLO": (
         ["images/train/0.png", "images/val/0.png", "labels/train/0.txt"], "train and val hold images and no class",

@@ -214,7 +214,7 @@ def _of_classes(split: Node, test: Node) -> str:
     if len(inner) > 1:  # one alone may be a thing: vehicles/train
         child, folder = inner[0]
         return (
-            f"{printable(str(child.path), 400)}: a split inside a class; put the class folders into the splits instead, "
+            f"{printable(str(child.path), 400)}: a split inside a class; put the class folders into the splits, "
             f"as in {printable(child.name)}/{printable(folder.name)}"
         )
     return ""
