@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from askew.data.loader import Loader, _Batches
@@ -492,6 +493,112 @@ def no_model(here):
 def no_teacher(here):
     pretrained(here)
     return ["eval", "first", "--weights", "teacher"]
+
+
+# Evaluation on class folders
+
+CLASSES = "Evaluation on class folders"
+
+
+def evaluating(here: Path, *paths: str, options: tuple[str, ...] = ()) -> list:
+    """`askew eval` on a folder with these images."""
+    for path in paths:
+        file = here / "pets" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(file)
+    return ["eval", "local-dir:model", "--data", "pets", *options]
+
+
+@fault(CLASSES, "a training split alone", "there is a training split and nothing to evaluate on", "--data pets/train")
+def only_train(here):
+    return evaluating(here, "train/cat/0.png", "train/dog/0.png")
+
+
+@fault(CLASSES, "images in train/ and test/, without class folders", "they can be classes, or splits without labels")
+def splits_or_classes(here):
+    return evaluating(here, "train/0.png", "test/0.png")
+
+
+@fault(CLASSES, "a split beside a class", "train can be splits, or classes beside bird", "--class-names FILE")
+def split_beside_class(here):
+    return evaluating(here, "train/cat/0.png", "train/dog/0.png", "bird/0.png")
+
+
+@fault(CLASSES, "a test split without labels", "test holds images without class folders", "or move it elsewhere")
+def unlabelled_test(here):
+    return evaluating(here, "train/cat/0.png", "train/dog/0.png", "test/0.png")
+
+
+@fault(CLASSES, "two folders for one split", "val and valid name one split twice; keep one folder for each split")
+def split_twice(here):
+    return evaluating(here, *(f"{split}/{name}/0.png" for split in ("val", "valid") for name in ("cat", "dog")))
+
+
+@fault(CLASSES, "splits with names of their own", "a and b hold the same folders, cat and dog", "call them train, val")
+def splits_of_other_names(here):
+    return evaluating(here, *(f"{split}/{name}/0.png" for split in ("a", "b") for name in ("cat", "dog")))
+
+
+@fault(CLASSES, "splits inside the classes", "cat/test: a split inside a class", "as in test/cat")
+def splits_inside_classes(here):
+    return evaluating(here, *(f"{name}/{split}/0.png" for split in ("train", "test") for name in ("cat", "dog")))
+
+
+@fault(CLASSES, "one class", "there is one class folder, cat", "name the folder that holds the class folders")
+def one_class(here):
+    return evaluating(here, "cat/0.png", "cat/1.png")
+
+
+@fault(CLASSES, "a class without an image", "pets/owl: the class has no image", "or remove the folder")
+def empty_class(here):
+    command = evaluating(here, "cat/0.png", "dog/0.png")
+    (here / "pets" / "owl").mkdir()
+    return command
+
+
+@fault(CLASSES, "a link that puts a folder into two classes", "kitten and cat are one folder", "remove one of them")
+def linked_twice(here):
+    command = evaluating(here, "cat/0.png", "dog/0.png")
+    (here / "pets" / "kitten").symlink_to("cat")
+    return command
+
+
+@fault(CLASSES, "two folders of one name in prompts", "hot dog and hot_dog are both called 'hot dog'", "--class-names")
+def one_name(here):
+    return evaluating(here, "hot_dog/0.png", "hot dog/0.png")
+
+
+@fault(CLASSES, "a template with another place for the name", "'a photo of a {c}' is not a template; write {} once")
+def other_braces(here):
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--prompts", "a photo of a {c}"))
+
+
+@fault(CLASSES, "the same in a file of templates", "prompts.txt, line 2: '{label}.' is not a template; write {} once")
+def other_braces_in_a_file(here):
+    (here / "prompts.txt").write_text("a photo of a {}.\n{label}.\n")
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--prompts", "prompts.txt"))
+
+
+@fault(CLASSES, "the same for captions", "--caption-prompt: 'a photo of {caption}' is not a template; write {} once")
+def other_braces_for_captions(here):
+    return ["eval", "local-dir:model", "--data", pairs(here), "--caption-prompt", "a photo of {caption}"]
+
+
+@fault(CLASSES, "prompts for captions", "--prompts belongs to class folders", "a template for captions is")
+def prompts_for_captions(here):
+    return ["eval", "local-dir:model", "--data", pairs(here), "--prompts", "a photo of {}"]
+
+
+@fault(CLASSES, "class names that do not fit the folders", "lacks the class folders dog, and names folders", "owl")
+def other_class_names(here):
+    (here / "names.txt").write_text("cat: tabby; tabby cat\nowl: tawny owl\n")
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--class-names", "names.txt"))
+
+
+@fault(CLASSES, "a line of class names without a colon", "names.txt, line 2: 'dog spaniel' is not FOLDER: NAME")
+def malformed_class_names(here):
+    (here / "names.txt").write_text("cat: tabby; tabby cat\ndog spaniel\n")
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--class-names", "names.txt"))
 
 
 # Running them
