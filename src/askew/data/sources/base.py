@@ -18,6 +18,7 @@ SHUFFLE_BLOCK, SHUFFLE_WINDOW = (
     1_024,
     65_536,
 )  # of the order: blocks of neighbours are shuffled, then samples inside a window
+LFS = b"version https://git-lfs"  # how the files begin that Git LFS leaves in place of others
 MAX_BYTES = 256 * 2**20  # a larger encoded image or caption is refused before it is read
 
 
@@ -128,6 +129,9 @@ def read_file(path: Path) -> bytes:
         if facts.st_size > MAX_BYTES:
             raise Unusable(f"{facts.st_size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
         with open(handle, "rb", closefd=False) as file:
-            return file.read()
+            data = file.read()
+        if data.startswith(LFS):
+            raise Unusable("it is a Git LFS pointer, not the file; fetch the file with git lfs pull", "Git LFS pointer")
+        return data
     finally:
         os.close(handle)
