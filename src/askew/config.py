@@ -78,11 +78,12 @@ class DataSettings(Part):
     image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
     split: str = "train"  # of files that hold several splits
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
+    max_megapixels: float = Field(default=64, gt=0, le=4000)  # an image with more is a bad sample; 64 MP need 1.5 GB
 
     @property
     def options(self) -> SourceOptions:
         """How the source is read."""
-        return SourceOptions(**self.model_dump(exclude={"source"}))
+        return SourceOptions(**self.model_dump(exclude={"source", "max_megapixels"}))
 
 
 class ViewSettings(Part):
