@@ -109,7 +109,9 @@ class Picture:
         image, self._image = self._image, None
         if shrink > 1:
             image.draft(None, (image.width // shrink, image.height // shrink))
-        return _upright(_tensor(_rgb(image)), self._orientation)
+        shown = _rgb(image)
+        del image  # a large one takes as much memory as what it was converted to
+        return _upright(_tensor(shown), self._orientation)
 
     @property
     def nbytes(self) -> int:
@@ -175,7 +177,12 @@ def _tensor(image: Image.Image) -> Tensor:
     try:
         rows = torch.from_dlpack(pa.array(image).flatten())
     except ValueError:  # Pillow keeps images of 16 MB and more in several blocks
-        rows = torch.from_numpy(np.array(image.convert("RGBX")))
+        pixels = np.empty((image.height, image.width, 4), dtype=np.uint8)
+        step = max(1, 2**20 // image.width)
+        for top in range(0, image.height, step):
+            strip = image.crop((0, top, image.width, min(top + step, image.height)))
+            pixels[top : top + step] = np.asarray(strip.convert("RGBX"))
+        rows = torch.from_numpy(pixels)
     return rows.view(image.height, image.width, 4).permute(2, 0, 1)
 
 

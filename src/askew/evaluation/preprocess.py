@@ -18,7 +18,8 @@ from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
 from askew.errors import Unusable
 
-WHOLE = 16_000_000  # pixels; a picture that becomes larger than this on the way is trimmed
+WHOLE = 16_000_000  # pixels of 4 bytes; a picture that becomes larger than this on the way is trimmed
+LARGEST = 250_000_000  # the same for a picture that cannot be trimmed: above it is refused
 BITS = 22  # of the fraction of Pillow's integer weights for 8-bit pixels
 
 
@@ -39,8 +40,8 @@ class Trimmed:
         """The preprocessed image.
 
         Raises:
-            Unusable: the image is so long and thin that resizing it needs more than 4 WHOLE bytes and cannot be
-                trimmed, or leaves a side without a pixel.
+            Unusable: the image is so long and thin that a side is left without a pixel, or, if the preprocessing does
+                not crop, that resizing it needs more than a gigabyte.
         """
         steps: Any = getattr(self.inner, "transforms", ())
         size = resized_size(steps[0], image) if steps else None
@@ -49,10 +50,13 @@ class Trimmed:
         width, height = size
         if min(size) < 1:
             raise _too_long(image, f"this model's preprocessing makes {width}x{height} of them")
-        if width * max(height, image.height) <= WHOLE:
+        needed = width * max(height, image.height)
+        if needed <= WHOLE:
             return self.inner(image)
         crop = steps[1].size if len(steps) > 1 and isinstance(steps[1], CenterCrop) else None
         kept = _kept(size, (crop[1], crop[0])) if crop is not None and image.mode == "RGB" else None
+        if kept is None and needed <= LARGEST:
+            return self.inner(image)
         if kept is None:
             raise _too_long(image, "this model's preprocessing does not crop them and would need gigabytes")
         shown = resized_part(image, size, kept, _resampling(steps[0]))
