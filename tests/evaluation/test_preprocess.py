@@ -72,9 +72,9 @@ def test_the_longest_image_of_the_limit_shows_its_centre(size):
 @pytest.mark.parametrize("mode", ["longest", "squash"])
 def test_models_that_do_not_crop_refuse_what_would_need_gigabytes_or_vanish(mode):
     transform = image_transform(224, False, resize_mode=mode)
-    for width, height in [(60, 90), (90, 60), (50, 3_000), (3_000, 50), (40, 90_000)]:
+    for width, height in [(60, 90), (90, 60), (50, 3_000), (3_000, 50), (80, 80_000 if mode == "squash" else 9_000)]:
         assert torch.equal(Trimmed(transform)(noise(width, height)), transform(noise(width, height)))
-    with pytest.raises(Unusable, match="1x2000000 pixels are too long and thin: .*; crop the image") as error:
+    with pytest.raises(Unusable, match=r"1x2000000 pixels are too long and thin: .*; crop") as error:
         Trimmed(transform)(Image.new("RGB", (1, 2_000_000)))
     assert error.value.cause == "too thin"
 
