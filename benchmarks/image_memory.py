@@ -2,8 +2,9 @@
 
     python benchmarks/image_memory.py [--side 8000] [--only rgb.jp2 rgb.webp]
 
-Every line is a process of its own: read, decode and preprocess one image of SIDE x SIDE pixels. Printed is its peak of
-memory above that after the imports, the encoded file included. 8000 is the largest side within the default limit.
+Every line is a process of its own: read, decode and preprocess one image of SIDE x SIDE pixels, or, for `thin`, of one
+column with as many. Printed is its peak of memory above that after the imports, the encoded file included. 8000 is the
+largest side within the default limit.
 """
 
 import argparse
@@ -28,6 +29,7 @@ FILES = {  # options of Pillow's writer
     "rgb.bmp": {},
     "rgb.tif": {"compression": "tiff_lzw"},
     "float.tif": {},
+    "thin.tif": {},
     "rgb.jp2": {"quality_layers": [50]},
     "rgb.avif": {"speed": 10},
 }
@@ -41,6 +43,8 @@ def picture(kind: str, side: int) -> Image.Image:
         return Image.fromarray(ramp.astype(np.uint16) * 257)
     if kind == "float":
         return Image.fromarray(ramp.astype(np.float32) / 255)
+    if kind == "thin":
+        return Image.fromarray(np.full((side * side, 1), 0.5, dtype=np.float32))
     if kind == "palette":
         return gray.convert("P")
     bands = [gray, gray.transpose(Image.Transpose.FLIP_LEFT_RIGHT), gray]

@@ -78,7 +78,7 @@ class DataSettings(Part):
     image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
     split: str = "train"  # of files that hold several splits
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
-    max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; 64 need up to 1.3 GB
+    max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; memory: docs/sources.md
 
     @property
     def options(self) -> SourceOptions:

@@ -6,7 +6,6 @@ import multiprocessing
 import pickle
 
 import pytest
-from micro_runs import askew_here, micro_recipe, table_of_25
 from PIL import Image
 
 from askew.data.images import PixelLimit, pixel_limit
@@ -17,6 +16,7 @@ from askew.report.console import Console
 from askew.runs.check import check_data
 from askew.training.build import build_views
 from askew.training.towers import resolve
+from micro_runs import askew_here, micro_recipe, table_of_25
 
 
 @pytest.fixture(autouse=True)

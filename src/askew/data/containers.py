@@ -4,6 +4,7 @@ import importlib.util
 import io
 import warnings
 import zlib
+from functools import cache
 
 from PIL import BmpImagePlugin, Image, ImagePalette, PngImagePlugin, TiffImagePlugin
 
@@ -24,9 +25,14 @@ def formats() -> tuple[str, ...]:
     """The formats of FORMATS that can be read here: HEIF only with the extra `heic`."""
     if "WEBP" not in Image.OPEN:
         Image.init()  # a tenth of a second, once
-    if "HEIF" not in Image.OPEN and importlib.util.find_spec("pillow_heif") is not None:
-        importlib.import_module("pillow_heif").register_heif_opener()
+    _register_heif()
     return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+@cache
+def _register_heif() -> None:
+    if importlib.util.find_spec("pillow_heif") is not None:
+        importlib.import_module("pillow_heif").register_heif_opener()
 
 
 def png_picture(data: bytes) -> tuple[bytes, bytes]:
@@ -169,7 +175,9 @@ def _unread_tiff(data: bytes) -> str:
     tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])
     file = io.BytesIO(data)
     file.seek(tags.next)
-    tags.load(file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        tags.load(file)
     bits, kind = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)), tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
     numbers = {1: "integers", 2: "signed integers", 3: "floats"}.get(kind[0], "numbers of an unknown kind")
     order = "big-endian " if data.startswith(b"MM") else ""
