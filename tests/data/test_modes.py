@@ -173,6 +173,8 @@ ROWS: dict[str, list] = {
          [0, 128, 255]),
         *everywhere(np.array([-5, 0, 5], np.float32), [0, 128, 255], tags=[(SMIN, 11, [-5.0]), (SMAX, 11, [5.0])]),
         (tiff(np.array([0, 4096], np.uint16), tags=[(SMAX, 3, [4095])]), [0, 255]),
+        *everywhere(RGB16, RANGE, photometric=2, tags=[(SMAX, 3, [4095] * 3)]),
+        *everywhere(RGB16, [(0, 100, 255), (255, 1, 0)], photometric=2, tags=[(SMAX, 3, [65535] * 3)]),
         (tiff(np.array([0, 9000], np.uint16), tags=[(SMAX, 3, [4095])]), RANGE),
         (tiff(np.array([0, 9000], np.uint16), tags=[(SMIN, 3, [7]), (SMAX, 3, [7])]), RANGE),
     ],

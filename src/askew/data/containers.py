@@ -6,9 +6,10 @@ import warnings
 import zlib
 from functools import cache
 
+import numpy as np
 from PIL import BmpImagePlugin, Image, ImagePalette, PngImagePlugin, TiffImagePlugin
 
-from askew.data.modes import REMEDY
+from askew.data.modes import LARGEST, LEAST, RANGE, REMEDY
 from askew.errors import Unusable
 
 # Not every format that Pillow knows: icons hide images of any size, and PostScript runs another program
@@ -116,6 +117,10 @@ def _repair_tiff(image: TiffImagePlugin.TiffImageFile, limit: int) -> None:
         image.tile = [one._replace(args=(NATIVE[kind], *one.args[1:])) for one in image.tile]  # type: ignore[index]
     if tags.get(PLANAR) == 2:
         _check_planes(image, packed)
+    if image.mode in ("RGB", "RGBA", "CMYK") and 16 in tags.get(TiffImagePlugin.BITSPERSAMPLE, ()):
+        low, high = (np.ravel(tags.get(tag, whole)) for tag, whole in ((LEAST, 0), (LARGEST, 65535)))
+        if (low != 0).any() or (high != 65535).any():  # Pillow has left only the upper eight bits
+            raise Unusable(f"a TIFF of 16-bit colours with a stated range; {REMEDY}", RANGE)
     if image.mode == "YCbCr":
         _check_chroma(image)
     if image.mode in ("P", "PA"):
@@ -145,7 +150,7 @@ def _check_chroma(image: TiffImagePlugin.TiffImageFile) -> None:
     if not whole:
         raise Unusable(f"a TIFF of YCbCr with fewer colours than pixels, not compressed; {REMEDY}", UNSUPPORTED)
     if REFERENCE in tags and [float(v) for v in tags[REFERENCE]] != [0, 255, 128, 255, 128, 255]:
-        raise Unusable(f"a TIFF of YCbCr with a black and white of its own; {REMEDY}", "unsupported pixel range")
+        raise Unusable(f"a TIFF of YCbCr with a black and white of its own; {REMEDY}", RANGE)
 
 
 def unidentified(data: bytes) -> Unusable:
