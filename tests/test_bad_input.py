@@ -4,6 +4,7 @@ Every fault is a function that sets it up in an empty folder and returns the com
 that they print, and a test keeps it true. `python -m pytest tests/test_bad_input.py --errors-doc` rewrites it.
 """
 
+import io
 import json
 import pickle
 import re
@@ -263,9 +264,39 @@ def not_an_image(here):
     return spoil(here, b"<html>404</html>")
 
 
-@fault(SAMPLE, "an image of 100 megapixels", "(too many pixels): 0003.png: 10000x10000 pixels", code=0)
+@fault(
+    SAMPLE,
+    "an image of 100 megapixels",
+    "(too many pixels): 0003.png: 10000x10000 pixels",
+    "raise it with --set data.max_megapixels=100",
+    code=0,
+)
 def image_too_large(here):
     return spoil(here, png(10_000, 10_000))
+
+
+@fault(SAMPLE, "floats outside of [0, 1]", "(unsupported pixel range): 0003.png: 32-bit floats from 0 to 99", code=0)
+def floats_without_a_range(here):
+    content = io.BytesIO()
+    Image.fromarray(np.arange(100, dtype=np.float32).reshape(10, 10)).save(content, "TIFF")
+    return spoil(here, content.getvalue())
+
+
+@fault(SAMPLE, "integers of 32 bits", "(unsupported pixel range): 0003.png: signed 32-bit integers need a", code=0)
+def integers_without_a_range(here):
+    content = io.BytesIO()
+    Image.fromarray(np.arange(100, dtype=np.int32).reshape(10, 10)).save(content, "TIFF")
+    return spoil(here, content.getvalue())
+
+
+@fault(SAMPLE, "pixels of a kind that Pillow cannot read", "(unsupported pixel format): 0003.png: a colour PFM", code=0)
+def pixels_without_a_rule(here):
+    return spoil(here, b"PF\n1 1\n-1.0\n" + bytes(12))
+
+
+@fault(SAMPLE, "a HEIC image without the extra", "0003.png: a HEIC image: install its reader with pip", code=0)
+def heic_without_its_reader(here):
+    return spoil(here, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
 
 
 @fault(SAMPLE, "an empty caption", "(no caption): 0003.png: no caption", code=0)
@@ -487,6 +518,16 @@ def no_network(here):
 @fault(WEIGHTS, "a model that does not exist", "nowhere: neither a run directory")
 def no_model(here):
     return ["eval", "nowhere"]
+
+
+@fault(DATA, "an image of 100 megapixels in an evaluation", "10000x10000 pixels", "raise it with --max-megapixels 100")
+def image_too_large_to_evaluate(here):
+    pretrained(here)
+    for number, name in enumerate(("cat", "dog")):
+        (here / "classes" / name).mkdir(parents=True)
+        shutil.copy(here / "data" / f"{number:04}.png", here / "classes" / name)
+    (here / "classes" / "cat" / "large.png").write_bytes(png(10_000, 10_000))
+    return ["eval", "first", "--data", "classes"]
 
 
 @fault(WEIGHTS, "the teacher of a run without one", "has no teacher/ folder")

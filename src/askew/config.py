@@ -82,11 +82,12 @@ class DataSettings(Part):
     quotes: Literal["auto", "enclosing", "literal"] = "auto"
     layout: Literal["auto", "pairs", "classes"] = "auto"  # of a folder that can be read in two ways
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
+    max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; memory: docs/sources.md
 
     @property
     def options(self) -> SourceOptions:
         """How the source is read."""
-        return SourceOptions(**self.model_dump(exclude={"source"}))
+        return SourceOptions(**self.model_dump(exclude={"source", "max_megapixels"}))
 
 
 class ViewSettings(Part):

@@ -10,8 +10,8 @@ from typing import Protocol
 from askew.errors import Unusable
 
 IMAGE_SUFFIXES = (  # of what data/images.py decodes, in lower case; the same list in every reader
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
-    *(".jp2", ".j2k", ".avif", ".heic", ".heif"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".jpf", ".avif", ".heic", ".heif", ".hif"),
 )
 TEXT_SUFFIXES = (".txt", ".caption", ".json")
 SHUFFLE_BLOCK, SHUFFLE_WINDOW = (

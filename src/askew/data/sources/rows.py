@@ -109,12 +109,11 @@ def columns_of_all(schemas: Sequence[pa.Schema], paths: Sequence[Path], options:
             what = f"no column {printable(lacking[0])!r}" if lacking else f"another kind of column {first.image!r}"
             have = ", ".join(map(printable, schema.names))
             raise UserError(
-                f"{path}: {what}, which {paths[0].name} has (its columns are {have}); files of one source have the same "
-                "columns: read them apart, with + between them"
+                f"{path}: {what}, which {paths[0].name} has (its columns are {have}); files of one source have the "
+                "same columns: read them apart, with + between them"
             )
-        choose_columns(
-            schema, path, replace(options, image_column=first.image, caption_column=",".join(first.captions))
-        )
+        named = replace(options, image_column=first.image, caption_column=",".join(first.captions))
+        choose_columns(schema, path, named)
     several = len(paths) > 1
     return [replace(first, prefix=f"{path.name}/" if several else "", root=_root(path, options)) for path in paths]
 
@@ -173,8 +172,10 @@ def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, nam
         match = cells[columns.match_id].as_py() if columns.match_id else None
     except UnicodeDecodeError as error:
         raise Unusable(f"{name}: the caption is not UTF-8", "caption not UTF-8") from error
-    fits = isinstance(named, int) and 0 <= named < 2**63
-    key = named if fits else stable_id(str(named).removeprefix("./") if named or named == 0 else name)
+    if isinstance(named, int) and 0 <= named < 2**63:
+        key = named
+    else:
+        key = stable_id(str(named).removeprefix("./") if named else name)
     same = stable_id(columns.prefix + str(path).removeprefix("./")) if path else stable_id(name)
     return Sample(
         key, same if match is None else stable_id(str(match)), image, captions, tags, name, same if path else None
