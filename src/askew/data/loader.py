@@ -194,7 +194,7 @@ class Loader:
                 name = str(error.filename or name or self.source.name(index))
                 bad.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
                 continue
-            return {"id": torch.tensor(sample.id), "match_id": torch.tensor(sample.match_id), **made}
+            return {"id": torch.tensor(sample.id), "match_id": torch.tensor(sample.matched), **made}
         raise RunFailed(f"{MAX_ATTEMPTS} samples in a row could not be used; the last was {bad[-1][1]}")
 
     def _open(self, index: int, image: bytes) -> Picture:

@@ -28,22 +28,25 @@ class Sample:
 
     Attributes:
         id: unique in the source, and the same in every run.
-        match_id: samples with equal match_id are positives of one another; by default, samples of the same image.
+        match_id: samples with equal match_id are positives of one another. None: samples of the same image, which are
+            those with equal bytes.
         image: encoded bytes. The loader decodes them, once per sample.
         captions: at least one; each visit draws one of them.
         tags: keywords that may be added to a caption in training (`views.tags`).
         name: where it came from, for messages.
-        image_id: equal for samples that are known to be of one image, because its path is the same; None if a source
-            knows nothing of the kind. Samples of equal bytes are of one image in any case.
     """
 
     id: int
-    match_id: int
+    match_id: int | None
     image: bytes
     captions: tuple[str, ...]
     tags: tuple[str, ...] = ()
     name: str = ""
-    image_id: int | None = None
+
+    @property
+    def matched(self) -> int:
+        """The match id that counts."""
+        return bytes_id(self.image) if self.match_id is None else self.match_id
 
 
 class Source(Protocol):

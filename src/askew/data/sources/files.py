@@ -46,7 +46,7 @@ class CaptionsByPath:
         self._text: list[str] = []
         self._faults: dict[int, tuple[str, str]] = {}
         self._empty: Counter = Counter()
-        self._rows = 0
+        self._rows = self._lists = 0
         self.left_out: list[str] = []
         self.folders: Counter = Counter()
 
@@ -69,7 +69,9 @@ class CaptionsByPath:
         found: list[str] = []
         for cell in cells:
             try:
-                found += caption_texts(cell)
+                texts = caption_texts(cell)
+                self._lists += isinstance(cell, str) and len(texts) > 1
+                found += texts
             except Unusable as error:
                 self._faults.setdefault(number, (error.cause, str(error)))
         if not found:
@@ -126,6 +128,8 @@ class CaptionsByPath:
             number = sum(lost.values())
             first = next(path for path, row in self._numbers.items() if row in lost)
             notes.append(f"rows without a caption, of images that have others: {number:,} (first: {printable(first)})")
+        if self._lists:
+            notes.append(f"cells that hold a list are read as several captions: {self._lists:,}")
         if self.left_out:
             notes.append(
                 f"rows of hidden files and system files left out: {len(self.left_out):,}, for example "
@@ -198,7 +202,7 @@ class FileSource:
         if not captions and index in self._faults:
             cause, message = self._faults[index]
             raise Unusable(message, cause)
-        return Sample(key, key, image, captions, (), where, key)
+        return Sample(key, None, image, captions, (), where)
 
     _field = ""  # of the .json beside an image
 

@@ -11,8 +11,8 @@ from askew.data.sources.base import Sample, Source, stable_id
 class MixedSource:
     """Several sources, one after the other. The order of an epoch mixes their blocks.
 
-    An epoch contains every sample of a source as many times as its weight says. Ids and match ids include the source,
-    so that the same name in two sources means two images.
+    An epoch contains every sample of a source as many times as its weight says. Ids, and match ids that a source gives,
+    include the source, so that the same name in two sources means two images.
 
     Args:
         sources, weights: one or more of each; weights are whole numbers, 1 or more.
@@ -35,9 +35,9 @@ class MixedSource:
     def __getitem__(self, index: int) -> Sample:
         number, inside = self._locate(index)
         sample = self.sources[number][inside]
-        key, match_id = stable_id(f"{number}/{sample.id}"), stable_id(f"{number}/{sample.match_id}")
-        same = None if sample.image_id is None else stable_id(f"{number}/{sample.image_id}")
-        return Sample(key, match_id, sample.image, sample.captions, sample.tags, sample.name, same)
+        key = stable_id(f"{number}/{sample.id}")
+        match_id = None if sample.match_id is None else stable_id(f"{number}/{sample.match_id}")
+        return Sample(key, match_id, sample.image, sample.captions, sample.tags, sample.name)
 
     def name(self, index: int) -> str:
         """The name that its source gives it."""

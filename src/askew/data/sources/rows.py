@@ -27,14 +27,13 @@ class Columns:
         image: encoded bytes, or Hugging Face's {"bytes", "path"}; with `is_path`, a path.
         captions: one or more columns of texts or lists of texts.
         id: an integer, or a name to hash, best the image's path.
-        path: the image's path. Rows with equal paths are the same image. An `id` says nothing of that kind: it may
-            count captions, or restart in each file.
-        match_id: what the image shows. Rows with equal values are positives of one another.
+        path: the image's path, which may begin with the folder of a split.
+        match_id: what the image shows. Rows with equal values are positives of one another. Without it, rows of equal
+            bytes are: ids may count captions or restart in each file, and names may repeat from folder to folder.
         tags: a list of keywords. A column of this name that holds anything else is not read.
         root: the folder that paths in place of bytes are relative to.
         allow_outside: whether such a path may lead out of it.
         notes: what was decided, for the user.
-        prefix: of paths, where files may use the same path for different images: the file's name.
     """
 
     image: str
@@ -47,12 +46,11 @@ class Columns:
     root: Path
     allow_outside: bool
     notes: tuple[str, ...]
-    prefix: str = ""
 
     @property
     def light(self) -> list[str]:
         """Every column except the image."""
-        named = dict.fromkeys((*self.captions, self.id, self.path, self.match_id, self.tags))
+        named = dict.fromkeys((*self.captions, self.id, self.match_id, self.tags))
         return [name for name in named if name]
 
     @property
@@ -114,8 +112,7 @@ def columns_of_all(schemas: Sequence[pa.Schema], paths: Sequence[Path], options:
             )
         named = replace(options, image_column=first.image, caption_column=",".join(first.captions))
         choose_columns(schema, path, named)
-    several = len(paths) > 1
-    return [replace(first, prefix=f"{path.name}/" if several else "", root=_root(path, options)) for path in paths]
+    return [replace(first, root=_root(path, options)) for path in paths]
 
 
 def _root(path: Path, options: SourceOptions) -> Path:
@@ -168,7 +165,6 @@ def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, nam
         captions = tuple(text for column in columns.captions for text in caption_texts(cells[column].as_py()))
         tags = tuple(filter(None, cells[columns.tags].as_py() or ())) if columns.tags else ()
         named = cells[columns.id].as_py() if columns.id else None
-        path = cells[columns.path].as_py() if columns.path else None
         match = cells[columns.match_id].as_py() if columns.match_id else None
     except UnicodeDecodeError as error:
         raise Unusable(f"{name}: the caption is not UTF-8", "caption not UTF-8") from error
@@ -176,10 +172,7 @@ def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, nam
         key = named
     else:
         key = stable_id(str(named).removeprefix("./") if named else name)
-    same = stable_id(columns.prefix + str(path).removeprefix("./")) if path else stable_id(name)
-    return Sample(
-        key, same if match is None else stable_id(str(match)), image, captions, tags, name, same if path else None
-    )
+    return Sample(key, None if match is None else stable_id(str(match)), image, captions, tags, name)
 
 
 def _image_in(columns: Columns, cell: pa.Scalar) -> bytes:

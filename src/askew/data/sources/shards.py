@@ -135,7 +135,7 @@ class TarSource:
             captions = captions_in(self._read(shard, block, size)[0], self._text, self._field)
         if self._repeated:
             key = stable_id(f"{self.paths[shard].name}/{key}")
-        return Sample(key, key, image, captions, (), f"{self.paths[shard].name}/{name}", key)
+        return Sample(key, None, image, captions, (), f"{self.paths[shard].name}/{name}")
 
     def name(self, index: int) -> str:
         """The shard, and the byte at which the image begins."""

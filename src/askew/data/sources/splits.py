@@ -16,8 +16,8 @@ from askew.errors import UserError, printable
 ALL = "all"
 WORDS = {
     "train": ("train", "training", "trn"),
-    "validation": ("validation", "valid", "val", "dev", "development"),
-    "test": ("test", "testing", "tst", "eval", "evaluation"),
+    "validation": ("validation", "valid", "val", "dev", "development", "eval", "evaluation"),
+    "test": ("test", "testing", "tst"),
 }
 SPLIT_OF = {word: split for split, words in WORDS.items() for word in words}
 COLUMNS = ("split", "splits", "partition", "subset", "set", "fold", "data_split", "dataset_split")

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from askew.data.sources import splits
 from askew.data.sources.base import SourceOptions
-from askew.data.sources.columns import pick_columns, unread_captions
+from askew.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, pick_columns, unread_captions
 from askew.data.sources.delimited import delimited_rows, dialect_of, lines_of, with_first
 from askew.data.sources.files import CaptionsByPath, FileSource
 from askew.data.sources.index import facts, indexed
@@ -88,7 +88,19 @@ def opened(path: Path, options: SourceOptions) -> tuple[Iterator[dict], list[str
     first, rows = with_first(json_rows(path), FIRST_LINES)
     columns = list(dict.fromkeys(key for row in first for key in row))
     image, captions = pick_columns(columns, options, path, "image path")
-    return rows, columns, image, captions
+    return (_with_other_keys(row, image, captions, options) for row in rows), columns, image, captions
+
+
+def _with_other_keys(row: dict, image: str, captions: Sequence[str], options: SourceOptions) -> dict:
+    """A JSON row, with its image and caption under the chosen keys where it has them under other known ones."""
+    for chosen, known, asked in (
+        ((image,), IMAGE_COLUMNS, options.image_column),
+        (captions, CAPTION_COLUMNS, options.caption_column),
+    ):
+        if not asked and not any(key in row for key in chosen):
+            other = next((key for name in known for key in row if key.lower() == name), None)
+            row = {**row, chosen[0]: row[other]} if other is not None else row
+    return row
 
 
 def _hashable(value: object) -> object:
@@ -111,8 +123,8 @@ def json_rows(path: Path) -> Iterator[dict]:
         if line.strip():
             try:
                 row = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+            except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else printable(str(error), 60)
                 raise UserError(f"{path}, line {number}: not valid JSON ({reason})") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: each line must be a JSON object")
@@ -127,7 +139,7 @@ def json_of(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_bytes().decode("utf-8-sig"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(
             f"{path}: not readable as JSON ({printable(str(error))}); JSON lines belong in a .jsonl file"
         ) from error

@@ -7,6 +7,7 @@ import ast
 import html
 import json
 import math
+import re
 from pathlib import Path
 
 from askew.data.sources.base import read_file
@@ -21,15 +22,14 @@ NOT_TEXT = "caption not text"
 def caption_texts(cell: object) -> tuple[str, ...]:
     """The captions in a cell that holds a text, UTF-8 bytes, or a list of them; without empty ones.
 
-    A text that is a list as Python or JSON writes it (`['a', 'b']`) is that list. None, NaN, what tools write for them,
-    and texts of which nothing can be seen (`&nbsp;`) are no captions.
+    A text that is a list or bytes as Python or JSON writes them (`['a', 'b']`, `b'a'`) is what it stands for. None, NaN,
+    what tools write for them, and texts of which nothing can be seen (`&nbsp;`) are no captions.
 
     Raises:
         Unusable: a number, a mapping, a list of lists, or bytes that are not UTF-8.
     """
     if isinstance(cell, str):
-        listed = _listed(cell)
-        return _each(listed) if listed is not None else _each([cell])
+        cell = _literal(cell)
     return _each(cell) if isinstance(cell, list | tuple) else _each([cell])
 
 
@@ -54,17 +54,20 @@ def _caption_text(cell: object) -> str:
     raise Unusable(f"the caption is {what}, not a text: {printable(str(cell), 60)}", NOT_TEXT)
 
 
-def _listed(text: str) -> list | None:
-    """The list that a text stands for; None for any other text."""
-    text = text.strip()
-    if len(text) < 2 or text[0] + text[-1] not in ("[]", "()") or text[1:2] not in ("'", '"', "]"):
-        return None
-    try:
-        found = ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None
-    wanted = isinstance(found, list | tuple) and all(isinstance(item, str) for item in found)
-    return list(found) if wanted else None
+LITERALS = re.compile(r"""\s*(\[\s*(['"]|[bu]['"]|\])|\(\s*['"]|\{\s*['"]|b['"]).*[\])}'"]\s*""", re.DOTALL)
+
+
+def _literal(text: str) -> object:
+    """The list, mapping or bytes that a text is, as Python or JSON writes them; any other text as it is."""
+    if not LITERALS.fullmatch(text):
+        return text
+    for read in (ast.literal_eval, json.loads):
+        try:
+            found = read(text.strip())
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list | tuple | dict | bytes) else text
+    return text
 
 
 def decode_text(data: bytes, what: str) -> str:
@@ -86,7 +89,7 @@ def captions_in(data: bytes, kind: str, field: str) -> tuple[str, ...]:
         return caption_texts(text)
     try:
         fields = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise Unusable(f"the .json is not valid JSON ({error})", "caption not JSON") from error
     if not isinstance(fields, dict):
         raise Unusable("the .json is not an object", "caption not JSON")

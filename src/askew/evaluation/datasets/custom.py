@@ -8,13 +8,15 @@ from PIL import Image
 
 from askew.data.images import decode
 from askew.data.loader import cause_of
-from askew.data.sources import Sample, Source, SourceOptions, folder_reading, open_source
+from askew.data.sources import Source, SourceOptions, folder_reading, open_source
 from askew.data.sources.base import bytes_id
+from askew.data.sources.folders import METADATA
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned, Classification
 from askew.evaluation.datasets.classes import class_layout, open_class_folders, refuse_for_captions
 
 EVALUATED = "test,validation,train"  # the split that is evaluated: the first of these that the data have
+MANY = 20  # captions of one image, from which on it looks like a host's "image not available"
 MOSTLY = 0.5  # share of images with a text of their own, from which on they are captions and not class folders
 
 
@@ -78,7 +80,7 @@ def holds_classes(folder: Path, options: SourceOptions) -> bool:
         return True
     if not pairs.what:
         return True
-    if layout.problem or pairs.texts >= MOSTLY:
+    if layout.problem or pairs.what in METADATA or pairs.texts >= MOSTLY:
         return False
     classes = ", ".join(printable(name, 40) for name in layout.classes[:3])
     raise UserError(
@@ -89,15 +91,15 @@ def holds_classes(folder: Path, options: SourceOptions) -> bool:
 
 
 def captioned(text: str, options: SourceOptions) -> Captioned:
-    """A source as a set for retrieval. Samples of one path, or of equal bytes, are captions of one image.
+    """A source as a set for retrieval. Samples with equal image bytes are captions of one image.
 
     Raises:
         UserError: images that cannot be read, or have no caption.
     """
     source = open_source(text, options)
-    groups, rows, names = _Groups(), list[int](), list[str]()
+    images_of, rows, names = dict[int, int](), list[int](), list[str]()
     captions: list[str] = []
-    group_of: list[int] = []
+    image_of: list[int] = []
     unreadable: list[str] = []
     bare: list[str] = []
     for index in range(len(source)):
@@ -108,69 +110,26 @@ def captioned(text: str, options: SourceOptions) -> Captioned:
             continue
         if not sample.captions:
             bare.append(sample.name)
-        group = groups.add(sample)
-        if group == len(rows):
+        image = images_of.setdefault(bytes_id(sample.image), len(rows))
+        if image == len(rows):
             rows.append(index)
             names.append(sample.name or str(index))
         captions += sample.captions
-        group_of += [group] * len(sample.captions)
+        image_of += [image] * len(sample.captions)
     for found, what in ((unreadable, "images cannot be read"), (bare, "images have no caption (no caption)")):
         if found:
             raise UserError(
                 f"{printable(text)}: {len(found):,} of {len(source):,} {what}: {printable(found[0], 300)}"
                 f"{', ...' if len(found) > 1 else ''}; fix or remove their rows"
             )
-    kept, image_of = groups.merged(group_of)
-    images = SourceImages(source, [rows[group] for group in kept], [names[group] for group in kept])
-    notes = [*source.notes, *groups.notes(len(source), len(kept))]
+    notes = list(source.notes)
+    if len(rows) < len(source):
+        most = max(np.bincount(image_of))
+        notes.append(
+            f"{len(source):,} rows of {len(rows):,} images: rows with equal image bytes are captions of one image"
+            + (f"; one image has {most:,} captions: is it a placeholder?" if most > MANY else "")
+        )
     name = Path(text).expanduser().stem or "data"
-    return Captioned(name, images, tuple(captions), image_of, notes=tuple(notes))
-
-
-class _Groups:
-    """Which samples are of one image: those with equal `image_id` (path), and those with equal bytes."""
-
-    def __init__(self) -> None:
-        self._by_path: dict[int, int] = {}
-        self._by_bytes: dict[int, int] = {}
-        self._parent: list[int] = []
-        self._bytes_of: dict[int, int] = {}  # path, and the bytes it came with first
-        self._others: set[int] = set()  # paths that came with other bytes too
-
-    def add(self, sample: Sample) -> int:
-        """The group of a sample; a new one has the next number. Groups may be merged later."""
-        content, path = bytes_id(sample.image), sample.image_id
-        if path is not None and self._bytes_of.setdefault(path, content) != content:
-            self._others.add(path)
-        found = [self._by_bytes[content]] if content in self._by_bytes else []
-        found += [self._by_path[path]] if path in self._by_path else []
-        if not found:
-            found = [len(self._parent)]
-            self._parent.append(found[0])
-        first, last = min(map(self._root, found)), max(map(self._root, found))
-        self._parent[last] = first
-        self._by_bytes.setdefault(content, found[0])
-        if path is not None:
-            self._by_path.setdefault(path, found[0])
-        return found[0]
-
-    def _root(self, group: int) -> int:
-        while self._parent[group] != group:
-            group = self._parent[group]
-        return group
-
-    def merged(self, group_of: Sequence[int]) -> tuple[list[int], np.ndarray]:
-        """The groups that are images, and for each caption the number of its image among them."""
-        roots = [self._root(group) for group in range(len(self._parent))]
-        kept = sorted(set(roots))
-        number = {root: place for place, root in enumerate(kept)}
-        return kept, np.array([number[roots[group]] for group in group_of], dtype=int)
-
-    def notes(self, samples: int, images: int) -> list[str]:
-        """What was put together, for the reader of the numbers."""
-        found = []
-        if images < samples:
-            found.append(f"{samples:,} rows of {images:,} images: rows of one path, or of equal bytes, are one image")
-        if self._others:
-            found.append(f"{len(self._others):,} paths come with different images; the first of each is used")
-        return found
+    return Captioned(
+        name, SourceImages(source, rows, names), tuple(captions), np.array(image_of, dtype=int), notes=tuple(notes)
+    )
