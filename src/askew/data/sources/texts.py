@@ -22,8 +22,8 @@ NOT_TEXT = "caption not text"
 def caption_texts(cell: object) -> tuple[str, ...]:
     """The captions in a cell that holds a text, UTF-8 bytes, or a list of them; without empty ones.
 
-    A text that is a list or bytes as Python or JSON writes them (`['a', 'b']`, `b'a'`) is what it stands for. None, NaN,
-    what tools write for them, and texts of which nothing can be seen (`&nbsp;`) are no captions.
+    A text that is a list or bytes as Python or JSON writes them (`['a', 'b']`, `b'a'`) is what it stands for. None,
+    NaN, what tools write for them, and texts of which nothing can be seen (`&nbsp;`) are no captions.
 
     Raises:
         Unusable: a number, a mapping, a list of lists, or bytes that are not UTF-8.
