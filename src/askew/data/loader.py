@@ -20,7 +20,7 @@ from askew.data.parcel import EXHAUSTED, Mail, Parcel, remedy_of
 from askew.data.sources import Sample, Source
 from askew.data.views import Views
 from askew.data.watch import Watch, name_of, tick_of, watched
-from askew.data.workers import signals_held, start_worker
+from askew.data.workers import forget_frames, signals_held, start_worker
 from askew.errors import RunFailed, Unusable, UserError, place_of, printable
 
 MAX_ATTEMPTS = 100  # substitutes tried for one bad sample before the run fails
@@ -152,6 +152,7 @@ class Loader:
                 mail.close()
             if not isinstance(error, Exception):
                 raise
+            forget_frames(error)
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             raise UserError(
                 f"loader.num_workers={self.num_workers}: the workers could not be started "

@@ -37,8 +37,9 @@ _open: weakref.WeakValueDictionary[int, "Mail"] = weakref.WeakValueDictionary()
 
 
 def remedy_of(error: BaseException) -> str:
-    """What to do about an error of the operating system."""
-    return EXHAUSTED.get(getattr(error, "errno", None) or 0, "lower loader.num_workers, or set it to 0")
+    """What to do about an error of the operating system, which PyTorch passes on as text."""
+    number = getattr(error, "errno", None) or next((n for n in EXHAUSTED if os.strerror(n) in str(error)), 0)
+    return EXHAUSTED.get(number, "set loader.num_workers=0, which needs no other process")
 
 
 def can_share() -> bool:

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
@@ -13,6 +15,16 @@ from askew.data.parcel import Mail
 from askew.data.watch import Watch
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
+
+
+def forget_frames(error: BaseException) -> None:
+    """Let go of what a failed start has left. PyTorch's clean-up of it may fail and print a traceback of no use."""
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None
+    try:
+        traceback.clear_frames(error.__traceback__)
+    finally:
+        sys.unraisablehook = before
 
 
 def signals_held() -> AbstractContextManager[None]:
