@@ -95,6 +95,7 @@ class Mail:
         _open[self.number] = self
         for _ in range(workers):
             self._pairs.append(socket.socketpair())
+            self._pairs[-1][0].setblocking(False)  # what is sent comes before its parcel: the loop never waits for it
 
     # In a worker
 
@@ -131,9 +132,7 @@ class Mail:
 
     def receive(self, parcel: Parcel) -> mmap.mmap:
         """The memory of a parcel that has arrived. The parcels of one worker arrive in their order."""
-        data, descriptors, _, _ = socket.recv_fds(
-            self._pairs[parcel.worker][0], len(_stamp(0)), 1, getattr(socket, "MSG_DONTWAIT", 0)
-        )
+        data, descriptors, _, _ = socket.recv_fds(self._pairs[parcel.worker][0], len(_stamp(0)), 1)
         if not descriptors:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         try:

@@ -12,6 +12,10 @@ from askew.data.sources.base import Source
 from askew.errors import RunFailed, printable
 
 TICK = 2.0  # seconds between two looks at what the workers do, while there is no batch
+MEMORY = (
+    "most often because memory ran out: lower loader.num_workers or loader.cache_mb, or give the container more memory "
+    "and a larger --shm-size"
+)
 LOST = 10.0  # seconds without a batch after which idle workers mean that one was lost
 
 
@@ -81,7 +85,7 @@ def deaths_reported() -> Iterator[None]:
         message = str(error)
         if "DataLoader worker (pid" not in message:
             raise
-        reason = "most often because memory ran out: lower loader.num_workers or loader.cache_mb"
+        reason = MEMORY
         if "Bus error" in message:
             reason = (
                 "because shared memory (/dev/shm) ran out, or a file that it had mapped became shorter: start the "
@@ -116,10 +120,7 @@ def watched(
                         return
                     batch = made.batch() if isinstance(made, Parcel) else made
             except (ConnectionError, EOFError) as error:
-                raise RunFailed(
-                    f"a loader worker died ({printable(str(error), 300)}), most often because memory ran out: "
-                    "lower loader.num_workers or loader.cache_mb"
-                ) from error
+                raise RunFailed(f"a loader worker died ({printable(str(error), 300)}), {MEMORY}") from error
             except OSError as error:
                 raise RunFailed(not_handed_over(error)) from error
             del made  # the memory of a batch goes with its tensors
