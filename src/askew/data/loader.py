@@ -4,7 +4,7 @@ import errno
 import gc
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
@@ -19,7 +19,7 @@ from askew.data.order import Order
 from askew.data.parcel import EXHAUSTED, Mail, Parcel, remedy_of
 from askew.data.sources import Sample, Source
 from askew.data.views import Views
-from askew.data.watch import Watch, name_of, tick_of, watched
+from askew.data.watch import Batches, Watch, name_of, tick_of, watched
 from askew.data.workers import forget_frames, signals_held, start_worker
 from askew.errors import RunFailed, Unusable, UserError, place_of, printable
 
@@ -133,7 +133,7 @@ class Loader:
         names = [self.source.name(index * number // FINGERS) for index in range(min(FINGERS, number))]
         return hashlib.sha256("\n".join([str(number), *names]).encode("utf-8", "surrogateescape")).hexdigest()
 
-    def batches(self, first: int, last: int) -> Generator[dict, None, None]:
+    def batches(self, first: int, last: int) -> Batches:
         """Batches of steps first .. last - 1, made ahead of time by the workers. It starts at `first` right away.
 
         A batch that cannot be made is {"failed": the reason in one line}.
@@ -159,7 +159,8 @@ class Loader:
                 f"({printable(reason, 300)}): {remedy_of(error)}"
             ) from error
         warn = self.warn or (lambda text: None)
-        return watched(made, mail, watch, self.source, warn, self.warn_after, self.fail_after)
+        taken = watched(made, mail, watch, self.source, warn, self.warn_after, self.fail_after)
+        return Batches(taken, mail)
 
     def _started(self, batches: _Batches, workers: int, watch: Watch, mail: Mail) -> Iterator[dict | Parcel]:
         """What comes from the workers, which are started here."""

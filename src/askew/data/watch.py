@@ -95,6 +95,27 @@ def deaths_reported() -> Iterator[None]:
         raise RunFailed(f"a loader worker died ({what}), {reason}") from error
 
 
+class Batches:
+    """Batches from workers, which end with it: also when it is closed, or forgotten, before the first batch."""
+
+    def __init__(self, made: Generator[dict, None, None], mail: Mail):
+        self._made, self._mail = made, mail
+
+    def __iter__(self) -> Iterator[dict]:
+        return self
+
+    def __next__(self) -> dict:
+        return next(self._made)
+
+    def close(self) -> None:
+        """End the workers, also those that are reading."""
+        self._mail.close()
+        self._made.close()
+
+    def __del__(self) -> None:
+        self._mail.close()
+
+
 def watched(
     batches: Iterator[dict | Parcel],
     mail: Mail,

@@ -4,7 +4,7 @@ import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from typing import Any, NoReturn
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from askew import distributed
 from askew.data.loader import BadSamples
-from askew.data.watch import deaths_reported
+from askew.data.watch import Batches, deaths_reported
 from askew.devices import peak_memory_mb
 from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
 from askew.methods.base import RESERVED, Batch
@@ -138,7 +138,7 @@ class Trainer:
 
     def _batches(self, guard: SignalGuard, until: int | None) -> Iterator[Batch]:
         """Batches from the present step on. The number of steps may be settled on the way. A signal ends the wait."""
-        batches: Generator[dict, None, None] | None = None
+        batches: Batches | None = None
         try:
             while self.done < (self.total if until is None else until):
                 batch: dict[str, Any] = {}
