@@ -21,6 +21,7 @@ from PIL import Image
 
 from askew.data import images as images_module
 from askew.data import parcel, watch
+from askew.data.check import check
 from askew.data.loader import BadSamples, Loader
 from askew.data.order import Order
 from askew.data.sources import open_source
@@ -534,3 +535,25 @@ def test_a_batch_that_ranks_cannot_share_names_the_nearest_sizes(source):
 def test_a_batch_larger_than_the_data_is_refused(source):
     with pytest.raises(UserError, match=r"loader.batch_size=27 is larger than the data \(26 samples\)"):
         make(source, batch_size=27)
+
+
+# `askew data check` meets the same
+
+
+def test_the_check_of_a_source_says_that_a_batch_cannot_be_handed_over(source, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    found = check(source, views(), limit=8, seconds=0.01)
+    assert found["feeding"] == {}
+    assert found["feeding_failed"].startswith("a loader worker could not hand over a batch of 1 MB (No space left on")
+    assert f"a run would fail: {found['feeding_failed']}" in found["verdict"]
+
+
+def test_the_check_of_a_source_that_fails_is_the_line_of_the_run(source):
+    broken = Odd(source, KeyError("lost"))
+    broken.describe = "odd"
+    (line,) = (batch["failed"] for batch in make(broken).batches(0, 3) if "failed" in batch)
+    with pytest.raises(RunFailed, match=re.escape(line)):
+        check(broken, views(), seconds=0.01)
