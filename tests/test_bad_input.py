@@ -11,11 +11,13 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import textwrap
 import zlib
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from askew.data.loader import Loader, _Batches
+from askew.data.loader import Loader
 from askew.data.sources import open_source
 from askew.recipes.settings import override
 from askew.training import checkpoint
@@ -344,6 +346,55 @@ def markup(here):
     text = (here / "data" / "pairs.csv").read_text(encoding="utf-8")
     (here / "data" / "pairs.csv").write_text(text.replace("0003.png", "[red]<b>0003</b>.png"), encoding="utf-8")
     return arguments
+
+
+# A source of one's own
+
+SOURCE = """
+from askew.data.sources import open_source
+
+
+class Odd:
+    def __init__(self):
+        self.source = open_source("data/pairs.csv")
+        self.describe, self.notes = "pairs", ()
+        self.block, self.window = self.source.block, self.source.window
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index):
+        if index == 3:
+            raise KeyError("no such key")
+        return self.source[index]
+
+    def name(self, index):
+        return self.source.name(index)
+
+
+def odd(options):
+    return Odd()
+"""
+
+
+def odd(here: Path, *settings: str) -> list:
+    """Training on a source from a module, whose sample 3 raises an error of its own."""
+    pairs(here)
+    (here / "my_source.py").write_text(SOURCE, encoding="utf-8")
+    sys.modules.pop("my_source", None)
+    return training("my_source:odd", *settings)
+
+
+@fault(
+    DATA, "a source of one's own that raises another error", "sample 3 (0003.png) could not be read: KeyError", code=3
+)
+def odd_source(here):
+    return odd(here)
+
+
+@fault(DATA, "the same in a worker", "sample 3 (0003.png) could not be read: KeyError: 'no such key' (", code=3)
+def odd_source_in_a_worker(here):
+    return odd(here, "loader.num_workers=1")
 
 
 # Settings
@@ -781,15 +832,16 @@ def test_no_compiler_is_one_line_before_the_run_starts(tmp_path, monkeypatch):
     assert not (tmp_path / "run").exists()
 
 
-def test_workers_may_be_spawned(tmp_path):
-    """As they are on macOS and Windows: source and views travel whole."""
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_may_be_started_afresh(tmp_path, monkeypatch, method):
+    """As they are on macOS and Windows, and by Python 3.14: source and views travel whole."""
     recipe = micro_recipe(table_of_25(tmp_path / "data"), "mcd")
     recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
     source = open_source(recipe.data.source)
     wanted = ("image", "aug", "text", "masked_text", "mlm_labels")
-    loader = Loader(source, build_views(recipe, wanted), 8, seed=0)
-    spawned = DataLoader(_Batches(loader, 0, 2), batch_size=None, num_workers=1, multiprocessing_context="spawn")
-    for step, batch in enumerate(spawned):
+    loader = Loader(source, build_views(recipe, wanted), 8, seed=0, num_workers=1)
+    monkeypatch.setattr("askew.data.loader.DataLoader", partial(DataLoader, multiprocessing_context=method))
+    for step, batch in enumerate(loader.batches(0, 2)):
         expected = loader.batch(step)
         assert batch.keys() == expected.keys()
         assert all(torch.equal(batch[key], value) for key, value in expected.items() if key != "bad_samples")

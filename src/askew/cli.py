@@ -6,13 +6,15 @@ and SIGTERM; 1 a bug in askew.
 
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from askew import __version__
-from askew.errors import Interrupted, RunFailed, UserError
+from askew.errors import Interrupted, RunFailed, Stopped, UserError, is_launched, printable, stopping
+from askew.report.streams import unfailing
 
 app = typer.Typer(
     help="Language-image pretraining that learns from misalignment.",
@@ -31,7 +33,9 @@ Sets = Annotated[
 
 def _version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"askew {__version__}")
+        from askew.report.console import Console
+
+        Console().print(f"askew {__version__}")
         raise typer.Exit
 
 
@@ -164,7 +168,8 @@ def study(
     from askew.report.console import Console
     from askew.runs.study import run_study
 
-    typer.echo(run_study(file, out, Console()))
+    console = Console()
+    console.print(run_study(file, out, console))
 
 
 @data_app.command(name="check")
@@ -186,31 +191,78 @@ def data_check(
 def list_recipes(name: Annotated[str | None, typer.Argument(help="Print this recipe as YAML.")] = None) -> None:
     """List the recipes, or print one as YAML."""
     from askew import recipes
+    from askew.report.console import Console
 
+    console = Console()
     if name is not None:
-        typer.echo(recipes.shown(name), nl=False)
+        console.print(recipes.shown(name).removesuffix("\n"))
         return
     width = max(map(len, recipes.RECIPES))
     for known, function in recipes.RECIPES.items():
-        typer.echo(f"{known:<{width}}  {(function.__doc__ or '').splitlines()[0]}")
+        console.print(f"{known:<{width}}  {(function.__doc__ or '').splitlines()[0]}")
 
 
 def main() -> None:
-    """Run the command line and exit with its code."""
-    try:
-        app(standalone_mode=True)
-    except UserError as error:
-        _end(str(error), 2)
-    except RunFailed as error:
-        _end(str(error), 3)
-    except KeyboardInterrupt:
-        _end("stopped", 130)
-    except Interrupted as error:
-        _end(str(error), 128 + error.signal_number, label="stopped")
+    """Run the command line and exit with its code. Nothing that is printed can fail."""
+    with unfailing() as out:
+        code = _run()
+        out.flush()
+        if code == 0 and out.lost is not None:
+            code = _end(UserError(f"standard output: {out.lost.strerror}; send it where there is room"), 2)
+        _end_workers()
+    sys.exit(code)
 
 
-def _end(text: str, code: int, label: str = "error") -> None:
+def _run() -> int:
+    """The exit code of the command."""
+    with stopping():
+        try:
+            app(standalone_mode=True)
+        except SystemExit as done:
+            return done.code if isinstance(done.code, int) else int(done.code is not None)
+        except UserError as error:
+            return _end(error, 2)
+        except RunFailed as error:
+            return _end(error, 3)
+        except (Interrupted, Stopped) as error:
+            return _end(error, 128 + error.signal_number, "stopped")
+        except RuntimeError as error:
+            if not (is_launched() and _lost_others(error)):
+                raise
+            return _end(error, 3)
+    return 0
+
+
+def _lost_others(error: RuntimeError) -> bool:
+    from askew import distributed
+
+    return distributed.lost_others(error)
+
+
+def _end_workers() -> None:
+    """At its end, the interpreter waits for every process that it has started, and one may hang."""
+    if "multiprocessing" not in sys.modules:
+        return
+    children = sys.modules["multiprocessing"].active_children()
+    with suppress(RuntimeError):  # PyTorch's, about a worker that was killed
+        for child in children:
+            child.join(2.0)
+            child.kill()
+
+
+def _end(error: BaseException, code: int, label: str = "error") -> int:
+    """Print why the command ends; of several ranks one does. Returns the exit code."""
+    text = str(error)
+    if is_launched():
+        from askew import distributed
+
+        if not distributed.may_report(error):
+            return code
+        if distributed.lost_others(error):
+            text = f"the other ranks are gone ({printable(' '.join(text.split()), 300)})"
+        if label == "error" and distributed.hand_to_launcher(f"error: {printable(text, 4000)}"):
+            return code
     from askew.report.console import Console
 
     Console().error(text, label)
-    sys.exit(code)
+    return code

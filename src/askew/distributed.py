@@ -1,25 +1,59 @@
-"""All collectives are here. In one process, world_size() is 1 and nothing is communicated."""
+"""All collectives are here. In one process, world_size() is 1 and nothing is communicated.
 
+Tensors go through the process group, whose waits have a limit. What ranks do one after the other goes through the store
+that they met at (`together`): such a wait may be long, a signal ends it, and a rank that fails ends it for all.
+"""
+
+import json
 import os
+import signal
+import time
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from askew.errors import Interrupted, OtherRankFailed, RunFailed, Stopped, UserError, is_launched, printable
+
 T = TypeVar("T")
+SHORTEST = 1800.0  # seconds that a collective waits at least
+MARGIN = 600.0  # seconds that it waits longer than a rank may wait for its data
+GRACE = 10.0  # seconds in which torchrun ends a rank after another has ended
+FOLLOWING = 2.0  # seconds that a rank leaves to the one whose failure it follows
+APART = 5.0  # the same, for ranks that have not met
+_store: Any = None
+_turns = 0  # calls of `together`, of which every rank makes the same
 
 
-def start(device: torch.device) -> None:
-    """Join the process group that torchrun announces. Without torchrun, do nothing."""
-    if _is_launched() and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+def start(device: torch.device, stall: float = 0.0) -> None:
+    """Join the process group that torchrun announces. Without torchrun, do nothing.
 
+    Args:
+        stall: seconds that a rank may wait for its data while the others wait for it.
 
-def _is_launched() -> bool:
-    """Whether torchrun started this process as one of several."""
-    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    Raises:
+        UserError: the ranks cannot meet.
+    """
+    global _store
+    if not is_launched() or dist.is_initialized():
+        return
+    try:
+        _store, rank, size = next(dist.rendezvous("env://"))
+        limit = timedelta(seconds=max(SHORTEST, stall + MARGIN))
+        dist.init_process_group(
+            "nccl" if device.type == "cuda" else "gloo", store=_store, rank=rank, world_size=size, timeout=limit
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        where = f"{os.environ.get('MASTER_ADDR', 'no MASTER_ADDR')}:{os.environ.get('MASTER_PORT', 'no MASTER_PORT')}"
+        raise UserError(
+            f"the {os.environ['WORLD_SIZE']} ranks could not meet at {printable(where)} "
+            f"({printable(' '.join(str(error).split()), 300)}); start them with torchrun, and on several machines name "
+            "one that all can reach (--rdzv-endpoint)"
+        ) from error
 
 
 def stop() -> None:
@@ -62,7 +96,7 @@ class _Gather(torch.autograd.Function):
 
 def is_main() -> bool:
     """Whether this is rank 0, the process that reports and writes. Known before the group is joined."""
-    return rank() == 0 if dist.is_initialized() else not _is_launched() or int(os.environ["RANK"]) == 0
+    return rank() == 0 if dist.is_initialized() else not is_launched() or int(os.environ["RANK"]) == 0
 
 
 def gather(local: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -93,21 +127,127 @@ def all_gather_object(value: Any) -> list[Any]:
     return values
 
 
+def together(work: Callable[[], T]) -> T:
+    """What `work` gives on this rank, once every rank has done its own. None is left waiting for one that fails.
+
+    Raises:
+        UserError, RunFailed: the first failure of any rank, on all of them.
+        OtherRankFailed: another rank has raised an error that is none of these.
+    """
+    global _turns
+    if world_size() == 1:
+        return work()
+    _turns += 1
+    failed, done, left = (f"askew/{_turns}/{name}" for name in ("failed", "done", "left"))
+    value, own = None, None
+    try:
+        value = work()
+    except Exception as error:
+        own = error
+        kind = {UserError: "user", RunFailed: "run"}.get(type(error), "other")
+        _store.set(failed, json.dumps([rank(), kind, str(error)]))
+    _store.add(done, 1)
+    _wait(lambda: _store.add(done, 0) >= world_size() or _store.check([failed]))
+    failure = json.loads(_store.get(failed)) if _store.check([failed]) else None
+    _store.add(left, 1)
+    if rank() == 0:  # without torchrun the store ends with this rank
+        _wait(lambda: _store.add(left, 0) >= world_size() or failure is not None, GRACE)
+    if failure is None:
+        return value  # type: ignore[return-value]
+    first, kind, message = failure
+    if own is not None and kind == "other":
+        raise own
+    if kind == "other":
+        raise OtherRankFailed(f"rank {first} failed: {printable(message, 300)}")
+    raise (UserError if kind == "user" else RunFailed)(message)
+
+
+def _wait(ready: Callable[[], bool], seconds: float = float("inf")) -> None:
+    """Return when `ready` says so. The pauses grow, and a signal ends them."""
+    pause, end = 0.001, time.monotonic() + seconds
+    while not ready() and time.monotonic() < end:
+        time.sleep(pause)
+        pause = min(2 * pause, 0.1)
+
+
+def on_main(work: Callable[[], Any]) -> None:
+    """Rank 0 does it, and the others wait until it is done, for hours if need be. Its failure is everybody's."""
+    together(lambda: work() if is_main() else None)
+
+
+def main_first(make: Callable[[], T]) -> T:
+    """What `make` gives, first on rank 0, and then on the others, which find what it has left on disk."""
+    value = together(lambda: make() if is_main() else None)
+    return together(lambda: value if is_main() else make())  # type: ignore[return-value]
+
+
 def from_main(make: Callable[[], T]) -> T:
     """What rank 0 makes, on every rank."""
-    return all_gather_object(make() if is_main() else None)[0]
+    return all_gather_object(together(lambda: make() if is_main() else None))[0]
+
+
+def highest(value: int, device: torch.device) -> int:
+    """The largest of the ranks' numbers."""
+    if world_size() == 1:
+        return value
+    tensor = torch.tensor([float(value)], device=device)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return int(tensor.item())
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set anywhere, so that all ranks stop at the same step."""
-    if world_size() == 1:
-        return flag
-    tensor = torch.tensor([float(flag)], device=device)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return bool(tensor.item() > 0)
+    return highest(int(flag), device) > 0
 
 
 def barrier() -> None:
-    """Wait for every rank."""
-    if world_size() > 1:
-        dist.barrier()
+    """Wait for every rank, for hours if need be."""
+    together(lambda: None)
+
+
+# The end of a run on several ranks: one of them says why
+
+
+def may_report(error: BaseException) -> bool:
+    """Whether this rank says why the run ends: the first that asks. After a failure, torchrun ends the others here.
+
+    A rank whose error only follows from another's lets that one ask first.
+    """
+    met, follows = world_size() > 1, isinstance(error, OtherRankFailed) or lost_others(error)
+    if follows:
+        time.sleep(FOLLOWING)
+    if _is_first() if met else is_main():
+        return True
+    if isinstance(error, Interrupted | Stopped):
+        return False
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))  # torchrun would list it beside the failure
+    time.sleep(GRACE if met else APART)
+    return not met  # this rank alone has failed
+
+
+def _is_first() -> bool:
+    try:
+        return _store.add("askew/reported", 1) == 1
+    except RuntimeError:  # the store is gone: rank 0 was its host
+        return False
+
+
+def hand_to_launcher(line: str) -> bool:
+    """Have torchrun end its own report with the line. False if there is no torchrun."""
+    file = os.environ.get("TORCHELASTIC_ERROR_FILE", "")
+    if not is_launched() or not file:
+        return False
+    shown = {"message": line, "extraInfo": {"py_callstack": f"\n{line}", "timestamp": str(int(time.time()))}}
+    try:
+        Path(file).write_text(json.dumps({"message": shown}), encoding="utf-8")
+    except OSError:
+        return False
+    return True
+
+
+def lost_others(error: BaseException) -> bool:
+    """Whether an error only says that another rank has ended."""
+    if not is_launched() or not isinstance(error, RuntimeError):
+        return False
+    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL", "TCPStore")
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in signs)

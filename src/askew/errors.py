@@ -2,11 +2,14 @@
 
 import importlib
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from safetensors import SafetensorError
@@ -18,6 +21,47 @@ class UserError(ValueError):
 
 class RunFailed(RuntimeError):
     """A run that started well and cannot continue: non-finite numbers, too many bad samples. Exit code 3."""
+
+
+class OtherRankFailed(RunFailed):
+    """Another rank has failed, and reports it better than this one could."""
+
+
+class Stopped(BaseException):
+    """A signal where there is nothing to save. Exit code 128 + the signal's number.
+
+    It is no KeyboardInterrupt, which the parser of the command line would keep for itself.
+    """
+
+    def __init__(self, signal_number: int):
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+
+
+def is_launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return "RANK" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextmanager
+def stopping() -> Iterator[None]:
+    """Inside, Ctrl-C and SIGTERM raise Stopped.
+
+    SIGTERM ends one of several ranks at once: it may be waiting for the others where no exception can be raised.
+    """
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    numbers = (signal.SIGINT,) if is_launched() else (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Interrupted(Exception):
@@ -77,13 +121,16 @@ def imported(text: str, what: str) -> Any:
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:  # the module is not ours: anything may happen while it runs
-        frames = traceback.extract_tb(error.__traceback__)[1:]
-        place = next((f" ({f.filename}:{f.lineno})" for f in reversed(frames) if "importlib" not in f.filename), "")
         kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
-        raise UserError(
-            f"{what}={printable(text)}: {kind}{printable(str(error), 300)}{printable(place, 400)}"
-        ) from error
+        raise UserError(f"{what}={printable(text)}: {kind}{printable(str(error), 300)}{place_of(error)}") from error
     return found
+
+
+def place_of(error: BaseException) -> str:
+    """` (FILE:LINE)` where it was raised, or nothing if that was in the function that caught it."""
+    frames = traceback.extract_tb(error.__traceback__)[1:]
+    place = next((f" ({f.filename}:{f.lineno})" for f in reversed(frames) if "importlib" not in f.filename), "")
+    return printable(place, 400)
 
 
 def printable(text: str, limit: int = 120) -> str:

@@ -1,5 +1,6 @@
 """Order, seeds and batches are functions of (seed, epoch, position) and of nothing else."""
 
+import errno
 import io
 import multiprocessing
 import os
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from askew.data import images as images_module
+from askew.data import parcel, watch
+from askew.data.check import check
 from askew.data.loader import BadSamples, Loader
 from askew.data.order import Order
 from askew.data.sources import open_source
@@ -341,6 +344,186 @@ def test_no_worker_outlives_a_run_that_was_killed(tmp_path):
         time.sleep(0.1)
 
 
+@pytest.mark.parametrize("read", [False, True])
+def test_a_blocked_worker_ends_with_the_loop(source, read):
+    batches = make(Stuck(source, 60), num_workers=2).batches(0, 3)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    time.sleep(1)
+    started = time.monotonic()
+    if read:
+        next(batches)
+    batches.close()
+    for worker in workers:
+        worker.join(20)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert time.monotonic() - started < 15
+
+
+class Odd(Stuck):
+    """Raises an error of its own at sample 5."""
+
+    def __init__(self, source, error):
+        self.source, self.error = source, error
+
+    def __getitem__(self, index):
+        if index == 5:
+            raise self.error
+        return self.source[index]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            KeyError("lost"),
+            r"sample 5 \(0005.png\) could not be read: KeyError: 'lost' \(.*test_loader.py:\d+\); a source",
+        ),
+        (ValueError("two\nlines\x1b"), r"could not be read: ValueError: two\\nlines\\x1b \("),
+        (MemoryError(), r"sample 5 \(0005.png\) could not be read: MemoryError: "),
+        (UserError("the archive is gone; fetch it"), r"^the archive is gone; fetch it$"),
+        (OSError(24, "Too many open files"), r"sample 5 \(0005.png\): Too many open files: .*ulimit -n"),
+    ],
+)
+def test_a_source_that_fails_is_one_line_that_names_the_sample(source, workers, error, message):
+    found = [batch for batch in make(Odd(source, error), num_workers=workers).batches(0, 3) if "failed" in batch]
+    assert len(found) == 1
+    assert re.search(message, found[0]["failed"])
+    assert "\n" not in found[0]["failed"]
+    assert "Traceback" not in found[0]["failed"]
+
+
+# What workers hand over
+
+
+def test_batches_arrive_wherever_temporary_files_go(source, monkeypatch, tmp_path):
+    """A socket's path has at most 107 characters, and TMPDIR may be longer, or not be there."""
+    whole = list(make(source).batches(0, 3))
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    for folder in (long, tmp_path / "gone"):
+        monkeypatch.setenv("TMPDIR", str(folder))
+        monkeypatch.setattr("tempfile.tempdir", str(folder))
+        for one, other in zip(make(source, num_workers=1, fail_after=5).batches(0, 3), whole, strict=True):
+            assert_equal(one, other)
+
+
+class WithoutPyTorchsWay(Stuck):
+    """In the worker, PyTorch's own way to share a tensor is gone: it needs room in /dev/shm, a container's is 64 MB."""
+
+    def __getitem__(self, index):
+        torch.UntypedStorage._share_fd_cpu_ = None
+        return self.source[index]
+
+
+def test_no_room_in_dev_shm_is_needed_for_a_batch(source):
+    whole = list(make(source).batches(0, 3))
+    made = make(WithoutPyTorchsWay(source, 0), num_workers=1, fail_after=5).batches(0, 3)
+    for one, other in zip(made, whole, strict=True):
+        assert_equal(one, other)
+
+
+def test_batches_that_are_kept_stay_as_they_were(source):
+    """Each has memory of its own."""
+    whole = list(make(source).batches(0, 12))
+    for one, other in zip(list(make(source, num_workers=2).batches(0, 12)), whole, strict=True):
+        assert_equal(one, other)
+
+
+def test_without_shared_memory_batches_go_through_the_pipe(source, monkeypatch):
+    whole = list(make(source).batches(0, 5))
+    monkeypatch.setattr(parcel, "can_share", lambda: False)
+    for one, other in zip(make(source, num_workers=2).batches(0, 5), whole, strict=True):
+        assert_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "larger --shm-size, or lower loader.num_workers"),
+        (errno.ENOMEM, "lower loader.num_workers or loader.batch_size"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EIO, "set loader.num_workers=0"),
+    ],
+)
+def test_a_batch_that_cannot_be_handed_over_is_an_error_at_once(source, monkeypatch, number, remedy):
+    def refuse(*arguments):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    (found,) = make(source, num_workers=1).batches(0, 1)
+    assert found["failed"].startswith(f"a loader worker could not hand over a batch of 1 MB ({os.strerror(number)}): ")
+    assert remedy in found["failed"]
+
+
+def test_a_descriptor_that_the_loop_has_no_room_for_is_an_error_at_once(source, monkeypatch):
+    monkeypatch.setattr("socket.recv_fds", lambda *arguments: (b"", [], 0, None))
+    with pytest.raises(RunFailed, match=r"could not hand over a batch \(Too many open files\): .*ulimit -n"):
+        list(make(source, num_workers=1).batches(0, 3))
+
+
+def test_the_memory_of_another_batch_is_not_taken_for_it(source, monkeypatch):
+    monkeypatch.setattr(parcel, "_stamp", lambda step: (step + (os.getpid() == here)).to_bytes(8, "little"))
+    here = os.getpid()
+    with pytest.raises(RunFailed, match="the memory of another batch arrived"):
+        list(make(source, num_workers=1).batches(0, 3))
+
+
+def test_a_batch_that_is_lost_on_its_way_is_a_failure(source, monkeypatch):
+    """As from a thread of multiprocessing that dies while the worker lives on."""
+    monkeypatch.setattr(watch, "LOST", 1.0)
+    monkeypatch.setattr(watch, "TICK", 0.3)
+    monkeypatch.setattr(parcel.Parcel, "__getstate__", lambda self: 1 / 0, raising=False)
+    with pytest.raises(RunFailed, match=r"no batch for \d s, and yet no worker is reading: a batch was lost"):
+        list(make(source, num_workers=1).batches(0, 3))
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), r"Too many open files\): raise the limit of open files"),
+        (RuntimeError("unable to allocate: No space left on device (28)"), "RuntimeError: unable to .*--shm-size"),
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), r"unavailable\): set loader.num_workers=0"),
+        (TypeError("cannot pickle '_thread.lock' object"), "TypeError: cannot pickle .*set loader.num_workers=0"),
+    ],
+)
+def test_workers_that_cannot_be_started_are_one_line(source, monkeypatch, error, message):
+    def refuse(self):
+        raise error
+
+    monkeypatch.setattr("torch.multiprocessing.Process.start", refuse)
+    with pytest.raises(UserError, match=r"^loader.num_workers=2: the workers could not be started \(.*" + message):
+        make(source, num_workers=2).batches(0, 3)
+    assert "failed" not in next(make(source, num_workers=0).batches(0, 1))
+
+
+def test_a_bus_error_names_shared_memory(source):
+    class Bus(Deadly):
+        def __getitem__(self, index):
+            if index == 5:
+                time.sleep(0.5)
+                os.kill(os.getpid(), signal.SIGBUS)
+            return self.source[index]
+
+    with pytest.raises(RunFailed, match=r"a loader worker died \(.*\), .*--shm-size"):
+        list(make(Bus(source, 0), num_workers=1).batches(0, 3))
+
+
+def test_a_pinned_batch_is_a_copy(source, monkeypatch):
+    """What PyTorch's thread calls where there is a GPU."""
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self.clone())
+    mail = parcel.Mail(1)
+    loader = make(source)
+    samples, bad = loader.samples(2)
+    parcels = [mail.pack(0, 2, samples, {"bad_samples": bad}) for _ in range(2)]
+    for one in parcels:
+        assert_equal(one.pin_memory(), loader.batch(2))
+    assert "could not hand over a batch" in parcels[0].pin_memory()["failed"]  # it has been taken already
+    mail.close()
+
+
 # What cannot work is refused before anything starts
 
 
@@ -352,3 +535,25 @@ def test_a_batch_that_ranks_cannot_share_names_the_nearest_sizes(source):
 def test_a_batch_larger_than_the_data_is_refused(source):
     with pytest.raises(UserError, match=r"loader.batch_size=27 is larger than the data \(26 samples\)"):
         make(source, batch_size=27)
+
+
+# `askew data check` meets the same
+
+
+def test_the_check_of_a_source_says_that_a_batch_cannot_be_handed_over(source, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    found = check(source, views(), limit=8, seconds=0.01)
+    assert found["feeding"] == {}
+    assert found["feeding_failed"].startswith("a loader worker could not hand over a batch of 1 MB (No space left on")
+    assert f"a run would fail: {found['feeding_failed']}" in found["verdict"]
+
+
+def test_the_check_of_a_source_that_fails_is_the_line_of_the_run(source):
+    broken = Odd(source, KeyError("lost"))
+    broken.describe = "odd"
+    (line,) = (batch["failed"] for batch in make(broken).batches(0, 3) if "failed" in batch)
+    with pytest.raises(RunFailed, match=re.escape(line)):
+        check(broken, views(), seconds=0.01)

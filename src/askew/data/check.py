@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from askew.data.images import Picture
-from askew.data.loader import BadSamples, Loader, cause_of
+from askew.data.loader import BadSamples, Loader, cause_of, not_read
+from askew.data.parcel import EXHAUSTED
 from askew.data.sources.base import Sample, Source
 from askew.data.views import Views
-from askew.errors import RunFailed, Unusable, printable
+from askew.errors import RunFailed, Unusable, UserError, printable
 
 EXAMPLES = 3  # named per cause, and shown as they are trained on
 BATCH = 32  # samples per batch while feeding is timed
@@ -64,8 +65,12 @@ class Look:
             image.pixels()
             self.decode_seconds += time.perf_counter() - started
         except OSError as error:
+            if error.errno in EXHAUSTED:
+                raise not_read(source, index, error) from error
             self._count(error, name or source.name(index))
             return
+        except Exception as error:
+            raise not_read(source, index, error) from error
         self.read_bytes += len(sample.image)
         self.sizes.append((image.width, image.height, len(sample.image)))
         self.images[hashlib.blake2b(sample.image, digest_size=8).digest()] += 1
@@ -131,7 +136,12 @@ def check(
     }
     if usable:
         found |= {"captions": captions_of(look), "images": images_of(look), "reading": rates_of(look)}
-    found["feeding"] = dict(feeding(source, views, seconds, progress)) if usable > 1 else {}
+    found["feeding"], found["feeding_failed"] = {}, ""
+    try:
+        for workers, rate in feeding(source, views, seconds, progress) if usable > 1 else ():
+            found["feeding"][workers] = rate
+    except (RunFailed, UserError) as error:
+        found["feeding_failed"] = str(error)
     found["ranks"] = ranks
     found["verdict"] = verdict(found)
     return found
@@ -192,7 +202,7 @@ def feeding(
         made, started = 0, 0.0
         for batch in loader.batches(0, 10**6):
             if "failed" in batch:
-                return
+                raise RunFailed(batch["failed"])
             now = time.perf_counter()
             if not started:
                 started = now  # not counted: the first batch waits for the workers to start
@@ -261,6 +271,8 @@ def verdict(found: dict[str, Any]) -> list[str]:
             f"{captions['repeated_share']:.1%} of the captions repeat another one. In a batch, equal captions of two "
             "images are negatives of one another; data.equal_captions=positives makes them positives"
         )
+    if found["feeding_failed"]:
+        sentences.append(f"a run would fail: {found['feeding_failed']}")
     if found["feeding"]:
         workers, rate = max(found["feeding"].items(), key=lambda item: item[1])
         sentences.append(

@@ -3,26 +3,25 @@
 import errno
 import gc
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from askew.data.images import Picture
 from askew.data.order import Order
+from askew.data.parcel import EXHAUSTED, Mail, Parcel, remedy_of
 from askew.data.sources import Sample, Source
 from askew.data.views import Views
-from askew.data.watch import Watch, watched
-from askew.errors import RunFailed, Unusable, UserError, printable
+from askew.data.watch import Batches, Watch, name_of, tick_of, watched
+from askew.data.workers import forget_frames, signals_held, start_worker
+from askew.errors import RunFailed, Unusable, UserError, place_of, printable
 
 MAX_ATTEMPTS = 100  # substitutes tried for one bad sample before the run fails
 ERRNO_CAUSES = {errno.ELOOP: "link loop", errno.ENAMETOOLONG: "missing file", errno.EIO: "disk error"}
@@ -56,21 +55,25 @@ class BadSamples:
 
 
 class _Batches(Dataset):
-    """Item k is this rank's part of the batch of step `first + k`, made in a worker."""
+    """Item k is this rank's part of the batch of step `first + k`, made in a worker, which sends it by `mail`."""
 
-    def __init__(self, loader: "Loader", first: int, last: int):
-        self.loader, self.first, self.last = loader, first, last
+    def __init__(self, loader: "Loader", first: int, last: int, mail: Mail | None = None):
+        self.loader, self.first, self.last, self.mail = loader, first, last, mail
 
     def __len__(self) -> int:
         return self.last - self.first
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> dict | Parcel:
+        worker, step = get_worker_info(), self.first + index
         try:
-            return self.loader.batch(self.first + index)
-        except (
-            RunFailed
-        ) as error:  # raised again in the loop: an exception from a worker would bring its traceback along
+            if worker is None or self.mail is None:
+                return self.loader.batch(step)
+            samples, bad = self.loader.samples(step)
+            return self.mail.pack(worker.id, step, samples, {"bad_samples": bad})
+        except (RunFailed, UserError) as error:  # raised again in the loop: from here it would bring a traceback along
             return {"failed": str(error)}
+        finally:
+            self.loader.rests()
 
 
 @dataclass
@@ -130,35 +133,75 @@ class Loader:
         names = [self.source.name(index * number // FINGERS) for index in range(min(FINGERS, number))]
         return hashlib.sha256("\n".join([str(number), *names]).encode("utf-8", "surrogateescape")).hexdigest()
 
-    def batches(self, first: int, last: int) -> Iterator[dict]:
-        """Batches of steps first .. last - 1, made ahead of time by the workers. It starts at `first` right away."""
+    def batches(self, first: int, last: int) -> Batches:
+        """Batches of steps first .. last - 1, made ahead of time by the workers. It starts at `first` right away.
+
+        A batch that cannot be made is {"failed": the reason in one line}.
+
+        Raises:
+            UserError: the workers cannot be started.
+        """
         workers = min(self.num_workers, max(last - first, 0))
-        self._watch = Watch(workers)
+        mail: Mail | None = None
+        try:
+            self._watch = watch = Watch(workers)
+            mail = Mail(workers)
+            made = self._started(_Batches(self, first, last, mail), workers, watch, mail)
+        except BaseException as error:  # too little of something, a source that cannot be sent to a process, a signal
+            if mail is not None:
+                mail.close()
+            if not isinstance(error, Exception):
+                raise
+            forget_frames(error)
+            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            raise UserError(
+                f"loader.num_workers={self.num_workers}: the workers could not be started "
+                f"({printable(reason, 300)}): {remedy_of(error)}"
+            ) from error
+        warn = self.warn or (lambda text: None)
+        taken = watched(made, mail, watch, self.source, warn, self.warn_after, self.fail_after)
+        return Batches(taken, mail)
+
+    def _started(self, batches: _Batches, workers: int, watch: Watch, mail: Mail) -> Iterator[dict | Parcel]:
+        """What comes from the workers, which are started here."""
+        loader = DataLoader(
+            batches,
+            batch_size=None,
+            num_workers=workers,
+            collate_fn=_unchanged,
+            prefetch_factor=2 if workers else None,
+            pin_memory=torch.cuda.is_available(),
+            worker_init_fn=partial(start_worker, watch, mail) if workers else None,
+            timeout=tick_of(self.warn_after) if workers else 0,
+        )
         # Otherwise a worker's garbage collector would write to every object that it inherits, and so copy its page
         gc.freeze()
-        made = iter(
-            DataLoader(
-                _Batches(self, first, last),
-                batch_size=None,
-                num_workers=workers,
-                prefetch_factor=2 if workers else None,
-                pin_memory=torch.cuda.is_available(),
-                worker_init_fn=_start_worker if workers else None,
-                timeout=self.warn_after if workers else 0,
-            )
-        )
-        gc.unfreeze()
-        warn = self.warn or (lambda text: None)
-        return watched(made, self._watch, self.source, warn, self.warn_after, self.fail_after)
+        try:
+            with signals_held():
+                return iter(loader)
+        finally:
+            gc.unfreeze()
 
     def __getstate__(self) -> dict:
         return {**self.__dict__, "warn": None}  # only the loop warns
+
+    def rests(self) -> None:
+        """This process has handed over a batch, and reads no sample."""
+        if self._watch is not None:
+            self._watch.rests()
 
     def batch(self, step: int) -> dict:
         """This rank's part of the batch of a step, after the sample stage.
 
         Tensors (B, ...) by key, and `bad_samples`: (cause, message) of each sample that was replaced.
         """
+        made, bad = self.samples(step)
+        batch: dict = {key: torch.stack([sample[key] for sample in made]) for key in made[0]}
+        batch["bad_samples"] = bad
+        return batch
+
+    def samples(self, step: int) -> tuple[list[dict[str, Tensor]], list[tuple[str, str]]]:
+        """The samples of this rank's part of a batch, and (cause, message) of each that was replaced."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if self._order is None or self._order.epoch != epoch:
             source = self.source
@@ -166,12 +209,7 @@ class Loader:
         size = self.batch_size // self.world_size
         start = index * self.batch_size + self.rank * size
         bad: list[tuple[str, str]] = []
-        made = [self._sample(self._order, position, bad) for position in range(start, start + size)]
-        batch: dict = {key: torch.stack([sample[key] for sample in made]) for key in made[0]}
-        batch["bad_samples"] = bad
-        if self._watch is not None:
-            self._watch.reads(-1)
-        return batch
+        return [self._sample(self._order, position, bad) for position in range(start, start + size)], bad
 
     def _sample(self, order: Order, position: int, bad: list[tuple[str, str]]) -> dict[str, Tensor]:
         """The sample at a position of the epoch's order, or the first usable substitute for it."""
@@ -191,9 +229,13 @@ class Loader:
                 seed = [self.seed, epoch, position, sample.id]
                 made = self.views.sample(self._open(index, sample.image), sample.captions, sample.tags, seed)
             except OSError as error:
+                if error.errno in EXHAUSTED:
+                    raise not_read(self.source, index, error) from error
                 name = str(error.filename or name or self.source.name(index))
                 bad.append((cause_of(error), f"{printable(name)}: {printable(error.strerror or str(error))}"))
                 continue
+            except Exception as error:
+                raise not_read(self.source, index, error) from error
             return {"id": torch.tensor(sample.id), "match_id": torch.tensor(sample.matched), **made}
         raise RunFailed(f"{MAX_ATTEMPTS} samples in a row could not be used; the last was {bad[-1][1]}")
 
@@ -208,6 +250,11 @@ class Loader:
         return picture
 
 
+def _unchanged(batch: Any) -> Any:
+    """PyTorch would turn tuples into lists, but only where there are no workers."""
+    return batch
+
+
 def cause_of(error: OSError) -> str:
     """A short name for the kind of fault, so that there are few counts."""
     if isinstance(error, Unusable):
@@ -219,16 +266,17 @@ def cause_of(error: OSError) -> str:
     return ERRNO_CAUSES.get(error.errno or 0, "unreadable image")
 
 
-def _start_worker(worker: int) -> None:
-    torch.set_num_threads(1)  # the training threads need the other cores
-    for number in (signal.SIGINT, signal.SIGTERM):  # Ctrl-C and schedulers reach every process; only the loop reacts
-        signal.signal(number, signal.SIG_IGN)
-    # PyTorch watches the process that forked a worker. From Python 3.14 on this is a server that its workers keep alive
-    threading.Thread(target=_end_with_the_run, daemon=True).start()
+def not_read(source: Source, index: int, error: Exception) -> RunFailed:
+    """The failure of a run at a sample that is not bad but could not be read: the source has a fault, or means ran out.
 
-
-def _end_with_the_run() -> None:
-    run = multiprocessing.parent_process()
-    if run is not None:
-        run.join()
-        os._exit(1)
+    A UserError or RunFailed of the source itself stays as it is.
+    """
+    if isinstance(error, UserError | RunFailed):
+        return RunFailed(str(error))
+    where = f"sample {index} ({name_of(source, index)})"
+    if isinstance(error, OSError):
+        return RunFailed(f"{where}: {printable(error.strerror or str(error), 300)}: {remedy_of(error)}")
+    return RunFailed(
+        f"{where} could not be read: {type(error).__name__}: {printable(str(error), 300)}{place_of(error)}; a source "
+        "raises askew.errors.Unusable for a sample that is to be replaced"
+    )

@@ -22,7 +22,8 @@ class Console:
     """Messages go to standard error, results to standard output. `quiet` prints only warnings (ranks other than 0)."""
 
     def __init__(self, quiet: bool = False):
-        self.out, self.err = RichConsole(highlight=False), RichConsole(stderr=True, highlight=False)
+        self.out = RichConsole(highlight=False, emoji=False)  # :cat: in a caption is no picture
+        self.err = RichConsole(stderr=True, highlight=False, emoji=False)
         self.quiet = quiet
         self._bar: Progress | None = None
         self._task = TaskID(0)
@@ -104,7 +105,7 @@ class Console:
     def table(self, table: Table) -> None:
         """A table on standard output. Where that is no terminal it is printed in full, never cut to 80 columns."""
         self.close()
-        out = self.out if self.out.is_terminal else RichConsole(width=PIPE_WIDTH, highlight=False)
+        out = self.out if self.out.is_terminal else RichConsole(width=PIPE_WIDTH, highlight=False, emoji=False)
         out.print(_drawn(table))
 
 

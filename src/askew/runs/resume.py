@@ -53,11 +53,13 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console) -> RunDire
             f"{directory.path} is finished ({trainer.total} steps); start a new run, or evaluate it: "
             f"askew eval {directory.path}"
         )
-    if distributed.is_main():
+
+    def prepare() -> None:
         directory.discard_metrics_after(trainer.done)
         announce(trainer, directory, console)
         evaluate_before(trainer, directory, console)
-    distributed.barrier()
+
+    distributed.on_main(prepare)
     return finish(trainer, directory, console)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from askew import distributed
 from askew.config import Recipe, TowerSettings
 from askew.data.views import Views
-from askew.errors import THEN_RESUME, RunFailed, writing
+from askew.errors import THEN_RESUME, Interrupted, RunFailed, Stopped, writing
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory, ends_with_the_suite
 from askew.runs.evaluate import evaluate_tiny
@@ -33,12 +33,18 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
     built = build(recipe, console.say)  # before a directory is made: what cannot be built leaves nothing behind
     directory = distributed.from_main(lambda: RunDirectory.create(recipe.name, out))
     trainer = Trainer(built, directory, reporter_of(console))
-    if distributed.is_main():
+
+    def prepare() -> None:
         with writing("the recipe", directory.path):
             directory.write_recipe(built.recipe)
-        announce(trainer, directory, console)
-        evaluate_before(trainer, directory, console)
-    distributed.barrier()
+        try:
+            announce(trainer, directory, console)
+            evaluate_before(trainer, directory, console)
+        except Stopped:
+            directory.remove_if_unstarted()
+            raise
+
+    distributed.on_main(prepare)
     return finish(trainer, directory, console)
 
 
@@ -47,27 +53,37 @@ def finish(trainer: Trainer, directory: RunDirectory, console: Console) -> RunDi
     try:
         with console.training_bar(trainer.done):
             trainer.run()
-    except RunFailed as error:
-        if trainer.done > 0:
-            raise RunFailed(f"{error}. Resume with --resume --out {directory.path}") from error
-        if distributed.is_main():
+    except (RunFailed, Interrupted, Stopped) as error:
+        if trainer.done == 0 and distributed.is_main():
             directory.remove_if_unstarted()
-        raise
-    if distributed.is_main():
-        recipe, suite = trainer.recipe, trainer.recipe.evaluation
-        with writing("the model", directory.path, THEN_RESUME):
-            save_models(trainer.method, recipe.towers, directory.path)
-        if ends_with_the_suite(recipe):
-            evaluate_tiny(str(directory.path), "student", console, batch_size=suite.batch_size)
-        elif suite.suite != "none":
-            console.say(
-                "results  none: the suite `tiny` tests training on the data that come with askew; "
-                f"askew eval {directory.path} runs it anyway"
+        if trainer.done > 0 and isinstance(error, RunFailed):
+            raise RunFailed(f"{error}. Resume with --resume --out {directory.path}") from error
+        if trainer.done == 0 and isinstance(error, Interrupted):
+            how = (
+                f"--resume --out {directory.path} starts it"
+                if directory.path.exists()
+                else "the same command starts it"
             )
-        model = directory.model()
-        console.say(f'model    {model}: open_clip.create_model_and_transforms("local-dir:{model}")')
-    distributed.barrier()
+            raise Interrupted(error.signal_number, f"{error}; {how} again") from error
+        raise
+    distributed.on_main(lambda: _end(trainer, directory, console))
     return directory
+
+
+def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
+    """Save the model, and evaluate it where the recipe says so."""
+    recipe, suite = trainer.recipe, trainer.recipe.evaluation
+    with writing("the model", directory.path, THEN_RESUME):
+        save_models(trainer.method, recipe.towers, directory.path)
+    if ends_with_the_suite(recipe):
+        evaluate_tiny(str(directory.path), "student", console, batch_size=suite.batch_size)
+    elif suite.suite != "none":
+        console.say(
+            "results  none: the suite `tiny` tests training on the data that come with askew; "
+            f"askew eval {directory.path} runs it anyway"
+        )
+    model = directory.model()
+    console.say(f'model    {model}: open_clip.create_model_and_transforms("local-dir:{model}")')
 
 
 def reporter_of(console: Console) -> Reporter:
@@ -139,7 +155,7 @@ def _warn_of_long_captions(trainer: Trainer, console: Console) -> None:
     source, tokens = trainer.loader.source, trainer.loader.views.tokens
     captions: list[str] = []
     for index in range(min(LOOKED_AT, len(source))):
-        with suppress(OSError):  # a missing image is for the loader to report
+        with suppress(Exception):  # what is wrong with a sample is for the loader to report
             captions += source[index].captions
     cut = sum(tokens.cuts(caption) for caption in captions)
     if cut:

@@ -10,7 +10,7 @@ from askew import config, distributed
 from askew.data import operations
 from askew.data.images import PixelLimit
 from askew.data.loader import Loader
-from askew.data.sources import Source, open_source
+from askew.data.sources import open_source
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.devices import choose_device, choose_precision, keep_freed_memory
 from askew.errors import UserError
@@ -54,8 +54,9 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     recipe = recipe.model_copy(update={"train": train})
     if device.type == "cpu":
         keep_freed_memory()
-    distributed.start(device)
-    source = _open_on_main_first(recipe.data)
+    distributed.start(device, stall=60 * recipe.loader.stall_minutes)
+    # Rank 0 makes the index files, and the others read them
+    source = distributed.main_first(lambda: open_source(recipe.data.source, recipe.data.options))
     if distributed.is_main():
         for note in source.notes:
             say(f"data     {note}")
@@ -75,16 +76,6 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     )
     step = parallel.wrap(Step(method, train.precision, train.loss_chunk_size), device, train.compile)
     return Built(recipe, device, method, step, loader)
-
-
-def _open_on_main_first(data: config.DataSettings) -> Source:
-    """Rank 0 makes the index files, and the others read them."""
-    if not distributed.is_main():
-        distributed.barrier()
-    source = open_source(data.source, data.options)
-    if distributed.is_main():
-        distributed.barrier()
-    return source
 
 
 def build_method(recipe: config.Recipe, pretrained: bool = True, custom: Custom = None) -> Method:

@@ -87,10 +87,12 @@ def save(
     Every rank enters: a state that is spread over ranks can be collected here. Rank 0 writes, and no rank leaves before
     it has.
     """
-    if distributed.is_main():
+
+    def write() -> None:
         state = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
         _write(folder, step, state, optimizer_state(method, optimizer), facts, keep)
-    distributed.barrier()
+
+    distributed.on_main(write)
 
 
 def optimizer_state(method: nn.Module, optimizer: optim.Optimizer) -> dict[str, Tensor]:

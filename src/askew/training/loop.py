@@ -5,7 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from askew import distributed
 from askew.data.loader import BadSamples
+from askew.data.watch import Batches, deaths_reported
 from askew.devices import peak_memory_mb
 from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
 from askew.methods.base import RESERVED, Batch
@@ -24,10 +25,11 @@ from askew.training.interfaces import Hook, Reporter, Storage
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
 from askew.training.schedule import LONGEST_SHARE, PaceMeter, Schedule
-from askew.training.signals import SignalGuard
+from askew.training.signals import SignalGuard, StopWaiting
 
 TOWERS_DRAW = 3  # the stream of randomness
 NAMED_BAD_SAMPLES = 5  # of each cause; more are counted only
+READY, REPLACED, STOPPED, FAILED = range(4)  # what a rank says of its batch; the worst decides for all
 
 
 class Trainer:
@@ -53,7 +55,7 @@ class Trainer:
         self.step = built.step
         self.optimizer = make_optimizer(self.method, config, self.device)  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
-        self.done = 0
+        self.done, self._saved = 0, 0
         self.seconds = 0.0
         self.bad_samples = BadSamples()
         self.window, self.profile = Window(), Profile()
@@ -81,7 +83,7 @@ class Trainer:
                 f"{found.path}: the data are not those that the run began with (another number of samples, or other "
                 "samples in their places); resume with the same data, or start a new run"
             )
-        self.done, self.seconds = found.step, facts["seconds"]
+        self.done, self._saved, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
 
     def run(self, until: int | None = None) -> None:
@@ -89,15 +91,15 @@ class Trainer:
 
         Raises:
             RunFailed: a loss or gradient that is not finite, or too many bad samples.
-            Interrupted: SIGINT or SIGTERM, after a checkpoint was saved.
+            Interrupted: SIGINT or SIGTERM, after a checkpoint of the last step was saved.
         """
         self.window, self.profile = Window(), Profile()
         self._pace = PaceMeter(max(1, self.recipe.loader.num_workers), LONGEST_SHARE * 60 * self.recipe.train.minutes)
         saving = checkpoint.Policy(self.recipe.train)
         first, before, started = self.done, self.seconds, time.monotonic()
         # --------------------------------------------------------------------------------------------------------------
-        with SignalGuard(self.reporter.say) as guard:
-            for batch in self._batches(until):
+        with SignalGuard(self.reporter.say) as guard, deaths_reported():
+            for batch in self._batches(guard, until):
                 record = self._one_step(batch)
                 self.done += 1
                 self.seconds = before + time.monotonic() - started
@@ -113,7 +115,7 @@ class Trainer:
                 if self.profile.is_due:
                     self._say(self.profile.verdict())
                 if stop:
-                    raise Interrupted(guard.received or signal.SIGTERM, self._how_to_resume())
+                    self._stop(guard)
         # --------------------------------------------------------------------------------------------------------------
 
     def save(self) -> None:
@@ -128,24 +130,51 @@ class Trainer:
             "bad_samples": dict(self.bad_samples.causes),
         }
         folder, keep = self.storage.checkpoints, self.recipe.train.keep_checkpoints
+        self._saved = self.done
         with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder, THEN_RESUME):
             checkpoint.save(folder, self.done, self.method, self.optimizer, facts, keep)
 
     # Batches
 
-    def _batches(self, until: int | None) -> Iterator[Batch]:
-        """Batches from the present step on. The number of steps may be settled on the way."""
-        batches = self.loader.batches(self.done, self.total if until is None else until)
-        while self.done < (self.total if until is None else until):
-            with self.profile.measure("data"), self.window.waiting():
-                batch = next(batches)
-            if "failed" in batch:
-                raise RunFailed(batch["failed"])
-            self._count_bad_samples(batch.pop("bad_samples"))
-            yield batch
+    def _batches(self, guard: SignalGuard, until: int | None) -> Iterator[Batch]:
+        """Batches from the present step on. The number of steps may be settled on the way. A signal ends the wait."""
+        batches: Batches | None = None
+        try:
+            while self.done < (self.total if until is None else until):
+                batch: dict[str, Any] = {}
+                try:
+                    with self.profile.measure("data"), self.window.waiting(), guard.waiting():
+                        if batches is None:
+                            batches = self.loader.batches(self.done, self.total if until is None else until)
+                        batch = next(batches)
+                except StopWaiting:
+                    pass
+                except (RunFailed, UserError) as error:
+                    batch = {"failed": str(error)}
+                self._agree(batch, guard)
+                yield batch
+        finally:
+            if batches is not None:
+                batches.close()  # workers must not outlive the wait for them
 
-    def _count_bad_samples(self, found: list[tuple[str, str]]) -> None:
-        everywhere = distributed.all_gather_object(found) if distributed.any_rank(bool(found), self.device) else []
+    def _agree(self, batch: dict[str, Any], guard: SignalGuard) -> None:
+        """Take the step only if every rank has its batch: otherwise some would wait for the others for ever."""
+        found = batch.pop("bad_samples", [])
+        news = FAILED if "failed" in batch else STOPPED if not batch else REPLACED if found else READY
+        worst = distributed.highest(news, self.device)
+        if worst == FAILED:
+            raise RunFailed(next(text for text in distributed.all_gather_object(batch.get("failed")) if text))
+        if worst == STOPPED:
+            self._stop(guard)
+        self._count_bad_samples(distributed.all_gather_object(found) if worst == REPLACED else [])
+
+    def _stop(self, guard: SignalGuard) -> NoReturn:
+        """Save what there is, and end the run. Every rank enters."""
+        if self.done > self._saved:
+            self.save()
+        raise Interrupted(guard.received or signal.SIGTERM, self._how_to_resume())
+
+    def _count_bad_samples(self, everywhere: list[list[tuple[str, str]]]) -> None:
         for cause, message in (one for on_rank in everywhere for one in on_rank):
             self.bad_samples.causes[cause] += 1
             if self.bad_samples.causes[cause] <= NAMED_BAD_SAMPLES:
@@ -235,6 +264,8 @@ class Trainer:
             self.reporter.say(text)
 
     def _how_to_resume(self) -> str:
+        if self.done == 0:
+            return "before the first step, so there is nothing to save"
         where = f"; resume with --resume --out {self.storage.path}" if self.storage is not None else ""
         return f"saved at step {self.done}{where}"
 

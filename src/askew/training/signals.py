@@ -1,9 +1,19 @@
-"""Ctrl-C and SIGTERM end a run after the step in progress."""
+"""Ctrl-C and SIGTERM end a run after the step in progress, and a wait for data at once."""
 
 import signal
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any
+
+from askew.errors import Stopped
+
+REPEATED = 1.0  # seconds; torchrun passes on a signal that its processes have had from the terminal too
+
+
+class StopWaiting(BaseException):
+    """Raised out of a wait by a signal. No `except Exception` of a source takes it for an error of its own."""
 
 
 class SignalGuard:
@@ -15,7 +25,9 @@ class SignalGuard:
 
     def __init__(self, say: Callable[[str], None]):
         self.received = 0
+        self._since = 0.0
         self._say = say
+        self._waits = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "SignalGuard":
@@ -26,8 +38,24 @@ class SignalGuard:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Inside, the first signal raises StopWaiting, for nothing would be lost. So does one that came before."""
+        self._waits = True
+        try:
+            if self.received:
+                raise StopWaiting
+            yield
+        finally:
+            self._waits = False
+
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received:
-            raise KeyboardInterrupt
-        self.received = number
-        self._say(f"{signal.Signals(number).name}: saving after this step (again: stop at once, without saving)")
+            if time.monotonic() - self._since < REPEATED:
+                return
+            raise Stopped(number)
+        self.received, self._since = number, time.monotonic()
+        what = "ending the wait for data" if self._waits else "saving after this step"
+        self._say(f"{signal.Signals(number).name}: {what} (again: stop at once, without saving)")
+        if self._waits:
+            raise StopWaiting
