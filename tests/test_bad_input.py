@@ -395,6 +395,25 @@ def changed_recipe(here):
     return ["train", "--resume", "--out", "run", "--set", "train.learning_rate=0.1"]
 
 
+@fault(
+    RUN, "--resume where the data are no longer", "data/pairs.csv is not there, seen from", "--out run --data SOURCE"
+)
+def data_gone(here):
+    trained(here, 3)
+    shutil.move(here / "data", here / "moved")
+    (here / "run" / "model").rename(here / "model")
+    return ["train", "--resume", "--out", "run"]
+
+
+@fault(RUN, "--resume with other data", "the data are not those that the run began with: 0000.png is another image")
+def other_data(here):
+    trained(here, 3)
+    (here / "run" / "model").rename(here / "model")
+    table_of_25(here / "other")
+    shutil.copy(here / "other" / "0001.png", here / "other" / "0000.png")
+    return ["train", "--resume", "--out", "run", "--data", "other/pairs.csv"]
+
+
 @fault(RUN, "--resume where there is no run", "run is not a run directory")
 def nothing_to_resume(here):
     return ["train", "--resume", "--out", "run"]

@@ -5,7 +5,9 @@ from typing import Any
 
 from askew import distributed
 from askew.config import Recipe
-from askew.errors import UserError
+from askew.data.sources import EMBEDDED
+from askew.data.sources.recognise import FUNCTION, parts_of, paths_of
+from askew.errors import UserError, printable
 from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
@@ -24,13 +26,15 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "train.keep_checkpoints",
     "train.device",
 )
+MOVABLE = ("data.source", "data.image_root")  # may differ where the data in the new place are the same
 
 
 def resume(recipe: Recipe | None, out: Path | None, console: Console) -> RunDirectory:
     """Train a stopped run to its end; it ends exactly as if it had never been stopped.
 
     Args:
-        recipe: None takes the recorded one. Another may differ from it only in the keys of RESUMABLE.
+        recipe: None takes the recorded one. Another may differ from it only in the keys of RESUMABLE, and in those of
+            MOVABLE if the data are the same.
         out: the run's directory; None takes the newest run of the recipe.
 
     Raises:
@@ -43,7 +47,14 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console) -> RunDire
         assert recipe is not None, "a recipe, or the directory of a run"
         directory = RunDirectory.newest(recipe.name)
     recipe = compatible(recipe, directory)
+    refuse_missing_data(recipe.data.source, directory)
     found = directory.latest_checkpoint(console.warn if distributed.is_main() else lambda text: None)
+    moved = recipe.data != directory.read_recipe().data
+    if moved and found is None:
+        raise UserError(
+            f"{directory.path} has no checkpoint that knows its data, so nothing shows that those of --data are the "
+            "same; start a new run"
+        )
     built = build(recipe, console.say, pretrained=found is None)
     trainer = Trainer(built, directory, reporter_of(console))
     if found is not None:
@@ -54,6 +65,9 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console) -> RunDire
             f"askew eval {directory.path}"
         )
     if distributed.is_main():
+        if moved:  # and the same, or loading would have refused them
+            directory.write_recipe(directory.read_recipe().model_copy(update={"data": recipe.data}))
+            console.say(f"data     in a new place, and the same: {RECIPE} now names it")
         directory.discard_metrics_after(trainer.done)
         announce(trainer, directory, console)
         evaluate_before(trainer, directory, console)
@@ -70,14 +84,35 @@ def compatible(asked: Recipe | None, directory: RunDirectory) -> Recipe:
     recorded = directory.read_recipe()
     if asked is None:
         return recorded
-    changed = changes(asked, recorded)
+    movable = MOVABLE if asked.data.source else ()  # a named recipe may say nothing about data
+    changed = {key: values for key, values in changes(asked, recorded).items() if key not in movable}
     if changed:
         listed = ", ".join(f"{key} ({old} -> {new})" for key, (old, new) in changed.items())
         raise UserError(
             f"--resume: the recipe differs from {directory.path / RECIPE}: {listed}; "
-            f"start a new run for that; a resumed run may change only {', '.join(RESUMABLE)}"
+            f"start a new run for that; a resumed run may change only {', '.join(RESUMABLE)}, and where the same data "
+            "lie (--data)"
         )
     return _settled_as(recorded, asked)
+
+
+def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> None:
+    """Say how to resume where the recorded data are not found: they moved, or the command runs in another folder.
+
+    Raises:
+        UserError: files of the source do not exist.
+    """
+    for text, _ in parts_of(source) if source else ():
+        if text == EMBEDDED or FUNCTION.fullmatch(text):
+            continue
+        try:
+            paths_of(text)
+        except UserError as error:
+            here = "" if Path(text).expanduser().is_absolute() else ", seen from the folder that this command runs in"
+            raise UserError(
+                f"data: {printable(text, 400)} is not there{here}; if the data have moved, name their new place: "
+                f"askew train --resume --out {directory.path} --data SOURCE"
+            ) from error
 
 
 def changes(asked: Recipe, recorded: Recipe) -> dict[str, tuple[Any, Any]]:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
 from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint
 from askew.training.build import Built
+from askew.training.fingerprint import contents_of, refuse_other_data
 from askew.training.interfaces import Hook, Reporter, Storage
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
@@ -58,6 +60,11 @@ class Trainer:
         self.bad_samples = BadSamples()
         self.window, self.profile = Window(), Profile()
 
+    @cached_property
+    def contents(self) -> dict[str, Any]:
+        """What identifies the data, read once by rank 0. Every rank enters."""
+        return distributed.from_main(lambda: contents_of(self.loader.source))
+
     @property
     def total(self) -> int:
         """Steps of the whole run."""
@@ -76,11 +83,7 @@ class Trainer:
                 f"{found.path}: the run was to take {facts['total']} steps, the data and recipe now give {planned}; "
                 "resume with the same data"
             )
-        if facts.get("data", self.loader.fingerprint) != self.loader.fingerprint:
-            raise UserError(
-                f"{found.path}: the data are not those that the run began with (another number of samples, or other "
-                "samples in their places); resume with the same data, or start a new run"
-            )
+        refuse_other_data(str(found.path), facts, self.loader.source, self.loader.fingerprint, self.contents)
         self.done, self.seconds = found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
 
@@ -94,6 +97,8 @@ class Trainer:
         self.window, self.profile = Window(), Profile()
         self._pace = PaceMeter(max(1, self.recipe.loader.num_workers), LONGEST_SHARE * 60 * self.recipe.train.minutes)
         saving = checkpoint.Policy(self.recipe.train)
+        if self.storage is not None:
+            _ = self.contents  # now, while the data are there, and not after a signal
         first, before, started = self.done, self.seconds, time.monotonic()
         # --------------------------------------------------------------------------------------------------------------
         with SignalGuard(self.reporter.say) as guard:
@@ -123,6 +128,7 @@ class Trainer:
         facts = {
             "total": self.total,
             "data": self.loader.fingerprint,
+            "contents": self.contents,
             "seconds": self.seconds,
             "drawn": self.bad_samples.drawn,
             "bad_samples": dict(self.bad_samples.causes),
