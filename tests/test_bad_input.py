@@ -425,6 +425,30 @@ def finished(here):
     return ["train", "--resume", "--out", "run"]
 
 
+@fault(RUN, "--extend-to without --resume", "--extend-to trains a finished run on", "--resume --out RUN")
+def extended_without_resume(here):
+    return ["train", "--extend-to", "3"]
+
+
+@fault(RUN, "an extension to fewer epochs", "--extend-to 1 is no more than the 1 epochs (3 steps)", "name more")
+def extended_to_fewer(here):
+    trained(here, 3)
+    return ["train", "--resume", "--out", "run", "--extend-to", "1"]
+
+
+@fault(RUN, "an extension of a run that was stopped", "the run has taken 2 of its 3 steps", "resume it to its end")
+def extended_too_early(here):
+    trained(here, 3)
+    shutil.rmtree(here / "run" / "checkpoints" / "step-000000003")
+    return ["train", "--resume", "--out", "run", "--extend-to", "2"]
+
+
+@fault(RUN, "an extension of a run with max_steps", "train.max_steps=1 limits this run", "towers.pretrained=RUN")
+def extended_past_max_steps(here):
+    trained(here, 1)
+    return ["train", "--resume", "--out", "run", "--extend-to", "2"]
+
+
 @fault(RUN, "a corrupted checkpoint", "step-000000003 is damaged", "using the one before it", code=0)
 def corrupted(here):
     trained(here, 3)

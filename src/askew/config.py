@@ -130,6 +130,8 @@ class TrainSettings(Part):
     minutes: float = Field(default=0.0, ge=0)
     # Written by the run: at which step `minutes` settled max_steps, and how many steps were planned until then
     settled: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (0, 0)
+    # Written by --extend-to: the steps at which the plans ended that were extended
+    extended: tuple[Annotated[int, Field(ge=1)], ...] = ()
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # autocast of the towers; auto: bf16 where it is fast
     loss_chunk_size: int = Field(default=0, ge=0)  # samples per rank whose pairs are in memory at once; 0 = all
     compile: bool = False  # torch.compile the towers; needs a C++ compiler and pays only in long runs

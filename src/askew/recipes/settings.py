@@ -78,6 +78,8 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
         fields["train"]["settled"] = [0, 0]
         if "train.max_steps" not in keys:
             fields["train"]["max_steps"] = 0
+    if keys & PLANNING and "train.extended" not in keys:  # as was what --extend-to recorded
+        fields["train"]["extended"] = []
     return validate(fields, "--set")
 
 

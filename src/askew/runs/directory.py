@@ -7,9 +7,11 @@ model/, teacher/         open_clip directories
 results.jsonl, outcomes/ one line per evaluation result, and which items were right
 results.before.jsonl     results of the weights that training started from
 fault/                   batches that made a step fail
+earlier/step-N           models and results of step N, at which a plan ended that was extended
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,6 +139,14 @@ class RunDirectory:
     def starting_model(self) -> Path:
         """Where the weights that training starts from are kept while they are evaluated."""
         return self.path / "start.tmp"
+
+    def set_aside(self, step: int) -> None:
+        """Move models and results of a run that ended at `step` and is extended, so that nothing takes them for new."""
+        place = self.path / "earlier" / f"step-{step:09d}"
+        for found in (*map(self.model, WEIGHTS), self.results.path, *map(self.results.outcomes, WEIGHTS)):
+            if found.exists():
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.move(found, place / found.name)
 
     def fault_file(self, step: int, rank: int) -> Path:
         """Where a batch that made a step fail is kept."""

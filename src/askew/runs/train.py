@@ -15,6 +15,7 @@ from askew.training.build import build
 from askew.training.export import save_models
 from askew.training.interfaces import Reporter
 from askew.training.loop import Trainer
+from askew.training.schedule import Schedule
 from askew.training.towers import resolve
 
 LOOKED_AT = 200  # samples whose captions are measured before a run
@@ -111,6 +112,8 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
             f"plan     fewer steps if these do not fit into train.minutes={recipe.train.minutes:g}: "
             "the first steps are timed"
         )
+    elif schedule.extended_at:
+        lines.append(_extension(schedule))
     elif schedule.settled_at:
         lines.append(f"plan     settled by train.minutes={recipe.train.minutes:g} at step {schedule.settled_at}")
     elif schedule.total < schedule.requested:
@@ -121,6 +124,21 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
     for line in lines:
         console.say(line)
     _warn_of_long_captions(trainer, console)
+
+
+def _extension(schedule: Schedule) -> str:
+    """What an extension does to all that depends on the schedule."""
+    start, config = schedule.extended_at, schedule.config
+    rise = (
+        f"rises again to {config.learning_rate:g} over {schedule.warmup:,} steps"
+        if schedule.warmup
+        else (f"starts again at {config.learning_rate:g}")
+    )
+    return (
+        f"plan     extended at step {start:,}: the learning rate {rise} and falls to {config.min_learning_rate:g} at "
+        f"step {schedule.total:,}; what a method does by k / T (MCD's fading, a teacher's momentum) continues from "
+        f"{start:,} / {schedule.total:,} = {start / schedule.total:.2f}, not from 1"
+    )
 
 
 def _towers(towers: TowerSettings, views: Views) -> str:
