@@ -532,6 +532,26 @@ def no_teacher(here):
     return ["eval", "first", "--weights", "teacher"]
 
 
+@fault(WEIGHTS, "a run without a checkpoint to start from", "first: the run has neither a model nor a checkpoint")
+def no_checkpoint_to_start_from(here):
+    shutil.rmtree(pretrained(here))
+    shutil.rmtree(here / "first" / "checkpoints")
+    return training("data/pairs.csv", "towers.pretrained=first")
+
+
+@fault(WEIGHTS, "the teacher of a run without one, to start from", "the method of this run has no teacher")
+def no_teacher_to_start_from(here):
+    shutil.rmtree(pretrained(here))
+    return training("data/pairs.csv", "towers.pretrained=first/teacher")
+
+
+@fault(WEIGHTS, "a run without a model or a checkpoint", "has neither a model nor a checkpoint", "train --resume --out")
+def nothing_to_evaluate(here):
+    shutil.rmtree(pretrained(here))
+    shutil.rmtree(here / "first" / "checkpoints")
+    return ["eval", "first"]
+
+
 # Running them
 
 

@@ -63,7 +63,9 @@ class TowerSettings(Part):
     # An open_clip tag, an open_clip directory, or a file of weights; "" starts from random weights. A file of weights
     # without a configuration beside it gets open_clip's own mean and std (OpenAI's), unless `mean` and `std` are set
     pretrained: str = ""
-    lock: Literal["none", "image", "text"] = "none"  # the tower that keeps its weights
+    lock: Literal["none", "image", "text", "both"] = "none"  # the towers that keep their weights, except:
+    unlock_image_blocks: int = Field(default=0, ge=0)  # last blocks of a locked tower that are trained, with what
+    unlock_text_blocks: int = Field(default=0, ge=0)  # follows them: the final norm and the projection
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of pixels in [0, 1]; SLIP
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default

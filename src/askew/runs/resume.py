@@ -13,6 +13,7 @@ from askew.errors import UserError, printable
 from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
+from askew.runs.export import pretrained_run
 from askew.runs.train import announce, evaluate_before, finish, reporter_of
 from askew.training.build import build
 from askew.training.loop import Trainer
@@ -174,5 +175,7 @@ def _settled_as(recorded: Recipe, asked: Recipe) -> Recipe:
     if recorded.train.extended and not asked.train.extended:
         settled |= {"epochs": recorded.train.epochs, "extended": recorded.train.extended}
     train = asked.train.model_copy(update=settled)
-    towers = asked.towers if asked.towers == recorded.towers else resolve(asked.towers)  # the weights may be gone
+    towers = asked.towers
+    if towers != recorded.towers:  # otherwise, the weights may be gone
+        towers = resolve(pretrained_run(towers, asked.train.device, lambda text: None))
     return asked.model_copy(update={"towers": towers, "name": recorded.name, "train": train})

@@ -11,6 +11,7 @@ from askew.errors import THEN_RESUME, RunFailed, writing
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory, ends_with_the_suite
 from askew.runs.evaluate import evaluate_tiny
+from askew.runs.export import pretrained_run
 from askew.training.build import build
 from askew.training.export import save_models
 from askew.training.interfaces import Reporter
@@ -30,7 +31,8 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
     Raises:
         UserError, RunFailed, Interrupted: see the command line's exit codes.
     """
-    recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
+    towers = pretrained_run(recipe.towers, recipe.train.device, console.warn)
+    recipe = recipe.model_copy(update={"towers": resolve(towers)})
     built = build(recipe, console.say)  # before a directory is made: what cannot be built leaves nothing behind
     directory = distributed.from_main(lambda: RunDirectory.create(recipe.name, out))
     trainer = Trainer(built, directory, reporter_of(console))
