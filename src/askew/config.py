@@ -79,12 +79,14 @@ class DataSettings(Part):
     caption_column: str = ""  # for tar shards: txt, caption, json, or a field of the .json
     image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
     split: str = "train"  # of files that hold several splits
+    # Whether samples whose captions are equal are contrasted, or are positives of one another; docs/training.md
+    equal_captions: Literal["negatives", "positives"] = "negatives"
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
 
     @property
     def options(self) -> SourceOptions:
         """How the source is read."""
-        return SourceOptions(**self.model_dump(exclude={"source"}))
+        return SourceOptions(**self.model_dump(exclude={"source", "equal_captions"}))
 
 
 class ViewSettings(Part):

@@ -26,19 +26,22 @@ from askew.training.step import Step
 from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, micro_towers, rows, write_pairs
 from micro_runs import assert_same_state, metrics_of, micro_recipe, state_of, trainer_of
 
-CASES = {  # the match ids of four and four samples, and the samples without a masked token
+CASES = {  # the match ids of four and four samples, the samples without a masked token, and ids of captions, if any
     "distinct": ([0, 1, 2, 3, 4, 5, 6, 7], ()),
     "match ids across ranks, all masks on one": ([7, 7, 2, 5, 5, 5, 7, 9], (4, 5, 6, 7)),
     "one rank of one match id": ([3, 3, 3, 3, 0, 1, 2, 3], (1, 2, 3, 6)),
+    "equal captions across ranks": ([0, 1, 2, 3, 3, 5, 6, 7], (), [9, 1, 2, 4, 5, 1, 5, 8]),
 }
 PROGRESS = 0.4
 CPU = torch.device("cpu")
 PATIENCE = 150  # seconds until ranks that wait for each other are given up
 
 
-def step_of(method, match_ids, unmasked):
+def step_of(method, match_ids, unmasked, captions=None):
     """Loss, terms and gradients of this process's part of the batch, and the number of samples it was compared with."""
     batch = micro_batch(match_ids, unmasked=unmasked)
+    if captions is not None:
+        batch["caption_id"] = torch.tensor(captions)
     size = len(match_ids) // distributed.world_size()
     local = rows(batch, slice(distributed.rank() * size, (distributed.rank() + 1) * size))
     step = parallel.wrap(Step(method, "fp32"), CPU)  # named: its reducer must live until the backward pass is over

@@ -138,4 +138,5 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
         tags=views.tags,
         tags_alone=views.tags_alone,
         scaled_decode=views.scaled_decode,
+        caption_ids=recipe.data.equal_captions == "positives",
     )
