@@ -31,6 +31,7 @@ from askew.recipes.settings import override
 from askew.training import checkpoint
 from askew.training.build import build_views
 from askew.training.towers import resolve
+from helpers import write_pairs
 from micro_runs import as_options, askew, askew_here, micro_recipe, micro_settings, table_of_25, train, trainer_of
 
 DOC = Path(__file__).parents[1] / "docs" / "errors.md"
@@ -447,6 +448,18 @@ def extended_too_early(here):
 def extended_past_max_steps(here):
     trained(here, 1)
     return ["train", "--resume", "--out", "run", "--extend-to", "2"]
+
+
+@fault(RUN, "held-out data that are the training data", "evaluation.held_out names the training data", "another split")
+def held_out_is_trained_on(here):
+    return training(pairs(here), "evaluation.held_out=data/pairs.csv")
+
+
+@fault(RUN, "fewer held-out pairs than a batch", "has 25 samples, fewer than loader.batch_size=30", "name more")
+def too_few_held_out(here):
+    write_pairs(here / "more", 40)
+    pairs(here)
+    return training(Path("more/pairs.csv"), "loader.batch_size=30", "evaluation.held_out=data/pairs.csv")
 
 
 @fault(RUN, "a corrupted checkpoint", "step-000000003 is damaged", "using the one before it", code=0)

@@ -161,6 +161,11 @@ class EvaluationSettings(Part):
     suite: Literal["none", "tiny"] = "none"
     before: bool = False  # evaluate the starting weights too: what fine-tuning gains and loses
     batch_size: int = Field(default=256, ge=1)
+    # Pairs that are not trained on: the loss on them is logged as `held_out/loss`; "" measures none
+    held_out: str | list[str] = ""
+    held_out_split: str = ""  # of files that hold several splits; "" = data.split
+    held_out_every: int = Field(default=100, ge=1)  # steps
+    held_out_batches: int = Field(default=4, ge=1)  # of loader.batch_size samples; always the same ones
 
 
 METHODS: dict[str, type[MethodConfig]] = {

@@ -18,6 +18,7 @@ from torch import multiprocessing
 from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.mcd import MCD
+from askew.recipes.settings import from_yaml
 from askew.report.console import Console
 from askew.runs.resume import resume
 from askew.runs.train import start
@@ -96,6 +97,8 @@ def session_of(folder, rank):
     """A run from its start to its model, then resumed as if it had been killed while it saved: what it printed."""
     run, whole = folder / "run", folder / "whole"
     recipe = micro_recipe(folder / "pairs.csv", "mcd", max_steps=4, checkpoint_steps=2, device="cpu")
+    held_out = {"held_out": str(folder / "other" / "pairs.csv"), "held_out_every": 2}
+    recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=held_out)})
     console = Console(quiet=not distributed.is_main())
     with redirect_stderr(io.StringIO()) as printed:
         start(recipe, run, console)
@@ -147,6 +150,7 @@ def ranks(tmp_path_factory):
     """What both ranks wrote down."""
     folder = tmp_path_factory.mktemp("ranks")
     write_pairs(folder, num=16)
+    write_pairs(folder / "other", num=20, seed=1)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -212,3 +216,13 @@ def test_two_ranks_start_and_resume_as_one_run(ranks):
     assert sorted(p.name for p in (folder / "run" / "checkpoints").iterdir()) == ["step-000000002", "step-000000004"]
     assert_same_state(state_of(folder / "run"), state_of(folder / "whole"))
     assert (folder / "run" / "model" / "open_clip_model.safetensors").is_file()
+
+
+def test_the_held_out_loss_of_two_ranks_is_that_of_one(ranks, tmp_path):
+    folder = ranks[0]["folder"]
+    alone = start(from_yaml(folder / "run" / "recipe.yaml"), tmp_path / "alone", Console(quiet=True)).path
+    for found, expected in zip(metrics_of(folder / "run"), metrics_of(alone), strict=True):
+        names = [name for name in expected if name.startswith("held_out/")]
+        assert bool(names) == (found["step"] in (2, 4))
+        for name in names:
+            assert found[name] == pytest.approx(expected[name], rel=1e-4), name

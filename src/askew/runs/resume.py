@@ -29,6 +29,10 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "train.checkpoint_minutes",
     "train.keep_checkpoints",
     "train.device",
+    "evaluation.held_out",
+    "evaluation.held_out_split",
+    "evaluation.held_out_every",
+    "evaluation.held_out_batches",
 )
 MOVABLE = ("data.source", "data.image_root")  # may differ where the data in the new place are the same
 

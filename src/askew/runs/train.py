@@ -122,6 +122,8 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
         lines.append(
             f"plan     train.max_steps={schedule.total} ends before the {schedule.requested:,} steps of train.epochs"
         )
+    if trainer.held_out is not None:
+        lines.append(f"held-out {trainer.held_out.describe}")
     lines.append(f"chance   {levels} (the loss of a model that has learned nothing)")
     for line in lines:
         console.say(line)
