@@ -545,6 +545,16 @@ def no_teacher(here):
     return ["eval", "first", "--weights", "teacher"]
 
 
+@fault(WEIGHTS, "blocks unlocked of a tower that is not locked", "the image tower is trained as a whole", "towers.lock")
+def unlocked_without_lock(here):
+    return training(pairs(here), "towers.unlock_image_blocks=1")
+
+
+@fault(WEIGHTS, "more blocks unlocked than there are", "unlock_image_blocks=9 asks for more blocks", "which has 1")
+def unlocked_too_many(here):
+    return training(pairs(here), "towers.lock=image", "towers.unlock_image_blocks=9")
+
+
 @fault(WEIGHTS, "a run without a checkpoint to start from", "first: the run has neither a model nor a checkpoint")
 def no_checkpoint_to_start_from(here):
     shutil.rmtree(pretrained(here))

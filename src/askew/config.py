@@ -70,6 +70,14 @@ class TowerSettings(Part):
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default
 
+    @field_validator("unlock_image_blocks", "unlock_text_blocks")
+    @classmethod
+    def _of_a_locked_tower(cls, blocks: int, info: ValidationInfo) -> int:
+        side = (info.field_name or "").split("_")[1]
+        if blocks and info.data.get("lock", side) not in (side, "both"):
+            raise ValueError(f"the {side} tower is trained as a whole; set towers.lock={side} (or both)")
+        return blocks
+
 
 class DataSettings(Part):
     """Where the pairs come from."""

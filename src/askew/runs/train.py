@@ -151,7 +151,11 @@ def _towers(towers: TowerSettings, views: Views) -> str:
     start = f"the weights of {towers.pretrained}" if towers.pretrained else "random weights"
     if towers.pretrained and towers.token_std != TowerSettings().token_std:
         start += ", token embeddings included: towers.token_std is not used"
-    lock = f"; the {towers.lock} tower keeps its weights" if towers.lock != "none" else ""
+    lock = ""
+    for side, blocks in (("image", towers.unlock_image_blocks), ("text", towers.unlock_text_blocks)):
+        if towers.lock in (side, "both"):
+            last = f", except its last {blocks} blocks and what follows them" if blocks else ""
+            lock += f"; the {side} tower keeps its weights{last}"
     size, context = views.images[0].size, views.tokens.context_length
     return f"{name}, images of {size} px, captions of {context} tokens, from {start}{lock}"
 

@@ -12,6 +12,7 @@ from torch import nn
 
 from askew import config
 from askew.errors import UserError, printable
+from askew.nn.locking import lock
 from askew.nn.towers import (
     DIRECTORY_CONFIG,
     DIRECTORY_WEIGHTS,
@@ -153,10 +154,12 @@ def build_towers(towers: config.TowerSettings, seed: int, mask_token: bool) -> T
         pair = TwoTower(named, model)
         if mask_token:
             pair.text.append_mask_token()
+        if towers.lock in ("image", "both"):
+            lock(pair.image, towers.unlock_image_blocks)
+        if towers.lock in ("text", "both"):
+            lock(pair.text, towers.unlock_text_blocks)
     except ValueError as error:
         raise UserError(f"towers: {error}") from error
-    if towers.lock != "none":
-        getattr(pair, towers.lock).requires_grad_(False)
     if towers.pretrained:
         pair.pretrained_scale = model.logit_scale.item()
         bias = model.get_parameter("logit_bias").item()
