@@ -555,6 +555,18 @@ def unlocked_too_many(here):
     return training(pairs(here), "towers.lock=image", "towers.unlock_image_blocks=9")
 
 
+@fault(WEIGHTS, "images smaller than a patch", "image_size=8 is smaller than a patch, 16 px")
+def smaller_than_a_patch(here):
+    pretrained(here)
+    return training("data/pairs.csv", "towers.pretrained=first/model", "towers.vision_cfg={image_size: 8}")
+
+
+@fault(WEIGHTS, "another image size for a timm ViT", "this timm VisionTransformer takes images of 224 px only")
+def another_size_for_timm(here):
+    vision = "{timm_model_name: vit_tiny_patch16_224, image_size: 96, timm_pool: avg, timm_proj: linear}"
+    return training(pairs(here), f"towers.vision_cfg={vision}")
+
+
 @fault(WEIGHTS, "a run without a checkpoint to start from", "first: the run has neither a model nor a checkpoint")
 def no_checkpoint_to_start_from(here):
     shutil.rmtree(pretrained(here))

@@ -17,7 +17,7 @@ from askew.training.export import save_models
 from askew.training.interfaces import Reporter
 from askew.training.loop import Trainer
 from askew.training.schedule import Schedule
-from askew.training.towers import resolve
+from askew.training.towers import changed_sizes, resolve
 
 LOOKED_AT = 200  # samples whose captions are measured before a run
 
@@ -151,6 +151,9 @@ def _towers(towers: TowerSettings, views: Views) -> str:
     start = f"the weights of {towers.pretrained}" if towers.pretrained else "random weights"
     if towers.pretrained and towers.token_std != TowerSettings().token_std:
         start += ", token embeddings included: towers.token_std is not used"
+    if changed := changed_sizes(towers):
+        interpolated = "timm_model_name" not in towers.vision_cfg or any("tokens" in text for text in changed)
+        start += f" (another size: {', '.join(changed)}{'; positions are interpolated' if interpolated else ''})"
     lock = ""
     for side, blocks in (("image", towers.unlock_image_blocks), ("text", towers.unlock_text_blocks)):
         if towers.lock in (side, "both"):
