@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from askew.errors import UserError
+from askew.recipes import find
 from askew.recipes.settings import from_yaml, override
 from askew.runs.directory import RunDirectory
 from askew.runs.evaluate import load_model
@@ -100,6 +101,7 @@ def test_training_from_a_stopped_run_starts_at_its_checkpoint(stopped, table, tm
     then = stopped.parent / "then"
     for asked, name in ((run, "model"), (run / "teacher", "teacher"), (run / "model", "model")):
         recipe = override(micro_recipe(table, "clip"), [f"towers.pretrained={asked}"])
+        assert override(find("tiny"), [f"towers.pretrained={asked}"]).towers.vision_cfg == {}  # the run's own shape
         towers = pretrained_run(recipe.towers, "cpu", pytest.fail)
         assert towers.pretrained == str(run / "exported" / "step-000000004" / name)
         made = load_file(run / "exported" / "step-000000004" / name / WEIGHTS)
