@@ -90,6 +90,7 @@ SHARED = {
     "towers.std": "SLIP's code, ImageNet",
     "towers.interpolation": "for evaluation; open_clip's default (SLIP's code: bilinear)",
     "data": "set by --data SOURCE",
+    "data.equal_captions": "the papers contrast every sample with every other",
     "loader.num_workers": "ours; affects speed only",
     "loader.cache_mb": "ours; affects speed only",
     "loader.stall_minutes": "ours",
