@@ -100,6 +100,10 @@ def evaluate(
     prompts: Annotated[
         str, typer.Option(help="For --data: 'a photo of a {}', or a file with one template per line.")
     ] = "",
+    class_names: Annotated[
+        str,
+        typer.Option(metavar="FILE", help="For --data: names of class folders, 'FOLDER: NAME; SYNONYM' on each line."),
+    ] = "",
     against: Annotated[
         str, typer.Option(help="For --data: report test images that are also in this training source.")
     ] = "",
@@ -120,6 +124,10 @@ def evaluate(
             "--allow-unreadable", help="Count unreadable images as wrong answers instead of refusing the data set."
         ),
     ] = False,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="For --data: how it is read, such as data.split=test."),
+    ] = None,
 ) -> None:
     """Evaluate a model and print its tables."""
     from askew.distributed import is_main
@@ -136,7 +144,7 @@ def evaluate(
             raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
     options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
-                    cache or default_cache(), options)  # fmt: skip
+                    cache or default_cache(), class_names, tuple(sets or ()), options)  # fmt: skip
     evaluate_model(asked, Console(quiet=not is_main()))
 
 

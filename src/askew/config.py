@@ -84,9 +84,13 @@ class DataSettings(Part):
 
     source: str | list[str] = "embedded"  # several are mixed, as by "a.csv*2 + b.parquet"; see docs/sources.md
     image_column: str = ""  # "" finds it by name
-    caption_column: str = ""  # for tar shards: txt, caption, json, or a field of the .json
+    caption_column: str = ""  # several: with commas; for tar shards: txt, caption, json, or a field of the .json
     image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
-    split: str = "train"  # of files that hold several splits
+    split: str = "train"  # where files, folders or rows name one; "all" reads everything
+    separator: str = ""  # of the columns of a table: one character, or comma, tab, semicolon, bar; "" finds it
+    # What double quotes mean in a table: they enclose a field, or are letters; auto: they enclose in CSV, not with tabs
+    quotes: Literal["auto", "enclosing", "literal"] = "auto"
+    layout: Literal["auto", "pairs", "classes"] = "auto"  # of a folder that can be read in two ways
     # Whether samples whose captions are equal are contrasted, or are positives of one another; docs/training.md
     equal_captions: Literal["negatives", "positives"] = "negatives"
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..

@@ -68,7 +68,7 @@ def absurd_exif() -> bytes:
 
 GOOD = "fine"
 TORN = ("truncated image", "not an image", "unreadable image")  # not every format lets Pillow tell these apart
-NO_LINES = ("tokens",)  # where a line is a caption
+NO_LINES = ("tokens", "tsv")  # where a line is a caption
 NO_BYTES = ("csv", "tsv", "jsonl", "imagefolder", "coco", "karpathy", "tokens")  # text files, all of them UTF-8
 Causes = tuple[str, ...]
 
@@ -387,7 +387,7 @@ def null_captions(folder, pairs):
     lines = zip(pairs[:3], ("null", "NaN", "7"), strict=True)
     text = "\n".join(f'{{"image": "{pair[0]}", "caption": {value}}}' for pair, value in lines)
     (folder / "t.jsonl").write_text(text, encoding="utf-8")
-    return Made(str(folder / "t.jsonl"), {"no caption": 2})
+    return Made(str(folder / "t.jsonl"), {"no caption": 2, "caption not text": 1})
 
 
 @fault("a folder with a text and an image on their own, and a loop")

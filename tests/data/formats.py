@@ -23,10 +23,10 @@ def write_images(folder: Path, pairs: Sequence[Pair]) -> None:
         (folder / name).write_bytes(image)
 
 
-def write_csv(folder: Path, pairs: Sequence[Pair], name: str = "pairs.csv", delimiter: str = ",") -> str:
+def write_csv(folder: Path, pairs: Sequence[Pair], name: str = "pairs.csv") -> str:
     write_images(folder, pairs)
     lines = io.StringIO()
-    writer = csv.writer(lines, delimiter=delimiter)
+    writer = csv.writer(lines)
     writer.writerow(["file_name", "text"])
     writer.writerows([(path, text) for path, _, text in pairs])
     (folder / name).write_bytes(lines.getvalue().encode())
@@ -34,7 +34,11 @@ def write_csv(folder: Path, pairs: Sequence[Pair], name: str = "pairs.csv", deli
 
 
 def write_tsv(folder: Path, pairs: Sequence[Pair]) -> str:
-    return write_csv(folder, pairs, "pairs.tsv", "\t")
+    """Without quotes, as the format is read."""
+    write_images(folder, pairs)
+    lines = ["file_name\ttext", *(f"{path}\t{str(text).strip()}" for path, _, text in pairs)]
+    (folder / "pairs.tsv").write_bytes("\n".join(lines).encode())
+    return str(folder / "pairs.tsv")
 
 
 def write_jsonl(folder: Path, pairs: Sequence[Pair], name: str = "pairs.jsonl") -> str:

@@ -14,6 +14,7 @@ from askew.data.sources import SourceOptions, open_source, stable_id
 from askew.data.sources import index as index_module
 from askew.data.sources import shards as shards_module
 from askew.data.sources.index import SUFFIX
+from askew.data.sources.positioned import PositionedFile
 from askew.data.sources.tar import Damaged, members
 from askew.errors import Unusable, UserError
 
@@ -59,8 +60,8 @@ def test_members_are_those_that_tarfile_finds(tmp_path, format):
     sizes = (0, 1, 511, 512, 513, 5000)[: len(names)]
     contents = [(name, bytes(size)) for name, size in zip(names, sizes, strict=True)]
     path = write_tar(tmp_path / "a.tar", contents, format)
-    with path.open("rb") as file, tarfile.open(path) as tar:
-        found = list(members(file.fileno(), path.stat().st_size))
+    with PositionedFile(path) as file, tarfile.open(path) as tar:
+        found = list(members(file))
         assert [(m.name, m.size, m.block * 512) for m in found] == [(m.name, m.size, m.offset_data) for m in tar]
 
 
@@ -70,8 +71,8 @@ def test_a_size_in_base_256_and_joined_tars(tmp_path):
     one[148:156] = b"%06o\0 " % (sum(one[:512]) - sum(one[148:156]) + 256)
     both = tmp_path / "both.tar"
     both.write_bytes(bytes(one) + write_tar(tmp_path / "b.tar", [("b.jpg", b"4567")]).read_bytes())
-    with both.open("rb") as file:
-        assert [(m.name, m.size) for m in members(file.fileno(), both.stat().st_size)] == [("a.jpg", 3), ("b.jpg", 4)]
+    with PositionedFile(both) as file:
+        assert [(m.name, m.size) for m in members(file)] == [("a.jpg", 3), ("b.jpg", 4)]
 
 
 @pytest.mark.parametrize("text", [".txt", ".caption", ".json"])
@@ -112,9 +113,11 @@ def test_the_text_is_chosen_by_option(tmp_path):
     contents = [("a.jpg", b"1"), ("a.txt", b"from txt"), ("a.json", json.dumps(fields).encode())]
     path = str(write_tar(tmp_path / "a.tar", contents))
     for column, captions in {
-        "": ("from txt",), "txt": ("from txt",), "json": ("from json",), "alt": ("one", "two"), "n": ("7",), "no": (),
+        "": ("from txt",), "txt": ("from txt",), "json": ("from json",), "alt": ("one", "two"), "no": (),
     }.items():  # fmt: skip
         assert open_source(path, SourceOptions(caption_column=column))[0].captions == captions
+    with pytest.raises(Unusable, match="the caption is a number, not a text: 7"):
+        open_source(path, SourceOptions(caption_column="n"))[0]
     with pytest.raises(UserError, match=r"no member is a .caption .*there are 1 .image, 1 .txt, 1 .json"):
         open_source(path, SourceOptions(caption_column="caption"))
 
@@ -189,7 +192,7 @@ def test_what_cannot_be_used_keeps_its_place_and_has_a_cause(tmp_path):
         with pytest.raises(Unusable) as error:
             source[index]
         assert error.value.cause == cause
-    assert source.notes == ()
+    assert source.notes == ("hidden files and system files left out: 1, for example a.tar: ._a.jpg",)
 
 
 def test_duplicate_keys_and_links_are_noted(tmp_path):
@@ -278,5 +281,5 @@ def test_walking_the_headers_reports_damage(tmp_path):
     pax = write_tar(path, [("ü.jpg", b"1")], tarfile.PAX_FORMAT).read_bytes()
     for data in (good[:100], good[:512] + good[512:1100] + b"z" * 1000, pax[:512] + b"x" + pax[513:]):
         path.write_bytes(data)
-        with path.open("rb") as file, pytest.raises(Damaged):
-            list(members(file.fileno(), len(data)))
+        with PositionedFile(path) as file, pytest.raises(Damaged):
+            list(members(file))

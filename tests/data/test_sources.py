@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from askew.data.sources import ParquetSource, SourceOptions, TableSource, open_source, stable_id
+from askew.data.sources.rows import RowSplit
 from askew.errors import Unusable, UserError
 
 
@@ -120,7 +121,8 @@ def test_a_missing_image_is_an_os_error_for_the_loader_to_count(folder):
         ("t.csv", "", ["the table is empty", "image,caption"]),
         ("t.jsonl", '{"image": "a.png", "caption": "x"}\n{"image": \n', ["line 2", "not valid JSON"]),
         ("t.jsonl", '["a.png", "x"]\n', ["line 1", "JSON object"]),
-        ("t.txt", "a.png x\n", ["unknown file type", ".csv"]),
+        ("t.txt", "a.png x\n", ["no image path column", "separated by comma", "data.separator="]),
+        ("t.xlsx", "a.png x\n", ["unknown file type", ".csv"]),
         ("t.csv", "image,cap\x1b[31mtion\na.png,x\n", ["cap\\x1b[31mtion"]),
         (
             "t.csv",
@@ -128,9 +130,9 @@ def test_a_missing_image_is_an_os_error_for_the_loader_to_count(folder):
             ["line 3", "3 fields under 2 names"],
         ),
         (
-            "t.tsv",
-            'image\tcaption\na.png\t"Hello he said\nb.png\tsecond\n',
-            ["line 3", "not a readable", "double the quotes"],
+            "t.csv",
+            'image,caption\na.png,"Hello he said\nb.png,second\n',
+            ["line 3", "not a readable", "double the quotes", "data.quotes=literal"],
         ),
         ("t.csv", 'image,caption\na.png,"x" y\n', ["line 2", "not a readable table"]),
     ],
@@ -202,10 +204,10 @@ def test_parquet_columns_give_ids_match_ids_and_tags(tmp_path):
     assert one.match_id == three.match_id == stable_id("k") != two.match_id
     assert (one.captions, one.tags) == (("a", "b"), ("x",))
     assert (three.captions, three.tags) == ((), ())
-    kept = ParquetSource([path], where={"cell": "train"})
+    kept = ParquetSource([path], keep=RowSplit("cell", False, frozenset(["train"])))
     assert [sample.id for sample in samples(kept)] == [5, 7]
-    with pytest.raises(UserError, match="no usable rows where"):
-        ParquetSource([path], where={"cell": "nothing"})
+    with pytest.raises(UserError, match="no rows"):
+        ParquetSource([path], keep=RowSplit("cell", False, frozenset(["nothing"])))
 
 
 def test_a_folder_of_parquet_is_one_source_with_different_ids(tmp_path):

@@ -1,23 +1,33 @@
 """The preflight check: what a source contains, what is bad in it, and how fast this machine can feed a run from it."""
 
 import hashlib
+import math
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from askew.data.images import decode
+from askew.data.images import Picture
 from askew.data.loader import BadSamples, Loader, cause_of
 from askew.data.sources.base import Sample, Source
 from askew.data.views import Views
 from askew.errors import RunFailed, Unusable, printable
 
-EXAMPLES = 3  # named per cause
+EXAMPLES = 3  # named per cause, and shown as they are trained on
 BATCH = 32  # samples per batch while feeding is timed
+
+
+class EncodedImages(Protocol):
+    """Images by index, as evaluation has them: `keys` name them."""
+
+    @property
+    def keys(self) -> Sequence[str]: ...
+
+    def read(self, index: int) -> bytes: ...
 
 
 @dataclass
@@ -31,6 +41,7 @@ class Look:
     images: Counter = field(default_factory=Counter)
     sizes: list[tuple[int, int, int]] = field(default_factory=list)  # width, height, bytes
     captions_of: list[int] = field(default_factory=list)
+    shown: list[dict[str, Any]] = field(default_factory=list)  # the first few usable samples
     read_seconds: float = 0.0
     decode_seconds: float = 0.0
     read_bytes: int = 0
@@ -49,21 +60,40 @@ class Look:
             if not any(caption.strip() for caption in sample.captions):
                 raise Unusable("no caption", "no caption")
             started = time.perf_counter()
-            image = decode(sample.image)
+            image = Picture(sample.image)
+            image.pixels()
             self.decode_seconds += time.perf_counter() - started
         except OSError as error:
-            cause = cause_of(error)
-            self.unusable[cause] += 1
-            if self.unusable[cause] <= EXAMPLES:
-                message = printable(error.strerror or str(error))
-                where = printable(name or source.name(index))
-                self.examples.setdefault(cause, []).append(f"{where}: {message}")
+            self._count(error, name or source.name(index))
             return
         self.read_bytes += len(sample.image)
         self.sizes.append((image.width, image.height, len(sample.image)))
         self.images[hashlib.blake2b(sample.image, digest_size=8).digest()] += 1
         self.captions_of.append(len(sample.captions))
         self.captions.update(sample.captions)
+        if len(self.shown) < EXAMPLES:
+            size = [image.width, image.height]
+            self.shown.append({"name": sample.name, "captions": list(sample.captions), "width_height": size})
+
+    def _count(self, error: OSError, where: str) -> None:
+        """Count one sample that cannot be used; the first few of each cause are named."""
+        cause = cause_of(error)
+        self.unusable[cause] += 1
+        if self.unusable[cause] <= EXAMPLES:
+            message = printable(error.strerror or str(error), 300)
+            self.examples.setdefault(cause, []).append(f"{printable(where)}: {message}")
+
+    def add_image(self, images: EncodedImages, index: int) -> None:
+        """Read and decode one image that has no caption."""
+        self.looked_at += 1
+        try:
+            Picture(images.read(index)).pixels()
+        except OSError as error:
+            self._count(error, str(images.keys[index]))
+
+    def found(self) -> dict[str, Any]:
+        """What cannot be used, by cause, with examples."""
+        return {c: {"count": n, "examples": self.examples[c]} for c, n in self.unusable.most_common()}
 
 
 def check(
@@ -94,9 +124,10 @@ def check(
         "samples": len(source),
         "looked_at": look.looked_at,
         "usable": usable,
-        "unusable": {c: {"count": n, "examples": look.examples[c]} for c, n in look.unusable.most_common()},
+        "unusable": look.found(),
         "notes": list(source.notes),
         "order": {"block": source.block, "window": source.window},
+        "examples": [{**one, "trained_at": views.images[0].size} for one in look.shown],
     }
     if usable:
         found |= {"captions": captions_of(look), "images": images_of(look), "reading": rates_of(look)}
@@ -172,22 +203,64 @@ def feeding(
         yield str(number), round(made / (time.perf_counter() - started), 1)
 
 
+def budget(share: float, samples: int) -> str:
+    """What a run does about a share of bad samples, by the rule that it applies itself: see `BadSamples.check`."""
+    first = fails_after(share)
+    if first is None:
+        return "within the budget of max(10, 1 %): they are replaced"
+    epoch = -(-first // samples)
+    when = f"about {first:,} samples, in epoch {epoch:,}"
+    return f"over the budget of max(10, 1 %): a run would fail once it has drawn {when}"
+
+
+def fails_after(share: float) -> int | None:
+    """After how many samples drawn a run is expected to fail; None if it never does.
+
+    Each sample drawn costs share / (1 - share) bad ones, as substitutes may be bad too. The run fails at the first
+    number for which `BadSamples.check` does.
+    """
+    per_sample = share / (1 - share) if share < 1 else math.inf
+    if math.isinf(per_sample):
+        return 1
+
+    def fails(drawn: int) -> bool:
+        try:
+            BadSamples(drawn, Counter({"": math.floor(per_sample * drawn)})).check()
+        except RunFailed:
+            return True
+        return False
+
+    drawn = math.ceil(11 / per_sample)
+    while not fails(drawn):
+        drawn *= 2
+        if drawn * per_sample > 1e7:
+            return None
+    low = drawn // 2
+    while drawn - low > 1:
+        middle = (low + drawn) // 2
+        low, drawn = (low, middle) if fails(middle) else (middle, drawn)
+    return drawn
+
+
 def verdict(found: dict[str, Any]) -> list[str]:
     """The conclusions in plain sentences: whether a run would fail, and how fast it can be fed."""
     bad = found["looked_at"] - found["usable"]
-    share = bad / max(found["looked_at"], 1)
     sentences = []
     if not found["usable"]:
         sentences.append("no sample is usable: a run would fail at once")
     elif not bad:
         sentences.append("every sample looked at can be used")
     else:
-        try:
-            BadSamples(found["looked_at"], Counter({"": bad})).check()
-            budget = "within the budget of max(10, 1 %): they are replaced"
-        except RunFailed:
-            budget = "over the budget of max(10, 1 %): a run would fail"
-        sentences.append(f"{share:.2%} of the samples looked at cannot be used; that is {budget}")
+        sentences.append(
+            f"{bad / found['looked_at']:.2%} of the samples looked at cannot be used: "
+            + budget(bad / found["looked_at"], found["samples"])
+        )
+    captions = found.get("captions")
+    if captions and captions["repeated_share"] > 0:
+        sentences.append(
+            f"{captions['repeated_share']:.1%} of the captions repeat another one. In a batch, equal captions of two "
+            "images are negatives of one another; data.equal_captions=positives makes them positives"
+        )
     if found["feeding"]:
         workers, rate = max(found["feeding"].items(), key=lambda item: item[1])
         sentences.append(

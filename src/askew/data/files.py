@@ -73,7 +73,9 @@ def write_text(path: Path, text: str) -> None:
 
 
 def sync(path: Path) -> None:
-    """Force a file or a folder's list of entries to disk."""
+    """Force a file or a folder's list of entries to disk. Windows keeps the latter by itself, and opens no folder."""
+    if os.name == "nt" and path.is_dir():
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

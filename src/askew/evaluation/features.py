@@ -4,7 +4,7 @@ The pass goes by shards of 1,024 images. A shard's cache file is named by a sha2
 content: the encoders' fingerprint (weights, configuration, preprocessing, precision) and the keys and bytes of its
 images. So a file is never stale, and a killed evaluation finds every finished shard again. Processes that write the
 same file at once write the same bytes, each under a temporary name first. Ranks divide the shards among themselves and
-exchange them through the cache.
+exchange them through the cache. One process alone does not need it: where it cannot be written, features are not kept.
 """
 
 import hashlib
@@ -58,6 +58,7 @@ class Features:
         readable: (n,) False for an image that could not be read.
         problems: what was wrong with each unreadable image, with its key.
         content: sha256 of the whole set.
+        pictures: (n,) hash of each image's bytes alone, "" for one that could not be read; equal for copies.
     """
 
     pooled: np.ndarray | None
@@ -66,21 +67,27 @@ class Features:
     readable: np.ndarray
     problems: tuple[str, ...]
     content: str
+    pictures: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.embedding)
 
 
+class _Digest(NamedTuple):
+    item: str  # of the key and the bytes
+    picture: str  # of the bytes alone; "" if they cannot be read
+
+
 class _Batch(NamedTuple):
     shard: int  # the first image of its shard
-    digests: list[str]
+    digests: list[_Digest]
     pixels: list[Future]  # of (tensor or None, what is wrong)
     last: bool
 
 
 class _Found(NamedTuple):
     shard: int
-    digests: list[str]
+    digests: list[_Digest]
     parts: dict[str, np.ndarray]
 
 
@@ -91,6 +98,7 @@ class Extractor:
         cache: the folder of cached shards; None keeps nothing between runs.
         workers: threads that read, decode and preprocess (Pillow releases Python's lock while it works); 0 chooses.
         tick: called with (images done, images in all) after every batch, and after every shard found in the cache.
+        warn: called once, with a line, if the cache cannot be written.
     """
 
     def __init__(
@@ -99,10 +107,12 @@ class Extractor:
         cache: Path | None = None,
         workers: int = 0,
         tick: Callable[[int, int], None] = lambda done, total: None,
+        warn: Callable[[str], None] = lambda text: None,
     ):
-        self.encoders, self.cache, self.tick = encoders, cache, tick
+        self.encoders, self.cache, self.tick, self.warn = encoders, cache, tick, warn
         self.workers = workers or min(16, (os.cpu_count() or 1) + 1)
         self.reused = 0  # images whose features came from the cache
+        self._writes = cache is not None
         self._fingerprint = encoders.fingerprint() if cache is not None else ""
 
     def share(self, images: Images) -> None:
@@ -115,33 +125,34 @@ class Extractor:
         """The features of every image.
 
         Raises:
-            UserError: there are no images, none can be read, embeddings are not finite, or the cache cannot be written.
+            UserError: there are no images, none can be read, embeddings are not finite, or several ranks share the work
+                and the cache cannot be written.
         """
         if not len(images):
             raise UserError("the set has no images")
         size = len(images)
         arrays: dict[str, np.ndarray] = {}
-        digests: list[str] = [""] * size
+        digests: list[_Digest] = []
         problems: list[str] = []
         for start, found, parts, wrong in self._shards(images, range(0, size, SHARD)):
             for name, values in parts.items():
                 if name not in arrays:
                     arrays[name] = np.zeros((size, *values.shape[1:]), dtype=values.dtype)
                 arrays[name][start : start + len(values)] = values
-            digests[start : start + len(found)] = found
+            digests += found
             problems += wrong
         if "embedding" not in arrays:
             raise UserError(f"none of the {size:,} images can be read; the first: {problems[0]}")
         if not np.isfinite(arrays["embedding"]).all():
             raise UserError("the model's image embeddings are not finite; its weights are damaged")
         return Features(
-            arrays.get("pooled"), arrays["embedding"], tuple(digests), arrays["readable"], tuple(problems),
-            set_hash(digests),
+            arrays.get("pooled"), arrays["embedding"], tuple(digest.item for digest in digests), arrays["readable"],
+            tuple(problems), set_hash(digest.item for digest in digests), tuple(digest.picture for digest in digests),
         )  # fmt: skip
 
     def _shards(
         self, images: Images, starts: range
-    ) -> Iterator[tuple[int, list[str], dict[str, np.ndarray], list[str]]]:
+    ) -> Iterator[tuple[int, list[_Digest], dict[str, np.ndarray], list[str]]]:
         """(first image, digests, arrays, problems) of every shard, in order. Decoding runs ahead of encoding."""
         total = sum(min(SHARD, len(images) - start) for start in starts)
         done = 0
@@ -207,12 +218,13 @@ class Extractor:
                     arrays[name][readable] = values
         return arrays, [problem for _, problem in made if problem]
 
-    def _file(self, digests: list[str]) -> Path:
+    def _file(self, digests: list[_Digest]) -> Path:
         assert self.cache is not None
-        name = hashlib.sha256("\n".join([self._fingerprint, *digests]).encode()).hexdigest()
+        items = [digest.item for digest in digests]
+        name = hashlib.sha256("\n".join([self._fingerprint, *items]).encode()).hexdigest()
         return self.cache / name[:2] / f"{name}.npz"
 
-    def _find(self, digests: list[str]) -> dict[str, np.ndarray] | None:
+    def _find(self, digests: list[_Digest]) -> dict[str, np.ndarray] | None:
         """The shard from the cache; None if it is not there, or was damaged by a crash of the machine."""
         if self.cache is None:
             return None
@@ -224,8 +236,9 @@ class Extractor:
         whole = {"embedding", "readable"} <= parts.keys() and all(len(v) == len(digests) for v in parts.values())
         return parts if whole else None
 
-    def _keep(self, digests: list[str], parts: dict[str, np.ndarray]) -> None:
-        if self.cache is None:
+    def _keep(self, digests: list[_Digest], parts: dict[str, np.ndarray]) -> None:
+        """Write a shard. Once that fails, no other is written: a full or read-only disk does not stop an evaluation."""
+        if not self._writes:
             return
         file = self._file(digests)
         try:
@@ -233,18 +246,23 @@ class Extractor:
             with replacing_file(file) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **parts)  # type: ignore[arg-type]
         except OSError as error:
-            raise UserError(
-                f"the feature cache cannot be written to {self.cache} ({error.strerror}); "
-                "make room there, or name another folder with --cache DIR"
-            ) from error
+            what = (
+                f"the feature cache cannot be written to {printable(str(self.cache), 400)} ({error.strerror or error})"
+            )
+            remedy = "make room there, or name another folder with --cache DIR"
+            if distributed.world_size() > 1:
+                raise UserError(f"{what}, and several ranks share features through it; {remedy}") from error
+            self._writes = False
+            self.warn(f"{what}, so features are not kept for the next evaluation; {remedy}")
 
 
-def _identify(images: Images, index: int) -> str:
-    """Hash of an image's key and bytes, or of the key only if the bytes cannot be read."""
+def _identify(images: Images, index: int) -> _Digest:
+    """Hashes of an image's key and bytes, or of the key only if the bytes cannot be read."""
     try:
-        return item_hash(images.keys[index], images.read(index))
+        data = images.read(index)
     except OSError:
-        return item_hash(images.keys[index])
+        return _Digest(item_hash(images.keys[index]), "")
+    return _Digest(item_hash(images.keys[index], data), hashlib.blake2b(data, digest_size=16).hexdigest())
 
 
 def _prepare(images: Images, index: int, preprocess: Callable[[Image.Image], Tensor]) -> tuple[Tensor | None, str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from askew.errors import UserError
 from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet, Images, Labelled, Preference
+from askew.evaluation.datasets.prompts import check_template
 from askew.evaluation.features import Extractor, Features
 from askew.evaluation.model import Encoders
 from askew.evaluation.results import Result
@@ -32,6 +33,10 @@ class EvaluationOptions:
     allow_unreadable: bool = False
     caption_prompt: str = "{}"
 
+    def __post_init__(self) -> None:
+        """Raises UserError for a template without exactly one `{}`: every caption would then be the same text."""
+        check_template(self.caption_prompt, "--caption-prompt")
+
 
 def image_sets(dataset: EvaluationSet, tasks: tuple[str, ...]) -> list[Images]:
     """The images that these tasks look at: each collection of images once."""
@@ -54,24 +59,27 @@ def run_set(
     extractor: Extractor,
     options: EvaluationOptions,
     log: Callable[[str], None],
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Result]:
     """Evaluate one data set, and yield each result when it is ready.
 
     Args:
         name: what the data set is called in the protocol.
-        log: called with lines about the progress; the first compares the counts found with the published ones.
+        log: called with lines about the progress; the first compares the counts found with the published ones, and the
+            data set's notes follow.
+        warn: called with what makes the numbers doubtful; the results list it as well.
 
     Raises:
         UserError: images that cannot be read (unless they are allowed), or a model without features for the probe.
     """
     if isinstance(dataset, Classification):
-        yield from _classification(name, dataset, encoders, extractor, options, log)
+        yield from _classification(name, dataset, encoders, extractor, options, log, warn)
     elif isinstance(dataset, Captioned):
         if "retrieval" in options.tasks:
             found = {"images": len(dataset.images), "captions": len(dataset.captions)}
             about = _about(name, "test", found, dict(dataset.expected), dataset.notes, log)
             features = _embed(name, dataset.images, extractor, options)
-            for result in retrieval(encoders, dataset, features, options.caption_prompt):
+            for result in retrieval(encoders, dataset, features, options.caption_prompt, warn):
                 yield _with_protocol(result, about, {"test": features})
     elif "sugarcrepe" in options.tasks:
         yield from _preferences(name, _subsets(dataset), encoders, extractor, options, log)
@@ -84,15 +92,20 @@ def _classification(
     extractor: Extractor,
     options: EvaluationOptions,
     log: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> Iterator[Result]:
     """Zero-shot classification and the linear probe."""
+    for template in data.templates:
+        check_template(template, f"{name}: its templates")
     splits: dict[str, Labelled] = {"test": data.test}
     splits |= {k: s for k, s in (("train", data.train), ("validation", data.validation)) if s is not None}
     wanted = {"zero_shot", "linear_probe"} & set(options.tasks)
     if not wanted:
         return
     found = {split: len(part.labels) for split, part in splits.items()}
-    about = _about(name, "test", found, dict(data.expected), data.notes, log)
+    about = _about(name, "test", found, dict(data.expected), data.notes, log) | {"warnings": list(data.warnings)}
+    for line in data.warnings:
+        warn(f"{name}: {line}")
     features = {"test": _embed(name, data.test.images, extractor, options)}
     if "zero_shot" in wanted:
         yield _with_protocol(zero_shot(encoders, data, features["test"]), about, features)
@@ -100,11 +113,14 @@ def _classification(
         log(f"{name}: no probe, because the set has no training split here")
     elif "linear_probe" in wanted:
         if not encoders.layer:
-            raise UserError(f"{name}: no probe, because this image tower gives no features before its projection")
+            raise UserError(
+                f"{name}: no probe, because this image tower gives no features before its projection; "
+                "leave it out with --tasks zero_shot"
+            )
         for split in ("train", "validation"):
             if split in splits:
                 features[split] = _embed(f"{name}/{split}", splits[split].images, extractor, options)
-        result = linear_probe(data, features["train"], features.get("validation"), features["test"], log)
+        result = linear_probe(data, features["train"], features.get("validation"), features["test"], log, warn)
         yield _with_protocol(result, {**about, "layer": encoders.layer}, features)
 
 
@@ -158,6 +174,8 @@ def _about(
         shown.append(f"{part} {count:,}" + ("" if wanted in (None, count) else f" (expected {wanted:,}!)"))
     missing = [f"{part} 0 (expected {count:,}!)" for part, count in expected.items() if part not in found]
     log(f"{name}: " + ", ".join(shown + missing))
+    for note in notes:
+        log(f"{name}: note: {note}")
     return {
         "dataset": name,
         "split": split,

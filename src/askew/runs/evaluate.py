@@ -11,20 +11,19 @@ from tempfile import TemporaryDirectory
 import torch
 
 from askew import distributed
-from askew.data.sources import open_source
 from askew.devices import choose_device
 from askew.errors import UserError, printable
-from askew.evaluation.datasets.base import Captioned, EvaluationSet
-from askew.evaluation.datasets.custom import open_custom
+from askew.evaluation.datasets.base import EvaluationSet
 from askew.evaluation.features import Extractor
 from askew.evaluation.model import Encoders, load_encoders
 from askew.evaluation.results import Result, ResultsFile
 from askew.evaluation.suite import TASKS, EvaluationOptions, image_sets, run_set
 from askew.evaluation.tasks import tiny
-from askew.evaluation.tasks.overlap import overlap
 from askew.report.console import Console
+from askew.runs.custom_data import open_asked, overlap_of, preview
 from askew.runs.directory import RunDirectory
 from askew.runs.export import export_checkpoint, weights_at
+from askew.runs.naming import CustomName
 from askew.runs.tables import paper_tables, tiny_table
 
 Openers = dict[str, Callable[[], EvaluationSet]]  # data sets by name, opened when their turn comes
@@ -38,7 +37,8 @@ class Request:
         model: a run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.
         suite: "tiny", a suite of the catalogue, or names of its data sets with commas.
         data_root: the folder that holds the catalogue's data sets.
-        data: custom data instead of a suite; `prompts` and `against` go with it.
+        data: custom data instead of a suite; `prompts`, `class_names`, `against` and `sets` go with it.
+        sets: KEY=VALUE settings of how `data` is read (`data.split=test`).
         out: where results are appended; None: the run's own file, or none.
         cache: folder of features.
     """
@@ -54,13 +54,18 @@ class Request:
     prompts: str = ""
     against: str = ""
     cache: Path | None = None
+    class_names: str = ""
+    sets: tuple[str, ...] = ()
     options: EvaluationOptions = field(default_factory=EvaluationOptions)
 
 
-def default_cache() -> Path:
-    """`askew/features` in the user's cache folder."""
+def default_cache() -> Path | None:
+    """`askew/features` in the user's cache folder; None for a user without a home."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "askew" / "features"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "askew" / "features"
+    except RuntimeError:
+        return None
 
 
 def evaluate(asked: Request, console: Console) -> None:
@@ -159,6 +164,8 @@ def _refuse_options_of_others(asked: Request) -> None:
     options = {
         "--precision bf16": asked.precision != "fp32",
         "--prompts": asked.prompts,
+        "--class-names": asked.class_names,
+        "--set": asked.sets,
         "--against": asked.against,
         "--data-root": asked.data_root,
         "other names in --suite": asked.suite != "tiny",
@@ -175,7 +182,9 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
     started = time.monotonic()
     encoders = load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision, console.warn)
     progress = _Progress(console)
-    extractor = Extractor(encoders, asked.cache, tick=progress.tick)
+    extractor = Extractor(encoders, asked.cache, tick=progress.tick, warn=console.warn)
+    if extractor.cache is None:
+        console.say("features are not kept: there is no cache folder; name one with --cache DIR")
     if distributed.world_size() > 1:
         _share_out(openers, extractor, asked.options)
         if not distributed.is_main():
@@ -184,8 +193,10 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
     protocol = encoders.protocol | {"suite": "custom" if asked.data else asked.suite}
     results: list[Result] = []
     failed: list[str] = []
+    custom = CustomName(asked.data, target, console) if asked.data else None
 
     def keep(result: Result) -> None:
+        result = result if custom is None else custom(name, result)
         results.append(result)
         if target is not None:
             target.append([result], protocol)
@@ -194,10 +205,12 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
         progress.name = name
         try:
             opened = opener()
-            for result in run_set(name, opened, encoders, extractor, asked.options, console.say):
+            for line in preview(opened) if asked.data else []:
+                console.say(line)
+            for result in run_set(name, opened, encoders, extractor, asked.options, console.say, console.warn):
                 keep(result)
             if asked.against:
-                keep(_overlap(name, opened, asked.against, console))
+                keep(overlap_of(name, opened, asked.against, console))
         except UserError as error:
             failed.append(name)
             console.warn(f"not evaluated: {error}")
@@ -217,16 +230,17 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
 
 
 def _custom(asked: Request) -> Openers:
-    opened = open_custom(asked.data, asked.prompts)  # before the model is loaded: a wrong layout shows at once
-    if asked.against:
-        open_source(asked.against)
+    opened = open_asked(asked.data, asked.sets, asked.prompts, asked.class_names, asked.against)
     return {opened.name: lambda: opened}
 
 
 def _catalogued(asked: Request) -> Openers:
     from askew.evaluation.datasets import catalog  # the suite `tiny` does not need its readers
 
-    for option, value in (("--prompts", asked.prompts), ("--against", asked.against)):
+    for option, value in (
+        ("--prompts", asked.prompts), ("--class-names", asked.class_names), ("--against", asked.against),
+        ("--set", asked.sets),
+    ):  # fmt: skip
         if value:
             raise UserError(f"{option} belongs to --data; the sets of a suite have prompts of their own")
     entries = catalog.find_entries(asked.suite)
@@ -246,18 +260,6 @@ def _share_out(openers: Openers, extractor: Extractor, options: EvaluationOption
         except UserError:
             continue
     distributed.barrier()
-
-
-def _overlap(name: str, opened: EvaluationSet, against: str, console: Console) -> Result:
-    images = opened.images if isinstance(opened, Captioned) else opened.test.images  # type: ignore[union-attr]
-    result = overlap(name, images, open_source(against), printable(against, 400))
-    if result.protocol["pairs"]:
-        test, other, kind = result.protocol["pairs"][0]
-        console.warn(
-            f"{name}: {result.values['exact']:,} test images are in {printable(against)} byte for byte and "
-            f"{result.values['near']:,} nearly so; the first is {test} ({kind}: {other})"
-        )
-    return result
 
 
 @dataclass

@@ -5,7 +5,7 @@ from standins import png
 
 from askew.errors import UserError
 from askew.evaluation.datasets.base import Captioned, Classification
-from askew.evaluation.datasets.custom import open_custom, read_prompts
+from askew.evaluation.datasets.custom import open_custom
 from helpers import write_pairs
 
 
@@ -30,7 +30,10 @@ def test_a_folder_of_class_folders(tmp_path):
     assert list(data.test.images.keys) == ["boat/0.png", "boat/1.png", *(f"red_kite/{i}.png" for i in range(3))]
     assert data.test.labels.tolist() == [0, 0, 1, 1, 1]
     assert data.train is None
-    assert data.notes == ("custom/boat: 1 files do not have an image suffix (notes.txt)",)
+    assert data.notes == (
+        "hidden files and system files left out: 1, for example custom/.hidden",
+        "custom/boat: 1 files do not have an image suffix (notes.txt)",
+    )
     assert data.test.images[0].mode == "RGB"
     assert data.test.images.read(2) == png(0)
 
@@ -39,7 +42,7 @@ def test_splits_are_found_by_their_names(tmp_path):
     classes(tmp_path / "d" / "test", {"a": 1, "b": 2})
     classes(tmp_path / "d" / "train", {"a": 3, "b": 4})
     classes(tmp_path / "d" / "val", {"a": 1, "b": 1})
-    data = open_custom(str(tmp_path / "d"), "a drawing of {}")
+    data = open_custom(str(tmp_path / "d"), prompts="a drawing of {}")
     assert [len(split.labels) for split in (data.test, data.train, data.validation)] == [3, 7, 2]
     assert data.templates == ("a drawing of {}",)
     assert data.classes == (("a",), ("b",))
@@ -63,21 +66,6 @@ def test_a_wrong_layout_is_one_line(tmp_path, spoil, words):
         open_custom(str(folder))
 
 
-def test_prompts(tmp_path):
-    (tmp_path / "prompts.txt").write_text("a photo of a {}.\n\nart of {}\n")
-    assert read_prompts(str(tmp_path / "prompts.txt")) == ("a photo of a {}.", "art of {}")
-    (tmp_path / "bad.txt").write_text("a photo of a {}\na photo\n")
-    (tmp_path / "empty.txt").write_text("\n")
-    for text, words in (
-        (str(tmp_path / "bad.txt"), "'a photo' does not"),
-        ("{} and {}", "'{} and {}' does not"),
-        (str(tmp_path / "none.txt"), "neither a template"),
-        (str(tmp_path / "empty.txt"), "the file has none"),
-    ):
-        with pytest.raises(UserError, match=words):
-            read_prompts(text)
-
-
 def test_a_table_of_captions(tmp_path):
     table = write_pairs(tmp_path, 5)
     with table.open("a") as file:
@@ -91,11 +79,17 @@ def test_a_table_of_captions(tmp_path):
     assert data.images[3].size == (40, 40)
 
 
+@pytest.mark.parametrize("option", ["prompts", "class_names"])
+def test_options_of_class_folders_are_refused_for_captions(tmp_path, option):
+    with pytest.raises(UserError, match=rf"--{option.replace('_', '-')} belongs to class folders, .*--caption-prompt"):
+        open_custom(str(write_pairs(tmp_path, 2)), **{option: "a {}"})
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("gone.png,a caption\n", r"1 of 5 images cannot be read: No such file"),
-        ("0001.png,\n", r"1 of 4 images have no caption: 0001.png"),
+        ("gone.png,a caption\n", r"1 of 5 images cannot be read: missing file: No such file"),
+        ("0001.png,\n", r"1 of 4 images have no caption .no caption.: 0001.png"),
     ],
 )
 def test_images_without_a_file_or_a_caption_are_reported(tmp_path, line, words):

@@ -4,7 +4,9 @@ import pytest
 from timm.data import ImageNetInfo
 from torchvision.datasets import Flowers102
 
-from askew.evaluation.datasets.prompts import prompts
+from askew.errors import UserError
+from askew.evaluation.datasets.prompts import prompts, read_prompts
+from askew.evaluation.suite import EvaluationOptions
 
 COUNTS = {  # classes, templates
     "pets": (37, 1), "cifar10": (10, 18), "cifar100": (100, 18), "sun397": (397, 2), "food101": (101, 1),
@@ -74,3 +76,66 @@ def test_imagenet_names_are_those_of_their_wordnet_ids():
     assert sum(shifted) < 250
     assert known.classes[0] == ("tench",)
     assert known.classes[999] == ("toilet paper",)
+
+
+# A user's own templates
+
+WRONG = ["a photo of a {c}", "{label}", "a {0}", "{class}", "a {{}}", "a { }", "a photo of a %s", "{} and {}", "a }{}"]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_other_braces_are_one_line_that_says_what_to_write(text, tmp_path):
+    file = tmp_path / "p.txt"
+    file.write_text(f"a drawing of a {{}}\n\n{text}\n")
+    for opened, where in (
+        (lambda: read_prompts(text), "--prompts "),
+        (lambda: read_prompts(str(file)), "p.txt, line 3: "),
+        (lambda: EvaluationOptions(caption_prompt=text), "--caption-prompt: "),
+    ):
+        with pytest.raises(UserError) as caught:
+            opened()
+        message = str(caught.value)
+        assert where in message
+        assert f"{text!r} is not a template; write {{}} once, where the name goes, as in 'a photo of a {{}}'" in message
+        assert "\n" not in message
+
+
+def test_text_without_braces_is_neither_a_template_nor_a_file():
+    for text in ("a photo of a cat", "prompts.txt", "~nobody/prompts.txt", "a" * 5000):
+        with pytest.raises(UserError, match=r"neither a template nor a file of templates; write \{\} once"):
+            read_prompts(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"a photo of a {}.\n\nart of {}\n", ("a photo of a {}.", "art of {}")),
+        (b"\xef\xbb\xbfa {}\r\n  the {}  \r\n", ("a {}", "the {}")),
+        (b"# from CLIP\n#{} on a wall\na {}\na {}\n", ("#{} on a wall", "a {}")),
+        ("une photo d'un {}\u2028\n".encode(), ("une photo d'un {}",)),
+    ],
+    ids=["plain", "BOM and CRLF", "comments and repetitions", "other letters"],
+)
+def test_files_of_templates(content, expected, tmp_path):
+    (tmp_path / "p{c}.txt").write_bytes(content)
+    assert read_prompts(str(tmp_path / "p{c}.txt")) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"a {}\n'a photo of a {}',\n", "line 2: .* has quotes around it"),
+        (b'"a {}"\n', "line 1: .* has quotes around it"),
+        ("\u201ca {}\u201d\n".encode(), "line 1: .* has quotes around it"),
+        (b"[\n", r"line 1: '\[' is not a template"),
+        (b"    lambda c: f'itap of a {c}.',\n", "line 1: .*{c}.* is not a template"),
+        (b"\n# nothing\n", "the file has no template"),
+        ("a {}".encode("utf-16"), "not a readable text file .it is not UTF-8"),
+    ],
+)  # fmt: skip
+def test_files_of_something_else_are_one_line(content, words, tmp_path):
+    (tmp_path / "p.txt").write_bytes(content)
+    with pytest.raises(UserError, match=rf"p\.txt.*{words}"):
+        read_prompts(str(tmp_path / "p.txt"))
+    with pytest.raises(UserError, match="neither a template nor a file"):
+        read_prompts(str(tmp_path))

@@ -6,7 +6,7 @@ from askew.data.sources.files import FileSource
 from askew.data.sources.folders import FolderSource
 from askew.data.sources.mixed import MixedSource
 from askew.data.sources.parquet import EmbeddedSource, ParquetSource, embedded_files
-from askew.data.sources.recognise import EMBEDDED, open_source
+from askew.data.sources.recognise import EMBEDDED, folder_reading, open_source
 from askew.data.sources.shards import TarSource
 from askew.data.sources.tables import TableSource
 
@@ -24,6 +24,7 @@ __all__ = [
     "TableSource",
     "TarSource",
     "embedded_files",
+    "folder_reading",
     "open_source",
     "stable_id",
 ]

@@ -1,18 +1,20 @@
 """Data sets saved to disk by Hugging Face's `datasets`. Their files are Arrow streams, read without that library."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from askew.data.sources import splits
 from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, SourceOptions
-from askew.data.sources.rows import choose_columns, row_sample
+from askew.data.sources.rows import RowSplit, choose_columns, find_row_split, row_sample
 from askew.errors import UserError, printable
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
+ROW = "row number"  # a column that is added
 
 
 class ArrowSource:
@@ -25,14 +27,23 @@ class ArrowSource:
         UserError: a file that is not Arrow, missing columns, paths instead of bytes, or no rows.
     """
 
-    block, window, notes = SHUFFLE_BLOCK, SHUFFLE_WINDOW, ()
+    block, window = SHUFFLE_BLOCK, SHUFFLE_WINDOW
 
-    def __init__(self, paths: Sequence[Path], options: SourceOptions):
-        self.paths = tuple(paths)
+    def __init__(self, paths: Sequence[Path], options: SourceOptions, notes: tuple[str, ...] = ()):
+        self.paths, self.notes = tuple(paths), notes
+        self._keep: RowSplit | None = None
         self._open()
         if not self._ends or not self._ends[-1]:
             raise UserError(f"data: {paths[0] if paths else 'the data set'}: no rows")
-        self._columns = choose_columns(self._batches[0][1].schema, paths[0], options)
+        schema = self._batches[0][1].schema
+        names = [name for name in schema.names if name != ROW]
+        self._columns = choose_columns(pa.schema([schema.field(name) for name in names]), paths[0], options)
+        self.notes += self._columns.notes
+        self._keep, said = find_row_split(self._columns, names, self._values, options, str(paths[0]))
+        if said:
+            self.notes += (said,)
+        if self._keep is not None:
+            self._open()
         if self._columns.is_path:
             raise UserError(
                 f"data: {paths[0]}: column {self._columns.image!r} holds paths; save the images as bytes "
@@ -53,8 +64,19 @@ class ArrowSource:
                     batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
             except (OSError, pa.ArrowException) as error:
                 raise UserError(f"{path}: not a readable Arrow file ({printable(str(error))})") from error
-            self._batches += [(file, batch) for batch in batches if len(batch)]
+            first = 0
+            for batch in batches:
+                numbered = batch.append_column(ROW, pa.array(np.arange(first, first + len(batch))))
+                first += len(batch)
+                if self._keep is not None:
+                    numbered = numbered.take(pa.array(self._keep.keep(batch[self._keep.column].to_pylist())))
+                if len(numbered):
+                    self._batches.append((file, numbered))
         self._ends = list(accumulate(len(batch) for _, batch in self._batches))
+
+    def _values(self, column: str) -> Iterator[list]:
+        for _, batch in self._batches:
+            yield batch[column].to_pylist()
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -66,11 +88,8 @@ class ArrowSource:
     def name(self, index: int) -> str:
         """The file, and the row in it, counted from 0."""
         number, row = self._locate(index)
-        file = self._batches[number][0]
-        first = next(n for n, (owner, _) in enumerate(self._batches) if owner == file)
-        before = self._ends[first - 1] if first else 0
-        start = self._ends[number - 1] if number else 0
-        return f"{self.paths[file].name} row {start - before + row}"
+        file, batch = self._batches[number]
+        return f"{self.paths[file].name} row {batch[ROW][row]}"
 
     def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
@@ -97,18 +116,20 @@ def open_saved_dataset(folder: Path, options: SourceOptions) -> ArrowSource:
     Raises:
         UserError: no such split, a selection of rows that was not flattened, or no list of files.
     """
+    notes: tuple[str, ...] = ()
     if (folder / SPLITS).is_file():
-        splits = read_json(folder / SPLITS).get("splits", [])
-        if options.split not in splits:
-            raise UserError(
-                f"data: {folder} has no split {options.split!r} (data.split); its splits are {', '.join(splits)}"
-            )
-        folder = folder / options.split
+        names = [str(name) for name in read_json(folder / SPLITS).get("splits", [])]
+        split = splits.wanted(options, names, f"data: {folder}")
+        if split == splits.ALL:
+            raise UserError(f"data: {folder}: name one split, or mix them: {folder}/{names[0]} + ...")
+        left = [name for name in names if name != split]
+        notes = (f"split {printable(split)}" + (f"; left out: {printable(', '.join(left))}" if left else ""),)
+        folder = folder / split
     state = read_json(folder / STATE)
     if state.get("_indices_data_files"):
         raise UserError(f"data: {folder} is a selection of rows; call flatten_indices() and save it again")
     names = [Path(str(file["filename"])).name for file in state.get("_data_files", [])]
-    return ArrowSource([folder / name for name in names], options)
+    return ArrowSource([folder / name for name in names], options, notes)
 
 
 def read_json(path: Path) -> dict:

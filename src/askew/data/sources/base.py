@@ -1,18 +1,14 @@
 """What a source is: random access to samples. Sharding, shuffling and resuming are then arithmetic."""
 
 import hashlib
-import math
 import os
 import stat
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from askew.errors import Unusable, UserError, printable
+from askew.errors import Unusable
 
-IMAGE_COLUMNS = ("image", "filepath", "image_path", "path", "file_name", "filename", "jpg", "png", "webp")
-CAPTION_COLUMNS = ("caption", "title", "text", "captions", "txt")
 IMAGE_SUFFIXES = (  # of what data/images.py decodes, in lower case; the same list in every reader
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
     *(".jp2", ".j2k", ".avif", ".heic", ".heif"),
@@ -36,6 +32,8 @@ class Sample:
         captions: at least one; each visit draws one of them.
         tags: keywords that may be added to a caption in training (`views.tags`).
         name: where it came from, for messages.
+        image_id: equal for samples that are known to be of one image, because its path is the same; None if a source
+            knows nothing of the kind. Samples of equal bytes are of one image in any case.
     """
 
     id: int
@@ -44,6 +42,7 @@ class Sample:
     captions: tuple[str, ...]
     tags: tuple[str, ...] = ()
     name: str = ""
+    image_id: int | None = None
 
 
 class Source(Protocol):
@@ -78,9 +77,15 @@ class SourceOptions:
     """How sources are read. config.DataSettings has the same fields.
 
     Attributes:
-        image_column, caption_column: names of columns; "" finds them by name.
+        image_column, caption_column: names of columns; "" finds them by name. Several caption columns have commas
+            between them.
         image_root: folder of the images that a file lists; "" finds it.
-        split: the one to read, of files that hold several (Karpathy, `datasets` on disk).
+        split: the one to read, where files, folders or rows name one; "all", or names of which the first that exists
+            is read, with commas. See splits.py.
+        separator: of a table's columns; "" finds it.
+        quotes: what double quotes mean in a table: "enclosing" a field, or "literal" letters. "auto": they enclose in
+            CSV, and are letters in tab-separated tables.
+        layout: what a folder holds, if it could be two things: "pairs" or "classes".
         allow_outside: whether listed paths may lead out of that folder.
     """
 
@@ -88,64 +93,28 @@ class SourceOptions:
     caption_column: str = ""
     image_root: str = ""
     split: str = "train"
+    separator: str = ""
+    quotes: str = "auto"
+    layout: str = "auto"
     allow_outside: bool = False
+
+
+def path_bytes(text: str) -> bytes:
+    """A path or key as bytes: what the system gave, and half of a surrogate pair, which no file has, escaped."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace")
 
 
 def stable_id(key: str) -> int:
     """A 63-bit integer that depends only on the key: the same on every machine and in every run."""
-    return int.from_bytes(hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big") >> 1
+    return bytes_id(path_bytes(key))
 
 
-def caption_text(cell: object) -> str:
-    """A caption as text. A number becomes its digits; None and NaN become "", which is no caption."""
-    missing = cell is None or (isinstance(cell, float) and math.isnan(cell))
-    return "" if missing else str(cell).strip()
-
-
-def caption_texts(cell: object) -> tuple[str, ...]:
-    """The captions in a cell that holds one or a list of them, without empty ones."""
-    texts = cell if isinstance(cell, list | tuple) else [cell]
-    return tuple(filter(None, map(caption_text, texts)))
-
-
-def decode_text(data: bytes, what: str) -> str:
-    """UTF-8 text, with or without a byte order mark."""
-    try:
-        return data.decode("utf-8-sig").strip()
-    except UnicodeDecodeError as error:
-        raise Unusable(f"{what} is not UTF-8 text (byte {error.start})", "caption not UTF-8") from error
-
-
-def pick_columns(
-    columns: Sequence[str], options: SourceOptions, path: Path, what: str, images: Sequence[str] = ()
-) -> tuple[str, str]:
-    """The image column and the caption column: those of the options, or the first with a known name, in any case.
-
-    Args:
-        what: what the image column holds, for messages.
-        images: if any, the only columns among which a known name for images is looked for.
-
-    Raises:
-        UserError: columns are missing. It names all that are missing, and the columns that exist.
-    """
-    found, missing = [], {}
-    for key, asked, known, where, kind in (
-        ("data.image_column", options.image_column, IMAGE_COLUMNS, images or columns, f"{what} column"),
-        ("data.caption_column", options.caption_column, CAPTION_COLUMNS, columns, "caption column"),
-    ):
-        lowered = {name.lower(): name for name in where if name}
-        name = asked or next((lowered[name] for name in known if name in lowered), "")
-        found.append(name)
-        if not name or name not in columns:
-            missing[key] = f"column '{printable(asked)}' ({key})" if asked else kind
-    if missing:
-        have = ", ".join(f"'{printable(name)}'" for name in columns if name) or "none"
-        named = " ".join(f"--set {key}=NAME" for key in missing)
-        raise UserError(
-            f"{path}: no {' and no '.join(missing.values())}; the columns are {have}; "
-            f"name {'it' if len(missing) == 1 else 'them'} with {named}"
-        )
-    return found[0], found[1]
+def bytes_id(data: bytes) -> int:
+    """A 63-bit integer that depends only on the bytes."""
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
 
 
 def read_file(path: Path) -> bytes:

@@ -17,7 +17,7 @@ from askew.data.files import replacing_file
 from askew.data.sources.base import stable_id
 
 SUFFIX = ".askew-index"
-FORMAT = 1  # to be raised whenever the meaning of an index changes
+FORMAT = 2  # to be raised whenever the meaning of an index changes
 
 
 def cache_folder() -> Path:

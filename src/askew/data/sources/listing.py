@@ -18,10 +18,18 @@ LEFT_OUT = {  # in lower case
     "__pycache__", "lost+found",
 }  # fmt: skip
 
+COPIES = LEFT_OUT | {".ipynb_checkpoints", ".ds_store", ".trash", ".trashes", ".thumbnails"}
+
 
 def is_left_out(path: str) -> bool:
     """Whether a relative path is hidden, or rubbish: judged by each of its parts. `.` and `..` are neither."""
     return any(_is_rubbish(part) for part in path.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+
+
+def is_copy_of_a_tool(path: str) -> bool:
+    """Whether a path that a list names lies among what tools leave behind. Lists may name other hidden files."""
+    parts = path.replace("\\", "/").split("/")
+    return any(part.lower() in COPIES or (part.startswith("._") and len(part) > 2) for part in parts)
 
 
 def _is_rubbish(name: str) -> bool:

@@ -36,7 +36,8 @@ class MixedSource:
         number, inside = self._locate(index)
         sample = self.sources[number][inside]
         key, match_id = stable_id(f"{number}/{sample.id}"), stable_id(f"{number}/{sample.match_id}")
-        return Sample(key, match_id, sample.image, sample.captions, sample.tags, sample.name)
+        same = None if sample.image_id is None else stable_id(f"{number}/{sample.image_id}")
+        return Sample(key, match_id, sample.image, sample.captions, sample.tags, sample.name, same)
 
     def name(self, index: int) -> str:
         """The name that its source gives it."""

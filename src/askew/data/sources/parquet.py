@@ -1,19 +1,20 @@
 """Parquet files with image bytes, read one row group at a time; and the embedded data."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from askew.data.sources import splits
 from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, SourceOptions
 from askew.data.sources.files import CaptionsByPath, FileSource
-from askew.data.sources.rows import Columns, caption_texts, choose_columns, row_sample
+from askew.data.sources.near import root_of
+from askew.data.sources.rows import Columns, RowSplit, choose_columns, find_row_split, row_sample
 from askew.errors import Unusable, UserError, printable
 
 IN_MEMORY = 256 * 2**20  # bytes: a smaller source is read at once; of a larger one each process keeps this much
@@ -29,41 +30,46 @@ class ParquetSource:
 
     Args:
         paths: the files, in this order, all with the same columns.
-        where: keep only rows whose column has this value, e.g. {"cell": "train"}. Reads everything at once.
+        keep: read only some rows; None asks the rows themselves whether they name a split.
 
     Raises:
         UserError: a file that is not Parquet, missing columns, or no rows.
     """
 
-    def __init__(
-        self, paths: Sequence[Path], options: SourceOptions | None = None, where: dict[str, str] | None = None
-    ):
+    def __init__(self, paths: Sequence[Path], options: SourceOptions | None = None, keep: RowSplit | None = None):
+        options = options or SourceOptions()
         self.paths, self.notes = tuple(paths), ()
         self._facts = [read_facts(path) for path in paths]
-        self._columns = [choose_columns(f.schema.to_arrow_schema(), p, options or SourceOptions()) for f, p in
-                         zip(self._facts, paths, strict=True)]  # fmt: skip
+        schemas = [facts.schema.to_arrow_schema() for facts in self._facts]
+        self._columns = [choose_columns(schema, path, options) for schema, path in zip(schemas, paths, strict=True)]
         self._groups = [(file, group) for file, f in enumerate(self._facts) for group in range(f.num_row_groups)]
-        rows = [self._facts[file].row_group(group).num_rows for file, group in self._groups]
         self._stamps = [stamp(path) for path in paths]
+        self.notes += self._columns[0].notes
+        if keep is None and self._groups:
+            keep, said = find_row_split(self._columns[0], schemas[0].names, self._values, options, str(paths[0]))
+            self.notes += (said,) if said else ()
+        self._selected = [] if keep is None else [keep.keep(values) for values in self._values(keep.column)]
+        rows = [self._rows(number) for number in range(len(self._groups))]
         sizes = [self._size(file, group) for file, group in self._groups]
         self._kept: OrderedDict[int, pa.Table] = OrderedDict()
         self._budget = max(IN_MEMORY, 2 * max(sizes, default=0))
         self.block, self.window = SHUFFLE_BLOCK, SHUFFLE_WINDOW
-        if sum(sizes) <= IN_MEMORY or where:
+        if sum(sizes) <= IN_MEMORY:
             self._budget = sum(sizes) * 2 + IN_MEMORY
-            rows = [self._keep_at_once(number, where or {}) for number in range(len(self._groups))]
+            for number in range(len(self._groups)):
+                self._keep_at_once(number)
         else:
             self.block = -(-SHUFFLE_BLOCK // max(rows)) * max(rows)
             together = max(1, IN_MEMORY * sum(rows) // sum(sizes) // self.block)
             self.window = self.block * min(together, max(1, SHUFFLE_WINDOW // self.block))
             if max(sizes) > IN_MEMORY:
-                self.notes = (
+                self.notes += (
                     f"row groups of {max(sizes) / 2**20:,.0f} MB: each worker holds two of them; files written with "
                     f"row_group_size={max(rows) * 2**24 // max(sizes):,} take less memory and are shuffled better",
                 )
         self._ends = list(accumulate(rows))
         if not self._ends or not self._ends[-1]:
-            raise UserError(f"{paths[0]}: no usable rows" + (f" where {where}" if where else ""))
+            raise UserError(f"{paths[0]}: no rows")
         self.describe = f"Parquet, {len(paths)} file(s): {len(self):,} images"
 
     def __len__(self) -> int:
@@ -79,6 +85,7 @@ class ParquetSource:
         """The file, the row group, and the row in it, counted from 0."""
         group, row = self._locate(index)
         file, inside = self._groups[group]
+        row = int(self._selected[group][row]) if self._selected else row
         return f"{self.paths[file].name}, row group {inside}, its row {row}"
 
     def _locate(self, index: int) -> tuple[int, int]:
@@ -93,29 +100,51 @@ class ParquetSource:
         wanted = set(self._columns[file].all)
         return sum(c.total_uncompressed_size for c in columns if c.path_in_schema.split(".")[0] in wanted)
 
-    def _keep_at_once(self, number: int, where: dict[str, str]) -> int:
-        try:
-            table = self._table(number, tuple(where))
-        except Unusable as error:  # counted each time a sample of this row group is drawn
-            file, group = self._groups[number]
-            self.notes += (f"{error.cause}: {error}",)
-            return self._facts[file].row_group(group).num_rows
-        for column, value in where.items():
-            table = table.filter(pc.equal(table[column], value))  # type: ignore[attr-defined]
-        self._kept[number] = table.combine_chunks()
-        return len(table)
+    def _rows(self, number: int) -> int:
+        """How many rows of a row group are read."""
+        file, group = self._groups[number]
+        return len(self._selected[number]) if self._selected else self._facts[file].row_group(group).num_rows
 
-    def _table(self, number: int, more: tuple[str, ...] = ()) -> pa.Table:
+    def _values(self, column: str) -> Iterator[list]:
+        """The values of one column, row group by row group; of a damaged one, none."""
+        for number, (file, group) in enumerate(self._groups):
+            if column not in self._facts[file].schema.to_arrow_schema().names:
+                raise UserError(f"{self.paths[file]}: no column {printable(column)!r}, which {self.paths[0].name} has")
+            try:
+                yield self._read(number, [column])[column].to_pylist()
+            except Unusable:
+                yield [None] * self._facts[file].row_group(group).num_rows
+
+    def _keep_at_once(self, number: int) -> None:
+        try:
+            self._kept[number] = self._table(number).combine_chunks()
+        except Unusable as error:  # counted each time a sample of this row group is drawn
+            self.notes += (f"{error.cause}: {error}",)
+
+    def _table(self, number: int) -> pa.Table:
         if number in self._kept:
             self._kept.move_to_end(number)
             return self._kept[number]
         file, group = self._groups[number]
-        path, facts = self.paths[file], self._facts[file]
+        table, facts = self._read(number, self._columns[file].all), self._facts[file]
+        first = sum(facts.row_group(before).num_rows for before in range(group))
+        table = table.append_column(ROW, pa.array(np.arange(first, first + len(table))))
+        if self._selected:
+            table = table.take(pa.array(self._selected[number]))
+        self._kept[number] = table
+        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._budget:
+            self._kept.popitem(last=False)
+        return table
+
+    def _read(self, number: int, columns: list[str]) -> pa.Table:
+        """Columns of a row group. Raises Unusable if the file changed, is gone, or is damaged."""
+        file, group = self._groups[number]
+        path = self.paths[file]
         try:
             if stamp(path) != self._stamps[file]:
                 raise Unusable(f"{path} changed while in use", "file changed")
-            with pq.ParquetFile(path, metadata=facts) as opened:
-                table = opened.read_row_group(group, [*self._columns[file].all, *more], use_threads=False)
+            with pq.ParquetFile(path, metadata=self._facts[file]) as opened:
+                return opened.read_row_group(group, columns, use_threads=False)
         except FileNotFoundError as error:
             raise Unusable(f"{path} is gone", "missing file") from error
         except (pa.ArrowException, OSError) as error:
@@ -123,12 +152,6 @@ class ParquetSource:
                 raise
             message = f"{path.name}, row group {group}: {printable(str(error))}"
             raise Unusable(message, "damaged Parquet") from error
-        first = sum(facts.row_group(before).num_rows for before in range(group))
-        table = table.append_column(ROW, pa.array(np.arange(first, first + len(table))))
-        self._kept[number] = table
-        while len(self._kept) > 1 and sum(kept.nbytes for kept in self._kept.values()) > self._budget:
-            self._kept.popitem(last=False)
-        return table
 
 
 def read_facts(path: Path) -> pq.FileMetaData:
@@ -147,13 +170,27 @@ def stamp(path: Path) -> tuple[int, int]:
 
 def parquet_of_paths(paths: Sequence[Path], columns: Columns, options: SourceOptions) -> FileSource:
     """Parquet files whose image column holds paths: a table like CSV."""
+    names = read_facts(paths[0]).schema.to_arrow_schema().names
+
+    def read(column: str) -> Iterator[list]:
+        for path in paths:
+            yield pq.read_table(path, columns=[column])[column].to_pylist()
+
+    keep, said = find_row_split(columns, names, read, options, str(paths[0]))
     pairs = CaptionsByPath()
     for path in paths:
-        table = pq.read_table(path, columns=[columns.image, columns.caption])
-        for where, cell in zip(*(table[n].to_pylist() for n in (columns.image, columns.caption)), strict=True):
-            pairs.add(str(where or "").strip(), caption_texts(cell))
-    root = Path(options.image_root).expanduser() if options.image_root else paths[0].parent
-    return FileSource(root, pairs.table(), f"table {paths[0].name}", options.allow_outside)
+        wanted = list(dict.fromkeys((columns.image, *columns.captions, *((keep.column,) if keep else ()))))
+        table = pq.read_table(path, columns=wanted)
+        if keep is not None:
+            table = table.take(pa.array(keep.keep(table[keep.column].to_pylist())))
+        cells = [table[name].to_pylist() for name in (columns.image, *columns.captions)]
+        for where, *captions in zip(*cells, strict=True):
+            pairs.add(str(where or "").strip(), captions)
+    pairs, by_path = splits.paths_of_split(pairs, options, str(paths[0]))
+    table = pairs.table()
+    root, note = root_of(paths[0], table, options)
+    notes = tuple(filter(None, (*columns.notes, said, by_path, note)))
+    return FileSource(root, table, f"table {paths[0].name}", options.allow_outside, notes, pairs.facts())
 
 
 def open_parquet(paths: Sequence[Path], options: SourceOptions) -> "ParquetSource | FileSource":
@@ -166,7 +203,7 @@ class EmbeddedSource(ParquetSource):
     """The training rows of the data that come with askew: drawings and photographs with names written by people."""
 
     def __init__(self) -> None:
-        super().__init__(embedded_files(), where={"cell": "train"})
+        super().__init__(embedded_files(), keep=RowSplit("cell", False, frozenset(["train"])))
         self.describe = f"embedded drawings and photographs: {len(self):,} training images"
 
 

@@ -5,21 +5,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from askew.data.sources.annotations import open_json, open_tokens
-from askew.data.sources.arrow import ArrowSource, is_saved_dataset, open_saved_dataset
+from askew.data.sources import splits
+from askew.data.sources.arrow import ArrowSource
 from askew.data.sources.base import Source, SourceOptions
-from askew.data.sources.folders import metadata_of, open_image_folder
+from askew.data.sources.directory import LISTS, RECOGNISED, Reading, noted, open_list, reading_of
+from askew.data.sources.listing import is_left_out
 from askew.data.sources.mixed import MixedSource
 from askew.data.sources.parquet import EmbeddedSource, open_parquet
 from askew.data.sources.shards import TarSource
-from askew.data.sources.tables import TABLE_SUFFIXES, TableSource
 from askew.errors import UserError, imported, printable
 
 EMBEDDED = "embedded"
-RECOGNISED = (
-    "give a .csv, .tsv or .jsonl table, .tar shards ('data/{000..331}.tar', 'data/*.tar'), .parquet files, a folder of "
-    "these or of images with texts, a .json of COCO or Karpathy, a .token of Flickr30k, `embedded`, or module:function"
-)
 PLUS, WEIGHTED = " + ", re.compile(r"(.+?)\s*\*\s*(-?\d+(?:\.\d+)?)")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
@@ -73,7 +69,8 @@ def _open(text: str, options: SourceOptions) -> Source:
         return EmbeddedSource()
     if FUNCTION.fullmatch(text) and not exists(Path(text)):
         return open_custom(text, options)
-    return open_paths(text, paths_of(text), options)
+    paths, said = paths_of(text, options)
+    return noted(open_paths(text, paths, options), said)
 
 
 def open_custom(text: str, options: SourceOptions) -> Source:
@@ -105,7 +102,7 @@ def open_custom(text: str, options: SourceOptions) -> Source:
 def open_paths(text: str, paths: list[Path], options: SourceOptions) -> Source:
     """The source that these paths make up. Several paths must be of one kind."""
     if len(paths) == 1 and paths[0].is_dir():
-        return open_folder(paths[0], options)
+        return folder_reading(paths[0], options).open()
     for path in paths:
         if path.name.lower().endswith(PACKED):
             raise UserError(f"data: {path} is compressed and does not allow random access; unpack it to a plain .tar")
@@ -117,12 +114,8 @@ def open_paths(text: str, paths: list[Path], options: SourceOptions) -> Source:
             return open_parquet(paths, options)
         case [".arrow"]:
             return ArrowSource(paths, options)
-        case [".json"] if len(paths) == 1:
-            return open_json(paths[0], options)
-        case [".token"] if len(paths) == 1:
-            return open_tokens(paths[0], options)
-        case [kind] if len(paths) == 1 and kind in TABLE_SUFFIXES:
-            return TableSource(paths[0], options)
+        case [kind] if len(paths) == 1 and kind in LISTS:
+            return open_list(paths[0], options)
     if len(paths) > 1:
         found = ", ".join(kind or "no suffix" for kind in kinds)
         raise UserError(
@@ -132,37 +125,33 @@ def open_paths(text: str, paths: list[Path], options: SourceOptions) -> Source:
     raise UserError(f"data: {paths[0]} has an unknown file type; {RECOGNISED}")
 
 
-def open_folder(folder: Path, options: SourceOptions) -> Source:
-    """The source in a folder: the first kind that fits."""
-    if is_saved_dataset(folder):
-        return open_saved_dataset(folder, options)
-    if metadata_of(folder) is not None:
-        return open_image_folder(folder, options)
-    for suffix in (".tar", ".parquet", ".arrow"):
-        files = sorted(folder.glob(f"*{suffix}"))
-        if files:
-            return open_paths(str(folder), files, options)
-    if not any(folder.iterdir()):
-        raise UserError(f"data: {folder} is an empty folder; {RECOGNISED}")
-    return open_image_folder(folder, options)
+def folder_reading(folder: Path, options: SourceOptions) -> Reading:
+    """How a folder is read as pairs: see directory.py."""
+    return reading_of(folder, options, open_paths)
 
 
-def paths_of(text: str) -> list[Path]:
+def paths_of(text: str, options: SourceOptions) -> tuple[list[Path], str]:
     """The files that a text names, in order: the path itself, or what its braces and wildcards expand to.
+
+    A wildcard leaves out hidden files, and files of other splits unless it names a split itself; the line says so.
 
     Raises:
         UserError: nothing is there, or a file that a brace expands to is missing.
     """
     path = Path(text).expanduser()
     if exists(path):
-        return [path]
+        return [path], ""
     named = expand_braces(text)
     found: list[Path] = []
+    said = ""
     missing: list[str] = []
     for part in named:
         part_path = Path(part).expanduser()
         if any(sign in part for sign in "*?["):
             matches = sorted(part_path.parent.glob(part_path.name)) if part_path.parent.is_dir() else []
+            matches = [match for match in matches if not is_left_out(match.name)]
+            if matches and not splits.splits_in(part_path.name):
+                matches, said = splits.files_of_split(matches, options, f"data: {printable(text)}")
         else:
             matches = [part_path] if exists(part_path) else []
         found += matches
@@ -175,7 +164,7 @@ def paths_of(text: str) -> list[Path]:
             f"data: {len(missing):,} of the {len(named):,} files of {printable(text)} do not exist: {first}"
             f"{', ...' if len(missing) > 3 else ''}; name only files that exist, for example by a wildcard *"
         )
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(found)), said
 
 
 def exists(path: Path) -> bool:

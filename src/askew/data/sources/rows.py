@@ -1,22 +1,22 @@
 """Rows of Arrow tables as samples: shared by Parquet files and `datasets` on disk."""
 
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 
-from askew.data.sources.base import (
-    IMAGE_COLUMNS,
-    MAX_BYTES,
-    Sample,
-    SourceOptions,
-    caption_texts,
-    pick_columns,
-    stable_id,
-)
-from askew.errors import Unusable, UserError
+from askew.data.sources import splits
+from askew.data.sources.base import MAX_BYTES, Sample, SourceOptions, read_file, stable_id
+from askew.data.sources.columns import IMAGE_COLUMNS, pick_columns, unread_captions
+from askew.data.sources.files import is_outside
+from askew.data.sources.texts import caption_texts
+from askew.errors import Unusable, UserError, printable
 
 ID_COLUMNS = ("id", "path", "file_name", "filename", "filepath", "image_path", "key", "__key__")
+PATH_COLUMNS = ("path", "file_name", "filename", "filepath", "image_path", "image_name", "image_file")
 
 
 @dataclass(frozen=True)
@@ -25,23 +25,32 @@ class Columns:
 
     Attributes:
         image: encoded bytes, or Hugging Face's {"bytes", "path"}; with `is_path`, a path.
-        caption: a text or a list of texts.
-        id: an integer, or a name to hash, best the image's path. Rows with equal ids are the same image.
+        captions: one or more columns of texts or lists of texts.
+        id: an integer, or a name to hash, best the image's path.
+        path: the image's path. Rows with equal paths, or else equal ids, are the same image.
         match_id: what the image shows. Rows with equal values are positives of one another.
         tags: a list of keywords. A column of this name that holds anything else is not read.
+        root: the folder that paths in place of bytes are relative to.
+        allow_outside: whether such a path may lead out of it.
+        notes: what was decided, for the user.
     """
 
     image: str
-    caption: str
+    captions: tuple[str, ...]
     id: str
+    path: str
     match_id: str
     tags: str
     is_path: bool
+    root: Path
+    allow_outside: bool
+    notes: tuple[str, ...]
 
     @property
     def light(self) -> list[str]:
         """Every column except the image."""
-        return [name for name in dict.fromkeys((self.caption, self.id, self.match_id, self.tags)) if name]
+        named = dict.fromkeys((*self.captions, self.id, self.path, self.match_id, self.tags))
+        return [name for name in named if name]
 
     @property
     def all(self) -> list[str]:
@@ -53,28 +62,66 @@ def choose_columns(schema: pa.Schema, path: Path, options: SourceOptions) -> Col
     """The columns to read, found by name and type.
 
     Raises:
-        UserError: no image column or no caption column. It lists the columns that exist.
+        UserError: no image column or no caption column, or one of another type. It lists the columns that exist.
     """
     names = schema.names
     holds_bytes = [name for name in names if is_bytes(schema.field(name).type)]
     named = [name for name in holds_bytes if name.lower() in IMAGE_COLUMNS]
-    image, caption = pick_columns(names, options, path, "image bytes", named)
+    image, captions = pick_columns(names, options, path, "image bytes", named)
     kind = schema.field(image).type
-    is_path = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-    if not (is_path or is_bytes(kind)):
+    if not (is_text(kind) or is_bytes(kind)):
         raise UserError(
             f"{path}: column {image!r} holds {kind}, not image bytes or paths; set data.image_column to one that does"
         )
-    ids = [name for name in ID_COLUMNS if name in names and name not in (image, caption)]
+    for name in captions:
+        held = schema.field(name).type
+        if not (is_captions(held) or pa.types.is_null(held)):
+            raise UserError(
+                f"{path}: column {name!r} holds {printable(str(held))}, not texts or lists of texts; name a column of "
+                "captions with --set data.caption_column=NAME"
+            )
+    taken = (image, *captions)
+    ids = [name for name in ID_COLUMNS if name in names and name not in taken]
+    paths = [name for name in PATH_COLUMNS if name in names and name not in taken]
     match_id = "concept" if "concept" in names else ""
     tags = "tags" if "tags" in names and is_texts(schema.field("tags").type) else ""
-    return Columns(image, caption, ids[0] if ids else "", match_id, tags, is_path)
+    root = Path(options.image_root).expanduser() if options.image_root else path.parent
+    notes = tuple(unread_captions([n for n in names if is_captions(schema.field(n).type)], image, captions, options))
+    return Columns(
+        image, captions, ids[0] if ids else "", paths[0] if paths else "", match_id, tags, is_text(kind), root,
+        options.allow_outside, notes,
+    )  # fmt: skip
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds texts."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+
+
+def is_listed(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds lists."""
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def is_texts(kind: pa.DataType) -> bool:
     """Whether a column of this type holds lists of texts."""
-    listed = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return listed and (pa.types.is_string(kind.value_type) or pa.types.is_large_string(kind.value_type))
+    return is_listed(kind) and is_text(kind.value_type)
+
+
+def is_captions(kind: pa.DataType) -> bool:
+    """Whether a column of this type can hold captions: texts, texts as bytes, or lists of either."""
+    if is_listed(kind):
+        kind = kind.value_type
+    return is_text(kind) or _is_binary(kind)
+
+
+def _is_binary(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    fixed = pa.types.is_fixed_size_binary(kind)
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind) or fixed
 
 
 def is_bytes(kind: pa.DataType) -> bool:
@@ -87,17 +134,76 @@ def is_bytes(kind: pa.DataType) -> bool:
 def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, name: str) -> Sample:
     """A row as a sample. `name` is where the row is, for messages, and gives the id if no column does."""
     cells = {column: table[column][row] for column in columns.all}
-    image = cells[columns.image]
-    if pa.types.is_struct(image.type) and image.is_valid:
-        image = image["bytes"]
-    if image.is_valid and len(image.as_buffer()) > MAX_BYTES:
-        raise Unusable(f"{len(image.as_buffer()):,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
+    image = _image_in(columns, cells[columns.image])
     try:
-        captions = caption_texts(cells[columns.caption].as_py())
+        captions = tuple(text for column in columns.captions for text in caption_texts(cells[column].as_py()))
         tags = tuple(filter(None, cells[columns.tags].as_py() or ())) if columns.tags else ()
         named = cells[columns.id].as_py() if columns.id else None
+        path = cells[columns.path].as_py() if columns.path else None
         match = cells[columns.match_id].as_py() if columns.match_id else None
     except UnicodeDecodeError as error:
         raise Unusable(f"{name}: the caption is not UTF-8", "caption not UTF-8") from error
     key = named if isinstance(named, int) else stable_id(str(named).removeprefix("./") if named else name)
-    return Sample(key, key if match is None else stable_id(str(match)), image.as_py() or b"", captions, tags, name)
+    same = stable_id(str(path).removeprefix("./")) if path else key
+    return Sample(key, same if match is None else stable_id(str(match)), image, captions, tags, name, same)
+
+
+def _image_in(columns: Columns, cell: pa.Scalar) -> bytes:
+    """The encoded bytes of a cell. Hugging Face's {bytes, path} without bytes is the file at that path."""
+    path = None
+    if pa.types.is_struct(cell.type):
+        if not cell.is_valid:
+            return b""
+        path = cell["path"].as_py() if "path" in [field.name for field in cell.type] else None
+        cell = cell["bytes"]
+    if not cell.is_valid and path:
+        if not columns.allow_outside and is_outside(path):
+            raise Unusable(f"{path} points outside {columns.root}", "path outside the folder")
+        try:
+            return read_file(columns.root / path)
+        except ValueError as error:  # a NUL in the name
+            raise Unusable(f"{printable(path)}: {error}", "missing file") from error
+    if cell.is_valid and len(cell.as_buffer()) > MAX_BYTES:
+        raise Unusable(f"{len(cell.as_buffer()):,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
+    return cell.as_py() or b""
+
+
+@dataclass(frozen=True)
+class RowSplit:
+    """Which rows are of the split that is read: by a column, or by the first folder of the paths in a column."""
+
+    column: str
+    by_folder: bool
+    chosen: frozenset
+
+    def keep(self, values: Iterable[object]) -> np.ndarray:
+        """The numbers of the rows to read, from the values of the column."""
+        kept = ((splits.folder_split(str(value)) if self.by_folder else value) in self.chosen for value in values)
+        return np.flatnonzero(np.fromiter(kept, dtype=bool))
+
+
+def find_row_split(
+    columns: Columns, names: list[str], read: Callable[[str], Iterator[list]], options: SourceOptions, where: str
+) -> tuple[RowSplit | None, str]:
+    """How rows name their split, and one line that says so. None where they name none.
+
+    Args:
+        names: all columns.
+        read: the values of a column, row group by row group.
+    """
+    column = splits.column_of([name for name in names if name not in columns.all])
+    if column:
+        values = Counter(value for group in read(column) for value in group)
+        chosen, said = splits.rows_of_split(column, values, options, where)
+        if chosen is not None:
+            return RowSplit(column, False, frozenset(chosen)), said
+        if said:
+            return None, said
+    if columns.path and all(splits.folder_split(str(value)) for value in next(read(columns.path), [""])):
+        have = Counter(splits.folder_split(str(value)) for group in read(columns.path) for value in group)
+        if len(have) > 1 and "" not in have:
+            if options.split == splits.ALL:
+                return None, f"all splits are read: {splits.counted(have)}"
+            split = splits.wanted(options, have, where)
+            return RowSplit(columns.path, True, frozenset([split])), splits.said(split, have, "row")
+    return None, ""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from askew.data.sources import splits
 from askew.data.sources.base import (
     MAX_BYTES,
     SHUFFLE_BLOCK,
@@ -21,9 +22,10 @@ from askew.data.sources.base import (
 )
 from askew.data.sources.index import facts, indexed
 from askew.data.sources.layout import COLUMNS, EXAMPLES, TEXTS, layout
+from askew.data.sources.positioned import PositionedFile
 from askew.data.sources.tar import TAR_BLOCK, Damaged, check_header, header_name, number
 from askew.data.sources.texts import captions_in
-from askew.errors import Unusable, UserError
+from askew.errors import Unusable, UserError, printable
 
 OPEN_FILES = 64  # kept open by each process
 
@@ -47,9 +49,16 @@ class TarSource:
 
     def __init__(self, paths: Sequence[Path], options: SourceOptions):
         self.paths = tuple(paths)
-        self._files: OrderedDict[int, int] = OrderedDict()
+        self._files: OrderedDict[int, PositionedFile] = OrderedDict()
         self._process = os.getpid()
+        self._split = 0
         self._open_indices()
+        counts = np.sum(
+            [np.bincount(mapped(t, "split"), minlength=1 + len(splits.WORDS)) for t in self._tables], axis=0
+        )
+        self._split, said = splits.folders_of_split(counts.tolist(), options, f"data: {shard_names(self.paths)}")
+        if self._split:
+            self._select()
         found = [facts(table) for table in self._tables]
         have = sum((Counter(f["have"]) for f in found), Counter())
         asked = options.caption_column
@@ -60,7 +69,7 @@ class TarSource:
         if not len(self):
             reasons = "; ".join(e for f in found for group in f["examples"].values() for e in group[:1])
             raise UserError(
-                f"data: {shard_names(self.paths)}: no samples; members are named KEY.jpg (.jpeg, .png, .webp) and "
+                f"data: {shard_names(self.paths)}: no samples; members are named KEY.jpg (.png, .webp, .tif, ...) and "
                 f"KEY.txt (.caption, .json)" + (f"; {reasons}" if reasons else "")
             )
         if asked and not have[self._text]:
@@ -74,9 +83,11 @@ class TarSource:
             + ", ".join([e for f in found for e in f["examples"].get(cause, ())][:EXAMPLES])
             for cause, count in faults.items()
         )
+        self.notes += (said,) if said else ()
+        images = len(self) if self._split else have["image"]
         self._repeated = len(self._tables) > 1 and has_repeats(self._ids)
         self.describe = (
-            f"{shard_names(self.paths)}: {have['image']:,} images, {have[self._text]:,} texts (.{self._text}"
+            f"{shard_names(self.paths)}: {images:,} images, {have[self._text]:,} texts (.{self._text}"
             + (f", field {self._field}" if self._field else "")
             + ")"
             + (", ids by shard and name" if self._repeated else "")
@@ -88,6 +99,14 @@ class TarSource:
         self._ends = list(accumulate(map(len, self._tables)))
         self._ids = [mapped(table, "id") for table in self._tables]
         self._arrays: dict[tuple[int, str], np.ndarray] = {}
+        self._select()
+
+    def _select(self) -> None:
+        """Which rows of each index are read, if not all: those of one split."""
+        self._rows: list[np.ndarray] = []
+        if self._split:
+            self._rows = [np.flatnonzero(mapped(table, "split") == self._split) for table in self._tables]
+            self._ends = list(accumulate(map(len, self._rows)))
 
     def __len__(self) -> int:
         return self._ends[-1]
@@ -97,8 +116,7 @@ class TarSource:
         key = int(self._ids[shard][row])
         block, size = self._place(shard, row, "image")
         if not block:
-            text_block, _ = self._place(shard, row, self._text)
-            raise Unusable(f"{self._member(shard, text_block)}: there is no image of this name", "no image")
+            raise Unusable(self._without_image(shard, row), "no image")
         image, header = self._read(shard, block, size)
         name = header_name(header).decode("utf-8", "replace").removeprefix("./")
         block, size = self._place(shard, row, self._text)
@@ -107,7 +125,7 @@ class TarSource:
             captions = captions_in(self._read(shard, block, size)[0], self._text, self._field)
         if self._repeated:
             key = stable_id(f"{self.paths[shard].name}/{key}")
-        return Sample(key, key, image, captions, (), f"{self.paths[shard].name}/{name}")
+        return Sample(key, key, image, captions, (), f"{self.paths[shard].name}/{name}", key)
 
     def name(self, index: int) -> str:
         """The shard, and the byte at which the image begins."""
@@ -118,7 +136,8 @@ class TarSource:
         if not 0 <= index < len(self):
             raise IndexError(index)
         shard = bisect.bisect_right(self._ends, index)
-        return shard, index - (self._ends[shard - 1] if shard else 0)
+        row = index - (self._ends[shard - 1] if shard else 0)
+        return shard, int(self._rows[shard][row]) if self._rows else row
 
     def _place(self, shard: int, row: int, column: str) -> tuple[int, int]:
         for name in (column, f"{column}_size"):
@@ -131,7 +150,7 @@ class TarSource:
         if size > MAX_BYTES:
             name = self._member(shard, block)
             raise Unusable(f"{name}: {size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
-        data = os.pread(self._handle(shard), TAR_BLOCK + size, (block - 1) * TAR_BLOCK)
+        data = self._file(shard).read(TAR_BLOCK + size, (block - 1) * TAR_BLOCK)
         header, content = data[:TAR_BLOCK], data[TAR_BLOCK:]
         try:
             check_header(header, "")
@@ -148,24 +167,31 @@ class TarSource:
         return content, header
 
     def _member(self, shard: int, block: int) -> str:
-        header = os.pread(self._handle(shard), TAR_BLOCK, (block - 1) * TAR_BLOCK)
+        header = self._file(shard).read(TAR_BLOCK, (block - 1) * TAR_BLOCK)
         return f"{self.paths[shard].name}/{header_name(header).decode('utf-8', 'replace')}"
 
-    def _handle(self, shard: int) -> int:
-        if self._process != os.getpid():  # the parent closes its own descriptors
+    def _without_image(self, shard: int, row: int) -> str:
+        """What is there of a sample without an image: its text, and what lies where the image should be."""
+        block = next(filter(None, (self._place(shard, row, text)[0] for text in TEXTS)), 0)
+        message = f"{self._member(shard, block)}: there is no image of this name"
+        beside = facts(self._tables[shard]).get("beside", {}).get(str(row))
+        return f"{message}; {printable(beside)} is there, which is not read as an image" if beside else message
+
+    def _file(self, shard: int) -> PositionedFile:
+        if self._process != os.getpid():  # the parent closes its own files
             self._files, self._process = OrderedDict(), os.getpid()
         if shard not in self._files:
             if len(self._files) >= OPEN_FILES:
-                os.close(self._files.popitem(last=False)[1])
+                self._files.popitem(last=False)[1].close()
             try:
-                self._files[shard] = os.open(self.paths[shard], os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+                self._files[shard] = PositionedFile(self.paths[shard])
             except FileNotFoundError as error:
                 raise Unusable(f"{self.paths[shard]} is gone", "shard gone") from error
         self._files.move_to_end(shard)
         return self._files[shard]
 
     def __getstate__(self) -> dict:
-        gone = ("_files", "_tables", "_ids", "_arrays")  # opened again in the other process
+        gone = ("_files", "_tables", "_ids", "_arrays", "_rows")  # opened again in the other process
         return {key: value for key, value in self.__dict__.items() if key not in gone}
 
     def __setstate__(self, state: dict) -> None:
@@ -175,8 +201,8 @@ class TarSource:
 
     def __del__(self) -> None:
         if self.__dict__.get("_process") == os.getpid():
-            for handle in self._files.values():
-                os.close(handle)
+            for file in self._files.values():
+                file.close()
 
 
 def _index(path: Path) -> pa.Table:
@@ -189,7 +215,7 @@ def _index(path: Path) -> pa.Table:
 def mapped(table: pa.Table, name: str) -> np.ndarray:
     """A column of an index, without a copy: pages of the file, which are read when they are used."""
     column = table[name]
-    return column.chunk(0).to_numpy(zero_copy_only=True) if len(column) else np.empty(0, np.int64)
+    return column.chunk(0).to_numpy(zero_copy_only=True) if len(column) else np.empty(0, np.uint8)
 
 
 def has_repeats(ids: Sequence[np.ndarray]) -> bool:

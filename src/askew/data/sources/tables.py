@@ -1,31 +1,34 @@
-"""Tables of image paths and captions: CSV, TSV and JSONL, in UTF-8."""
+"""Tables of image paths and captions: CSV, TSV, JSON lines and JSON arrays, in UTF-8."""
 
-import codecs
-import csv
 import json
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from askew.data.sources.base import SourceOptions, caption_texts, pick_columns
+from askew.data.sources import splits
+from askew.data.sources.base import SourceOptions
+from askew.data.sources.columns import pick_columns, unread_captions
+from askew.data.sources.delimited import delimited_rows, dialect_of, lines_of, with_first
 from askew.data.sources.files import CaptionsByPath, FileSource
-from askew.data.sources.index import indexed
-from askew.errors import UserError
+from askew.data.sources.index import facts, indexed
+from askew.data.sources.near import root_of
+from askew.errors import UserError, printable
 
-TABLE_SUFFIXES = {".csv": ",", ".tsv": "\t", ".jsonl": ""}
-FIRST_LINES = 1_000  # of a JSONL file: their keys are its columns
-QUOTING = "put a caption that contains the separator in quotes, and double the quotes inside it"
+DELIMITED = {".csv": ",", ".tsv": "\t", ".txt": ","}  # suffix, and the separator that it stands for
+TABLE_SUFFIXES = (*DELIMITED, ".jsonl", ".ndjson")
+FIRST_LINES = 1_000  # of JSON: their keys are its columns
 LARGE = 64 * 2**20  # bytes: a larger table is read once, and after that from its index
 
 
 class TableSource(FileSource):
     """Rows of an image path and a caption. Rows with the same path are one sample.
 
-    Paths are relative to the table's folder, or to `image_root`. Columns are found by name (`image`, `filepath`,
-    `path`, ...; `caption`, `title`, `text`, ...) or given by `image_column` and `caption_column`.
+    Paths are relative to the table's folder, to a folder beside it that holds the images, or to `image_root`. Columns
+    are found by name (`image`, `filepath`, `path`, ...; `caption`, `title`, `text`, ...) or given by `image_column` and
+    `caption_column`. Where a column names the split of each row, only rows of `split` are read.
 
     Raises:
         UserError: no such file, no rows, missing columns, or a line that cannot be read.
@@ -36,96 +39,109 @@ class TableSource(FileSource):
         self.path = path
 
         def build(path: Path) -> tuple[pa.Table, dict[str, Any]]:
-            return pairs_of(path, options).table(), {}
+            pairs, notes = pairs_of(path, options)
+            table, found = pairs.table(), pairs.facts()
+            return table, {**found, "notes": [*notes, *found["notes"]]}
 
         if path.stat().st_size < LARGE:
-            table, _ = build(path)
+            table, found = build(path)
         else:
-            table = indexed(path, f"table {options.image_column} {options.caption_column}", build)
+            kind = f"table {options.image_column} {options.caption_column} {options.split} {options.separator} "
+            table = indexed(path, kind + options.quotes, build)
+            found = facts(table)
         if not len(table):
             raise UserError(f"{path}: the table has no rows; it needs one line per image-caption pair")
-        root = Path(options.image_root).expanduser() if options.image_root else path.parent
-        super().__init__(root, table, f"table {path.name}", options.allow_outside)
+        root, note = root_of(path, table, options)
+        notes = (note,) if note else ()
+        super().__init__(root, table, f"table {path.name}", options.allow_outside, notes, found)
 
 
-def pairs_of(path: Path, options: SourceOptions) -> CaptionsByPath:
-    """The captions of a table, grouped by image path."""
-    rows, columns = read_table(path)
-    image, caption = pick_columns(columns, options, path, "image path")
-    pairs = CaptionsByPath()
+def pairs_of(path: Path, options: SourceOptions) -> tuple[CaptionsByPath, list[str]]:
+    """The captions of a table, grouped by image path, and notes on what was read."""
+    rows, columns, image, captions = opened(path, options)
+    notes = unread_captions(columns, image, captions, options)
+    column, pairs = splits.column_of([name for name in columns if name not in (image, *captions)]), CaptionsByPath()
+    chosen: set | None = None
+    if column:
+        values = Counter(_hashable(row.get(column)) for row in rows)
+        chosen, said = splits.rows_of_split(column, values, options, str(path))
+        notes += [said] if said else []
+        rows = opened(path, options)[0]
     for row in rows:
-        pairs.add(str(row.get(image) or "").strip(), caption_texts(row.get(caption)))
-    return pairs
+        if chosen is None or _hashable(row.get(column)) in chosen:
+            pairs.add(_path_text(row.get(image)), [row.get(caption) for caption in captions])
+    kept, said = splits.paths_of_split(pairs, options, str(path))
+    return kept, notes + ([said] if said else [])
 
 
-def read_table(path: Path) -> tuple[Iterator[dict], list[str]]:
-    """An iterator over rows as dictionaries, and the names of the columns. A byte order mark is skipped.
+def opened(path: Path, options: SourceOptions) -> tuple[Iterator[dict], list[str], str, tuple[str, ...]]:
+    """Rows as dictionaries, the names of the columns, and which hold images and captions.
 
     Raises:
-        UserError: a row cannot be read. The iterator may raise it later.
+        UserError: missing columns, or a row that cannot be read. The iterator may raise the latter.
     """
-    rows = json_rows(path) if path.suffix.lower() == ".jsonl" else delimited_rows(path)
-    first = list(islice(rows, FIRST_LINES))
-    columns = list(dict.fromkeys(key for row in first for key in row if key is not None))
-    return (row for row in chain(first, rows) if row), columns
+    if path.suffix.lower() in DELIMITED:
+        dialect = dialect_of(path, DELIMITED[path.suffix.lower()], options)
+        columns = list(dialect.names)
+        image, captions = pick_columns(columns, options, path, "image path", about=dialect.about)
+        return delimited_rows(path, dialect, image, options.quotes == "auto"), columns, image, captions
+    first, rows = with_first(json_rows(path), FIRST_LINES)
+    columns = list(dict.fromkeys(key for row in first for key in row))
+    image, captions = pick_columns(columns, options, path, "image path")
+    return rows, columns, image, captions
 
 
-def lines_of(path: Path) -> Iterator[str]:
-    """Lines of UTF-8 text, with their line ends."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            yield from file
-    except UnicodeDecodeError as error:
-        where = first_wrong_byte(path)
-        raise UserError(f"{path}: not UTF-8 text (byte {where}); convert it with iconv -t utf-8") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
+def _hashable(value: object) -> object:
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def first_wrong_byte(path: Path) -> int:
-    """The position of the first byte of a file that is not UTF-8."""
-    decoder, read = codecs.getincrementaldecoder("utf-8")(), 0
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            held = len(decoder.getstate()[0])
-            try:
-                decoder.decode(chunk)
-            except UnicodeDecodeError as error:
-                return read - held + error.start
-            read += len(chunk)
-    return read
+def _path_text(cell: object) -> str:
+    """A path as text; "" where the cell holds none. A mapping is Hugging Face's {bytes, path}."""
+    if isinstance(cell, dict):
+        cell = cell.get("path")
+    return str(cell).strip() if isinstance(cell, str | int | float) else ""
 
 
 def json_rows(path: Path) -> Iterator[dict]:
-    """One JSON object per line; blank lines are skipped."""
+    """The objects of a JSON array, or of a file with one JSON object per line, whose blank lines are skipped."""
+    if path.suffix.lower() == ".json":
+        yield from json_array(path, json_of(path))
+        return
     for number, line in enumerate(lines_of(path), 1):
         if line.strip():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from error
+            except (json.JSONDecodeError, RecursionError) as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+                raise UserError(f"{path}, line {number}: not valid JSON ({reason})") from error
             if not isinstance(row, dict):
                 raise UserError(f"{path}, line {number}: each line must be a JSON object")
             yield row
 
 
-def delimited_rows(path: Path) -> Iterator[dict]:
-    """Rows by the column names in the first line."""
-    csv.field_size_limit(2**31 - 1)  # a caption may exceed the module's limit of 128 kB; the tokenizer cuts it
-    lines: Iterable[str] = lines_of(path)
-    reader = csv.DictReader(lines, delimiter=TABLE_SUFFIXES[path.suffix.lower()], strict=True)
+def json_of(path: Path) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        UserError: it is not JSON, or JSON lines.
+    """
     try:
-        if not reader.fieldnames:
-            raise UserError(f"{path}: the table is empty; its first line must name the columns: image,caption")
-        row = None
-        for row in reader:
-            if None in row:
-                raise UserError(
-                    f"{path}, line {reader.line_num}: {len(reader.fieldnames) + len(row[None])} fields under "
-                    f"{len(reader.fieldnames)} names; {QUOTING}"
-                )
-            yield row
-        if row is None:
-            raise UserError(f"{path}: the table has no rows; it needs one line per image-caption pair")
-    except csv.Error as error:
-        raise UserError(f"{path}, line {reader.reader.line_num}: not a readable table ({error}); {QUOTING}") from error
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: not readable as JSON ({printable(str(error))}); JSON lines belong in a .jsonl file"
+        ) from error
+
+
+def json_array(path: Path, content: Any) -> list[dict]:
+    """The records of a JSON array.
+
+    Raises:
+        UserError: it has none, or one that is no object.
+    """
+    if not content:
+        raise UserError(f"{path}: the table has no rows; it needs one record per image-caption pair")
+    for number, row in enumerate(content):
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, record {number}: {printable(str(row), 40)} is not a JSON object")
+    return content

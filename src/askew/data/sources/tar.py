@@ -3,10 +3,10 @@
 Formats: V7, POSIX ustar, GNU long names, pax extended headers (POSIX.1-2001), base-256 sizes.
 """
 
-import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from askew.data.sources.positioned import PositionedFile
 from askew.errors import Unusable
 
 TAR_BLOCK = 512  # bytes; headers and contents start at multiples of it
@@ -72,17 +72,18 @@ def pax_records(data: bytes, where: str) -> dict[bytes, bytes]:
     return records
 
 
-def members(handle: int, size: int) -> Iterator[Member]:
-    """Every member except folders, in order, of an open file of `size` bytes. The file's end may cut off the last one.
+def members(file: PositionedFile) -> Iterator[Member]:
+    """Every member except folders, in order, of an open file. Its end may cut off the last one.
 
     Blocks of zeros are skipped, so that tar files joined by `cat` are read to the end.
 
     Raises:
         Damaged: a header is wrong, or the file ends too early. The good members before come first.
     """
+    size = file.size
     position, long_name, records = 0, b"", {}
     while position + TAR_BLOCK <= size:
-        header = os.pread(handle, TAR_BLOCK, position)
+        header = file.read(TAR_BLOCK, position)
         if header == ZERO:
             position += TAR_BLOCK
             continue
@@ -99,7 +100,7 @@ def members(handle: int, size: int) -> Iterator[Member]:
         if kind in (LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL):
             if length > MAX_HEADER or position + length > size:
                 raise Damaged(f"byte {where:,}: a damaged extended header")
-            content = os.pread(handle, length, position)
+            content = file.read(length, position)
             if kind == LONG_NAME:
                 long_name = content.rstrip(b"\0")
             elif kind == PAX:

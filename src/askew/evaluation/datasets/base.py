@@ -56,6 +56,7 @@ class Classification:
             `order`, class c gets the names of class order[c].
         expected: published sizes by split, for example {"test": 6149}; stored beside the sizes that were found.
         notes: what a reader of the numbers should know, one short line each.
+        warnings: what makes the numbers doubtful, one line each; printed as warnings, and stored with the result.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Classification:
     class_orders: tuple[tuple[str, tuple[int, ...]], ...] = ()
     expected: tuple[tuple[str, int], ...] = ()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

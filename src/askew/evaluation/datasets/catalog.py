@@ -49,9 +49,7 @@ class CatalogEntry:
             if (root / folder).is_dir():
                 return self.read(DatasetFolder(self.name, root / folder, self.layout))
         where = printable(str(root / self.folders[0]), 400)
-        raise MissingSet(
-            self.name, f"{self.name}: {where} is missing; it should hold {self.layout} (see docs/datasets.md)"
-        )
+        raise MissingSet(self.name, f"{self.name}: {where} is missing; it should hold {self.layout}")
 
 
 IMAGENET_LAYOUT = (

@@ -2,15 +2,61 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.io import loadmat
 
+from askew.data.sources.base import IMAGE_SUFFIXES
+from askew.data.sources.listing import Listing, visible
+from askew.errors import printable
 from askew.evaluation.datasets.base import Classification, Labelled
 from askew.evaluation.datasets.folder import DatasetFolder
 from askew.evaluation.datasets.prompts import prompts
 
 TRAIN_PER_CLASS = 30
+
+
+@dataclass
+class _Files:
+    """Lists folders of a data set: images only, in order, and counts what is left out."""
+
+    folder: DatasetFolder
+    suffixes: tuple[str, ...] = IMAGE_SUFFIXES
+    listing: Listing = field(default_factory=Listing)
+    others: list[str] = field(default_factory=list)  # files that are no images
+
+    def folders(self, inside: str) -> list[str]:
+        """Sorted names of the folders in a folder."""
+        return [entry.name for entry in self._entries(inside) if entry.is_dir()]
+
+    def images(self, inside: str) -> list[str]:
+        """Sorted names of the image files in a folder."""
+        found = []
+        for entry in self._entries(inside):
+            if os.path.splitext(entry.name)[1].lower() not in self.suffixes:
+                self.others += [] if entry.is_dir() else [f"{inside}/{entry.name}"]
+            elif not entry.is_dir():
+                found.append(entry.name)
+        return found
+
+    def in_classes(self, inside: str, classes: Sequence[str]) -> list[tuple[str, str]]:
+        """(path, class) of each image in folders named by class."""
+        return [(f"{inside}/{name}/{file}", name) for name in classes for file in self.images(f"{inside}/{name}")]
+
+    def notes(self) -> tuple[str, ...]:
+        """What was left out."""
+        found = [self.listing.note] if self.listing.note else []
+        if self.others:
+            found.append(f"files without the suffix of an image left out: {len(self.others):,}, for example "
+                         f"{printable(self.others[0])}")  # fmt: skip
+        return tuple(found)
+
+    def _entries(self, inside: str) -> list[os.DirEntry]:
+        try:
+            return visible(self.folder.path / inside, self.listing)
+        except OSError as error:
+            raise self.folder.wrong(f"{printable(inside)} cannot be read ({error.strerror})") from error
 
 
 def caltech101(folder: DatasetFolder) -> Classification:
@@ -20,15 +66,16 @@ def caltech101(folder: DatasetFolder) -> Classification:
     replace=False)` of the sorted file names from NumPy's legacy generator with seed 0. It takes the folders in the
     order in which the disk lists them; here they are sorted (as bytes: BACKGROUND_Google first), so that the split is
     the same on every machine. As in VISSL, files without an extension count: the archive's BACKGROUND_Google/tmp is an
-    image.
+    image. Hidden files and those with the suffix of something else do not, because they would change the draw.
     """
     known = prompts(folder.name)
-    classes = _folders(folder, "")
+    listed = _Files(folder, (*IMAGE_SUFFIXES, ""))
+    classes = listed.folders("")
     folder.labels(classes, "101_ObjectCategories")
     generator = np.random.RandomState(0)
     found: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
     for name in classes:
-        files = _files(folder, name)
+        files = listed.images(name)
         if len(files) <= TRAIN_PER_CLASS:
             raise folder.wrong(
                 f"{name} has {len(files)} images; {TRAIN_PER_CLASS} are for training, which leaves none for testing"
@@ -40,7 +87,9 @@ def caltech101(folder: DatasetFolder) -> Classification:
     return Classification(
         folder.name, "mean_per_class", known.classes, known.templates, splits["test"], splits["train"],
         expected=(("train", 3060), ("test", 6085)),
-        notes=("102 classes, background included; 30 images per class for training, drawn with seed 0",),
+        notes=(
+            "102 classes, background included; 30 images per class for training, drawn with seed 0", *listed.notes(),
+        ),
     )  # fmt: skip
 
 
@@ -53,23 +102,26 @@ def imagenet(folder: DatasetFolder) -> Classification:
     """
     known = prompts(folder.name)
     folder.find("val")
-    ids = _folders(folder, "val")
-    rows = _in_class_folders(folder, "val", ids) if ids else _side_by_side(folder)
+    listed = _Files(folder)
+    ids = listed.folders("val")
+    rows = listed.in_classes("val", ids) if ids else _side_by_side(folder, listed.images("val"))
     rows.sort(key=lambda row: row[0].rpartition("/")[2])  # the same order and names in every layout
     names = [path.rpartition("/")[2] for path, _ in rows]
     train = None
     if (folder.path / "train").is_dir():
-        train = _labelled(folder, _in_class_folders(folder, "train", _folders(folder, "train")), "train")
+        train = _labelled(folder, listed.in_classes("train", listed.folders("train")), "train")
     return Classification(
         folder.name, "top1", known.classes, known.templates, _labelled(folder, rows, "val", names), train,
         expected=(*((("train", 1281167),) if train else ()), ("test", 50000)),
-        notes=("test is the official validation split", *(() if train else ("no train/ folder: no linear probe",))),
+        notes=(
+            "test is the official validation split", *(() if train else ("no train/ folder: no linear probe",)),
+            *listed.notes(),
+        ),
     )  # fmt: skip
 
 
-def _side_by_side(folder: DatasetFolder) -> list[tuple[str, str]]:
+def _side_by_side(folder: DatasetFolder, files: list[str]) -> list[tuple[str, str]]:
     """(path, WordNet id) of each image in val/, in the order of their names."""
-    files = _files(folder, "val")
     if (folder.path / "LOC_val_solution.csv").exists():
         lines = folder.lines("LOC_val_solution.csv")[1:]  # ImageId,PredictionString
         ids = {image: boxes.split(" ")[0] for image, _, boxes in (line.partition(",") for line in lines)}
@@ -92,23 +144,6 @@ def _side_by_side(folder: DatasetFolder) -> list[tuple[str, str]]:
     except Exception as error:  # scipy raises many kinds of errors for files that are not .mat files
         reason = f"no class {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
         raise folder.wrong(f"the devkit's meta.mat does not explain its ground truth ({reason})") from error
-
-
-def _folders(folder: DatasetFolder, inside: str) -> list[str]:
-    """Sorted names of the folders in a folder, without hidden ones."""
-    with os.scandir(folder.path / inside) as entries:
-        return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _files(folder: DatasetFolder, inside: str) -> list[str]:
-    """Sorted names of the files in a folder, without hidden ones."""
-    with os.scandir(folder.path / inside) as entries:
-        return sorted(entry.name for entry in entries if not entry.is_dir() and not entry.name.startswith("."))
-
-
-def _in_class_folders(folder: DatasetFolder, inside: str, classes: Sequence[str]) -> list[tuple[str, str]]:
-    """(path, class) of each image in folders named by class."""
-    return [(f"{inside}/{name}/{file}", name) for name in classes for file in _files(folder, f"{inside}/{name}")]
 
 
 def _labelled(folder: DatasetFolder, rows: Sequence[tuple[str, str]], split: str, keys: Sequence[str] = ()) -> Labelled:

@@ -66,13 +66,11 @@ class DatasetFolder:
     def missing(self, what: str) -> MissingSet:
         """The error to raise for a missing part; it also says what the folder should hold."""
         where = printable(str(self.path), 400)
-        return MissingSet(
-            self.name, f"{self.name}: {where} has no {what}; it should hold {self.layout} (see docs/datasets.md)"
-        )
+        return MissingSet(self.name, f"{self.name}: {where} has no {what}; it should hold {self.layout}")
 
     def wrong(self, what: str) -> UserError:
         """The error to raise for files that exist and cannot be right."""
-        return UserError(f"{self.name}: {what} (see docs/datasets.md for the layout)")
+        return UserError(f"{self.name}: {what}; {printable(str(self.path), 400)} should hold {self.layout}")
 
     def lines(self, *choices: str) -> list[str]:
         """The non-empty lines of a text file, stripped of surrounding white space.
@@ -120,7 +118,7 @@ class DatasetFolder:
         if absent:
             raise self.wrong(
                 f"{len(absent):,} of the {len(paths):,} images of {listed_in} are not in "
-                f"{printable(str(self.path), 400)}, the first is {printable(absent[0])}; unpack the images again"
+                f"{printable(str(self.path), 400)}, the first is {printable(absent[0])}: unpack the images again"
             )
         return ImageFiles(self.path, paths, keys)
 

@@ -29,6 +29,10 @@ MAX_ITERATIONS = 1000
 HELD_OUT = {"food101": 0.1, "cifar10": 0.1, "cifar100": 0.1, "imagenet": 0.1, "imagenet-80": 0.1}
 """Share of the training split that is held out if a set has no validation split."""
 HELD_OUT_OTHERWISE = 0.2  # as MERU does for Pets, Cars, Caltech-101 and SUN397
+FEW = 100
+"""Fewer validation images warn, and fewer than one per class: the standard error of an accuracy on 100 images reaches 5
+points (50 / sqrt(n)), more than the difference between neighbouring values of C, so that chance makes the choice. All
+published splits have more: CLIP's sets have 612 (Caltech-101, held out) or more."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ def linear_probe(
     validation: Features | None,
     test: Features,
     log: Callable[[str], None] = lambda text: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Result:
     """Accuracy of the probe on the test split, top-1 and mean per class, the data set's own metric first.
 
@@ -102,6 +107,7 @@ def linear_probe(
 
     Args:
         log: called with one line before the search starts, which may take long.
+        warn: called with a line for each thing that makes the number doubtful; the result lists them as well.
 
     Raises:
         UserError: a model without features, a set without a training split, or fewer than two classes to learn.
@@ -110,6 +116,10 @@ def linear_probe(
     if test.pooled is None:
         raise UserError(_no_features(data))
     log(f"{data.name}: probe on {len(learn.labels):,} x {learn.features.shape[1]} features")
+    in_training = _copies(test, train, validation)
+    warnings_found = [*_few(data, check), *_leaked(data, in_training)]
+    for line in warnings_found:
+        warn(line)
     choice = choose(learn, check, data.metric)
     model = fit(whole, choice.best)
     labels = data.test.labels
@@ -132,6 +142,8 @@ def linear_probe(
         "iterations": iterations,
         "reached_iteration_limit": iterations >= MAX_ITERATIONS,
         "unreadable_training_images": int((~train.readable).sum()),
+        "test_images_in_training": in_training,
+        "warnings": [*data.warnings, *warnings_found],
     }
     return Result(f"{data.name}/linear_probe", values, protocol, outcomes)
 
@@ -139,7 +151,7 @@ def linear_probe(
 def _splits(data: Classification, train: Features, validation: Features | None) -> tuple[Split, Split, Split, str]:
     """What each C is fitted on, what it is scored on, what the last fit is on, and where the second comes from."""
     if data.train is None:
-        raise UserError(f"{data.name}: the set has no training split, which a probe needs")
+        raise UserError(f"{data.name}: the set has no training split, which a probe needs; use --tasks zero_shot")
     if train.pooled is None:
         raise UserError(_no_features(data))
     whole = _readable(train, data.train.labels)
@@ -157,13 +169,44 @@ def _splits(data: Classification, train: Features, validation: Features | None) 
     if len(np.unique(learn.labels)) < 2 or not len(check.labels):
         raise UserError(
             f"{data.name}: a probe needs two classes to train on and an image to validate; "
-            f"the training split has {len(whole.labels)} readable images"
+            f"the training split has {len(whole.labels)} readable images; add some, or leave the probe out with "
+            "--tasks zero_shot"
         )
     return learn, check, whole, source
 
 
+def _few(data: Classification, check: Split) -> list[str]:
+    """A line if C is chosen on very few images."""
+    found = len(check.labels)
+    if found >= max(FEW, len(data.classes)):
+        return []
+    return [
+        f"{data.name}: the probe's C is chosen on {found} validation images, each of which is {100 / found:.1f} points "
+        f"of accuracy, so chance makes the choice; give {max(FEW, len(data.classes))} or more (in a folder val, or by "
+        "more training images)"
+    ]
+
+
+def _copies(test: Features, *training: Features | None) -> int:
+    """How many test images are, byte for byte, also training or validation images."""
+    known = {picture for features in training if features is not None for picture in features.pictures}
+    return sum(picture in known for picture in test.pictures if picture)
+
+
+def _leaked(data: Classification, copies: int) -> list[str]:
+    if not copies:
+        return []
+    return [
+        f"{data.name}: {copies:,} of {len(data.test.labels):,} test images are also the probe's training images, byte "
+        "for byte; remove them from one of the two"
+    ]
+
+
 def _no_features(data: Classification) -> str:
-    return f"{data.name}: this image tower gives no features before its projection, which a probe needs"
+    return (
+        f"{data.name}: this image tower gives no features before its projection, which a probe needs; use "
+        "--tasks zero_shot"
+    )
 
 
 def _readable(features: Features, labels: np.ndarray) -> Split:

@@ -1,10 +1,13 @@
 """Zero-shot retrieval, image to text and text to image. Scores are made block by block, so that memory stays bounded.
 
 Recall is that of metrics.py: ties lose. All captions of the set are candidates. Captions with the same words tie; on
-different images they lose against each other at rank 1, and the result says how many there are.
+different images they lose against each other at rank 1, and the result says how many there are. The same goes for
+copies of an image that are separate images of the set.
 """
 
 import hashlib
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -61,10 +64,19 @@ def _distinct(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array(first), which
 
 
-def retrieval(encoders: Encoders, data: Captioned, features: Features, prompt: str = "{}") -> list[Result]:
+def retrieval(
+    encoders: Encoders,
+    data: Captioned,
+    features: Features,
+    prompt: str = "{}",
+    warn: Callable[[str], None] = lambda text: None,
+) -> list[Result]:
     """R@1, R@5 and R@10 from image to text, over images, and from text to image, over all captions.
 
     An image that cannot be read is not a candidate, and its queries find nothing.
+
+    Args:
+        warn: called with a line if images of the set are copies of one another.
     """
     image_of = np.asarray(data.image_of)
     distinct = {caption: row for row, caption in enumerate(dict.fromkeys(data.captions))}
@@ -72,11 +84,21 @@ def retrieval(encoders: Encoders, data: Captioned, features: Features, prompt: s
     words = np.array([distinct[caption] for caption in data.captions])
     image_ranks, caption_ranks = _ranks(features, text, words, image_of)
 
+    copies = sum(count for picture, count in Counter(features.pictures).items() if picture and count > 1)
+    if copies:
+        warn(
+            f"{data.name}: {copies:,} of {len(features):,} images are copies of another one, byte for byte; copies tie "
+            "and lose against each other, so put the captions of a picture on one image"
+        )
     per_image = np.bincount(image_of, minlength=len(features))
     protocol: dict[str, Any] = {
         "ties": "ties lose",
         "captions": f"all {len(words):,}, {per_image.min()} to {per_image.max()} per image, prompt {prompt!r}",
         "captions_on_several_images": _on_several_images(words, image_of),
+        "images_with_equal_bytes": copies,
+        "captions_sha256": set_hash(
+            item_hash(str(i), caption) for i, caption in zip(image_of, data.captions, strict=True)
+        ),
         "images_without_caption": int((per_image == 0).sum()),
     }
     keys = [str(key) for key in data.images.keys]

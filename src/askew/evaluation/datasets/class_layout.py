@@ -1,0 +1,285 @@
+"""How a folder of class folders is laid out: its classes, its splits, and where it can be read in two ways.
+
+One walk lists every folder. Nothing is decoded, and nothing is decided for the user: a layout that has two readings, or
+none that makes sense, has a `problem`, a line that says how to choose.
+"""
+
+import os
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from askew.data.sources.base import IMAGE_SUFFIXES, TEXT_SUFFIXES
+from askew.data.sources.listing import Listing, visible
+from askew.errors import UserError, printable
+
+SPLITS = {
+    "test": ("test", "testing"),
+    "train": ("train", "training"),
+    "validation": ("validation", "val", "valid", "dev"),
+}
+"""The names of folders that are splits, in lower case; folders are compared without regard to case."""
+CONTAINERS = ("images", "image", "imgs", "img", "pictures", "photos", "jpegimages", "jpeg", "jpg", "png")
+"""Names of folders that hold all images of a split, and are no class."""
+
+
+@dataclass(eq=False)
+class Node:
+    """One folder and what is below it. `inside` is its path in the folder that was named, "" or ending in `/`."""
+
+    path: Path
+    inside: str
+    images: list[str] = field(default_factory=list)  # names of the files directly in it
+    with_text: int = 0  # of these images, those with a text file of the same name
+    others: list[str] = field(default_factory=list)
+    folders: list["Node"] = field(default_factory=list)
+    total: int = 0  # number of images anywhere below
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.name
+
+    def below(self) -> Iterator["Node"]:
+        """This folder and all below it, each before its subfolders."""
+        yield self
+        for folder in self.folders:
+            yield from folder.below()
+
+    @property
+    def full(self) -> list["Node"]:
+        """The subfolders with an image somewhere below."""
+        return [folder for folder in self.folders if folder.total]
+
+    def paths(self) -> list[str]:
+        """Sorted paths of all images below, relative to the folder that was named."""
+        found = [(node.inside + name).split("/") for node in self.below() for name in node.images]
+        return ["/".join(parts) for parts in sorted(found)]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A folder of class folders.
+
+    Attributes:
+        folder: the folder that was named.
+        splits: by "test", "train" and "validation": the folder whose subfolders are the classes. Without splits, only
+            "test".
+        problem: why it cannot be evaluated, and how to choose or to fix it, in one line; "" if it can.
+        notes: what a reader of the numbers should know.
+        loose: number of images that lie beside the class folders.
+    """
+
+    folder: Path
+    splits: dict[str, Node]
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+    loose: int = 0
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The sorted names of the class folders: of the test split, or of the first that there is."""
+        return tuple(sorted(folder.name for folder in next(iter(self.splits.values())).folders))
+
+    @property
+    def images(self) -> int:
+        """Number of images in class folders, over all splits."""
+        return sum(folder.total for split in self.splits.values() for folder in split.folders)
+
+    @property
+    def texts(self) -> int:
+        """How many of these have a text file of the same name beside them: then the folder may be images and texts."""
+        folders = [folder for split in self.splits.values() for folder in split.folders]
+        return sum(node.with_text for folder in folders for node in folder.below())
+
+
+def split_of(name: str) -> str:
+    """The split that a folder's name means, or ""."""
+    return next((split for split, names in SPLITS.items() if name.lower() in names), "")
+
+
+def class_layout(folder: Path, known: Collection[str] = ()) -> Layout | None:
+    """The layout of a folder; None if it is no folder of folders with images.
+
+    Args:
+        known: names of folders that are classes, even where they are called like a split.
+
+    Raises:
+        UserError: a folder that cannot be read.
+    """
+    if not folder.is_dir():
+        return None
+    listing, repeats = Listing(), []
+    root = _scanned(folder, listing, repeats)
+    if not root.full:
+        return None
+    notes = [*([listing.note] if listing.note else []), *listing.notes]
+    node = _unwrapped(root, known, notes)
+    named = [child for child in node.full if split_of(child.name) and child.name not in known]
+    if named:
+        splits = {split_of(child.name): _unwrapped(child, known, notes) for child in named}
+        unused = [child.name for child in node.folders if child not in node.full]
+        notes += [f"folders without images left out: {', '.join(map(printable, unused[:5]))}"] if unused else []
+    else:
+        splits = {"test": node}
+    problem = _repeated(repeats, splits.values(), notes) or (_of_splits(node, named) if named else "")
+    if named and not problem and "test" not in splits:
+        notes.append(f"no test split: evaluated on {splits['validation'].inside.rstrip('/')}")
+        splits["test"] = splits.pop("validation")
+    splits = {split: splits[split] for split in SPLITS if split in splits}
+    if not problem:
+        problem = next(filter(None, (_of_classes(split, splits["test"]) for split in splits.values())), "")
+    if not problem and len(splits["test"].folders) == 1:
+        problem = _only_class(splits["test"])
+    loose = len(node.images) + sum(len(split.images) for split in splits.values() if split is not node)
+    return Layout(folder, splits, problem, tuple(notes), loose)
+
+
+def _scanned(folder: Path, listing: Listing, repeats: list[tuple[str, str]]) -> Node:
+    """The tree below a folder. A folder that links lead to twice is walked once and reported in `repeats`."""
+    seen: dict[tuple[int, int], str] = {}
+
+    def walk(node: Node, above: frozenset[tuple[int, int]]) -> None:
+        try:
+            facts, entries = node.path.stat(), visible(node.path, listing)
+        except OSError as error:
+            raise UserError(
+                f"{printable(str(node.path), 400)}: the folder cannot be read ({error.strerror}); "
+                "make it readable, or remove it"
+            ) from error
+        identity = (facts.st_dev, facts.st_ino)
+        seen[identity], above = node.inside.rstrip("/"), above | {identity}
+        texts = {os.path.splitext(e.name)[0] for e in entries if _suffix(e.name) in TEXT_SUFFIXES}
+        for entry in entries:
+            path, inside = node.path / entry.name, f"{node.inside}{entry.name}"
+            if not entry.is_dir():
+                (node.images if _suffix(entry.name) in IMAGE_SUFFIXES else node.others).append(entry.name)
+                continue
+            linked = path.stat()
+            if (linked.st_dev, linked.st_ino) in above:
+                listing.notes.append(f"link to a folder above it, not followed: {printable(inside)}")
+            elif linked.st_ino and (linked.st_dev, linked.st_ino) in seen:
+                repeats.append((inside, seen[linked.st_dev, linked.st_ino]))
+            else:
+                node.folders.append(Node(path, f"{inside}/"))
+                walk(node.folders[-1], above)
+                node.total += node.folders[-1].total
+        node.total += len(node.images)
+        node.with_text = sum(os.path.splitext(name)[0] in texts for name in node.images)
+
+    root = Node(folder, "")
+    walk(root, frozenset())
+    return root
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _unwrapped(node: Node, known: Collection[str], notes: list[str]) -> Node:
+    """The folder whose subfolders are classes or splits: below folders that hold nothing but one folder of folders."""
+    while not node.images and len(node.full) == 1:
+        only = node.full[0]
+        if only.images or not only.full or split_of(only.name) or only.name in known:
+            break
+        notes.append(f"the class folders were looked for in {printable(only.inside.rstrip('/'))}")
+        node = only
+    return node
+
+
+def _repeated(repeats: list[tuple[str, str]], splits: Iterable[Node], notes: list[str]) -> str:
+    """The problem of a folder that belongs to two classes or splits. Twice in one class, it counts once: a note."""
+    classes = [folder.inside for split in splits for folder in split.folders]
+    for path, first in repeats:
+        if any(path.startswith(inside) and f"{first}/".startswith(inside) for inside in classes):
+            notes.append(f"{printable(path)} and {printable(first)} are one folder, which counts once")
+        else:
+            return (
+                f"{printable(path)} and {printable(first)} are one folder (a link), so its images would count for both;"
+                " remove one of them"
+            )
+    return ""
+
+
+def _of_splits(node: Node, named: list[Node]) -> str:
+    """What is wrong with folders that are named like splits."""
+    where = printable(str(node.path), 400)
+    listed = _listed(named)
+    others = [child for child in node.full if child not in named]
+    flat = [child for child in named if _is_flat(child)]
+    by_split = [split_of(child.name) for child in named]
+    as_classes = "if they are classes, list every class in a file and name it with --class-names FILE"
+    if others:
+        return (
+            f"{where}: {listed} can be splits, or classes beside {_listed(others)}; if they are splits, move "
+            f"{_listed(others)} elsewhere; {as_classes}"
+        )
+    if len(flat) == len(named):
+        return (
+            f"{where}: {listed} hold images and no class folders: they can be classes, or splits without labels; "
+            f"{as_classes}; if they are splits, put a folder per class into each"
+        )
+    if flat:
+        return (
+            f"{where}: {_listed(flat)} holds images without class folders, so they have no labels; put a folder per "
+            "class into it, or move it elsewhere"
+        )
+    if len(set(by_split)) < len(by_split):
+        return f"{where}: {listed} name one split twice; keep one folder for each split"
+    if by_split == ["train"]:
+        return (
+            f"{where}: there is a training split and nothing to evaluate on; to evaluate on the training images use "
+            f"--data {printable(str(named[0].path), 400)}, or add a folder test or val with the same class folders"
+        )
+    return ""
+
+
+def _is_flat(split: Node) -> bool:
+    """Whether a split's images have no labels: they lie in it directly, or in one folder called `images`."""
+    alone = split.full[0] if len(split.full) == 1 else None
+    return not split.full or (alone is not None and alone.name.lower() in CONTAINERS and not alone.full)
+
+
+def _of_classes(split: Node, test: Node) -> str:
+    """What is wrong with the class folders of one split; `test` is the split that has the right ones."""
+    have, wanted = {folder.name for folder in split.folders}, {folder.name for folder in test.folders}
+    extra, missing = sorted(have - wanted), sorted(wanted - have)
+    where = printable(str(split.path), 400)
+    if extra or missing:
+        names = ", ".join(printable(n, 40) for n in (extra or missing)[:5])
+        return (
+            f"{where}: {'classes that the test split lacks' if extra else 'classes of the test split are missing'}: "
+            f"{names} ({len(extra or missing)} in all); every split needs the same class folders"
+        )
+    if split.images:
+        return (
+            f"{where}: {len(split.images)} images lie beside the class folders ({printable(split.images[0])}, ...); "
+            "put each into the folder of its class"
+        )
+    for folder in split.folders:
+        if not folder.total:
+            return (
+                f"{printable(str(folder.path), 400)}: the class has no image ({', '.join(IMAGE_SUFFIXES)}); "
+                "add some, or remove the folder"
+            )
+        inner = next((child for child in folder.full if split_of(child.name)), None)
+        if inner is not None:
+            return (
+                f"{printable(str(inner.path), 400)}: a split inside a class; put the class folders into the splits "
+                f"instead, as in {printable(inner.name)}/{printable(folder.name)}"
+            )
+    return ""
+
+
+def _only_class(split: Node) -> str:
+    name = printable(split.folders[0].name)
+    return (
+        f"{printable(str(split.path), 400)}: there is one class folder, {name}, so every image would be right with any "
+        "model; name the folder that holds the class folders, at least two"
+    )
+
+
+def _listed(folders: list[Node]) -> str:
+    """Their names, at most five."""
+    names = [printable(folder.name, 40) for folder in folders[:5]] + (["..."] if len(folders) > 5 else [])
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
