@@ -1,6 +1,7 @@
 """The loss on pairs that are not trained on, while training goes on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -10,11 +11,15 @@ from askew.data.loader import Loader
 from askew.data.sources import Source, open_source
 from askew.data.views import Views
 from askew.errors import RunFailed, UserError, printable
-from askew.methods.base import Method
+from askew.methods.base import Batch, Method
 from askew.training.step import Step
+
+if TYPE_CHECKING:
+    from askew.training.loop import Trainer
 
 SEED = 0  # of the order and the views: the same batches in every run, so that runs can be compared
 PREFIX = "held_out/"  # of its values in the metrics
+HELD_OUT_LOSS = PREFIX + "loss"
 
 
 class HeldOut:
@@ -66,9 +71,19 @@ class HeldOut:
             "mode"
         )
 
-    def is_due(self, step: int, total: int) -> bool:
-        """Whether it is measured after this step."""
-        return step % self.every == 0 or step == total
+    def after_step(self, trainer: "Trainer") -> dict[str, float]:
+        """What `measure` gives, where it is due after the step that was just taken: shown, and not timed as training.
+
+        Every rank enters.
+        """
+        if trainer.done % self.every and trainer.done != trainer.total:
+            return {}
+        with trainer.profile.measure("evaluation"), trainer.window.paused():
+            values = self.measure(trainer.schedule.progress_after(trainer.done - 1))
+        if distributed.is_main():
+            named = ", ".join(f"{name.removeprefix(PREFIX)} {value:.4g}" for name, value in values.items())
+            trainer.reporter.say(f"held-out step {trainer.done}: {named}")
+        return values
 
     def measure(self, progress: float) -> dict[str, float]:
         """`held_out/loss` and every term, means over the batches and ranks. Every rank enters.
@@ -82,10 +97,7 @@ class HeldOut:
         self.method.eval()
         try:
             with torch.random.fork_rng(devices), torch.no_grad():
-                for batch in self.loader.batches(0, self.num_batches):
-                    if "failed" in batch:
-                        raise RunFailed(f"evaluation.held_out: {batch['failed']}")
-                    self._report(batch.pop("bad_samples"))
+                for batch in self._batches():
                     batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
                     loss, terms, _ = self._step(self.loader.views.finish(batch), progress)
                     for name, value in distributed.mean({"loss": loss, **terms}).items():
@@ -96,10 +108,23 @@ class HeldOut:
         self._reported = True
         return {PREFIX + name: value / self.num_batches for name, value in sums.items()}
 
-    def _report(self, bad: list[tuple[str, str]]) -> None:
-        """Name unusable samples, the first time; each was replaced by another one, the same every time."""
-        if bad and not self._reported:
-            self._warn(f"held-out {len(bad)} unusable samples of a batch were replaced; the first: {bad[0][1]}")
+    def _batches(self) -> Iterator[Batch]:
+        """The batches of this rank. What fails on one rank ends the run on all of them."""
+        batches = self.loader.batches(0, self.num_batches)
+        for _ in range(self.num_batches):
+            batch: dict[str, Any]
+            try:
+                batch = next(batches)
+            except (RunFailed, UserError) as error:
+                batch = {"failed": str(error)}
+            failed = [text for text in distributed.all_gather_object(batch.get("failed")) if text]
+            if failed:
+                raise RunFailed(f"evaluation.held_out: {failed[0]}")
+            bad = batch.pop("bad_samples")
+            if bad and not self._reported:  # each was replaced by another one, the same every time
+                self._warn(f"held-out {len(bad)} unusable samples of a batch were replaced; the first: {bad[0][1]}")
+            yield batch
+        assert next(batches, None) is None, "there are no more batches than were asked for"  # and its workers end
 
 
 def open_held_out(recipe: Recipe) -> Source:
@@ -124,8 +149,3 @@ def open_held_out(recipe: Recipe) -> Source:
             f"loader.batch_size={size:,}; name more, since its loss is comparable only at the same batch size"
         )
     return source
-
-
-def shown(values: dict[str, float]) -> str:
-    """The measured values in a line for the user."""
-    return ", ".join(f"{name.removeprefix(PREFIX)} {value:.4g}" for name, value in values.items())

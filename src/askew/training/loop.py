@@ -22,7 +22,7 @@ from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint
 from askew.training.build import Built
 from askew.training.fingerprint import contents_of, refuse_other_data
-from askew.training.held_out import shown
+from askew.training.held_out import HELD_OUT_LOSS
 from askew.training.interfaces import Hook, Reporter, Storage
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
@@ -109,8 +109,8 @@ class Trainer:
                 self.done += 1
                 self.seconds = before + time.monotonic() - started
                 self._settle_schedule()
-                record |= self._held_out()
-                line = self._log(record) if self._is_logged(first, until) else None
+                record |= self.held_out.after_step(self) if self.held_out is not None else {}
+                line = self._log(record) if HELD_OUT_LOSS in record or self._is_logged(first, until) else None
                 for hook in self.hooks:
                     hook(self, line)
                 stop = distributed.any_rank(bool(guard.received), self.device)
@@ -211,17 +211,7 @@ class Trainer:
 
     def _is_logged(self, first: int, until: int | None) -> bool:
         last = self.total if until is None else until
-        due = self.held_out is not None and self.held_out.is_due(self.done, self.total)
-        return due or self.done % self.recipe.train.log_every == 0 or self.done in (first + 1, last)
-
-    def _held_out(self) -> dict[str, float]:
-        """The loss on held-out pairs, where it is due after this step."""
-        if self.held_out is None or not self.held_out.is_due(self.done, self.total):
-            return {}
-        with self.profile.measure("evaluation"), self.window.paused():
-            values = self.held_out.measure(self.schedule.progress_after(self.done - 1))
-        self._say(f"held-out step {self.done}: {shown(values)}")
-        return values
+        return self.done % self.recipe.train.log_every == 0 or self.done in (first + 1, last)
 
     def _log(self, record: dict[str, Any]) -> dict[str, Any]:
         """The line of a step, averaged over ranks, into the metrics and to the reporter."""
