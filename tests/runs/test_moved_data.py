@@ -7,6 +7,8 @@ import signal
 from contextlib import chdir
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from formats import FORMATS
@@ -14,7 +16,7 @@ from formats import FORMATS
 from askew.data.sources import open_source
 from askew.errors import Interrupted, UserError
 from askew.recipes.settings import override
-from askew.training.fingerprint import contents_of
+from askew.training.fingerprint import contents_of, refuse_other_data
 from micro_runs import askew_here, assert_same_state, metrics_of, micro_recipe, state_of, table_of_25, train, trainer_of
 
 
@@ -173,6 +175,22 @@ def test_a_checkpoint_of_an_earlier_version_knows_names_only(pairs, tmp_path):
         file.write_text(json.dumps(manifest), encoding="utf-8")
     shutil.move(tmp_path / "old", tmp_path / "new")
     train(micro_recipe(source.replace("/old", "/new"), "clip", max_steps=4), run, resume=True)
+
+
+def test_files_that_are_divided_otherwise_are_other_data(pairs, tmp_path, monkeypatch):
+    """The order of a Parquet source that does not fit into memory depends on its row groups."""
+    monkeypatch.setattr("askew.data.sources.parquet.IN_MEMORY", 1)
+    found = {}
+    for size in (5, 7):
+        (tmp_path / str(size)).mkdir()
+        table = pq.read_table(FORMATS["parquet"](tmp_path, pairs))
+        pq.write_table(pa.concat_tables([table] * 50), tmp_path / str(size) / "pairs.parquet", row_group_size=41 * size)
+        source = open_source(str(tmp_path / str(size)))
+        found[size] = source, contents_of(source)
+    assert found[5][1]["samples"] == found[7][1]["samples"]
+    refuse_other_data("x", {"contents": found[5][1]}, found[5][0], "", found[5][1])
+    with pytest.raises(UserError, match="their files are divided otherwise"):
+        refuse_other_data("x", {"contents": found[5][1]}, found[7][0], "", found[7][1])
 
 
 def test_data_do_not_move_before_the_first_checkpoint(pairs, tmp_path):

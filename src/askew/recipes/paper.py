@@ -90,7 +90,7 @@ SHARED = {
     "towers.std": "SLIP's code, ImageNet",
     "towers.interpolation": "for evaluation; open_clip's default (SLIP's code: bilinear)",
     "data": "set by --data SOURCE",
-    "data.equal_captions": "the papers contrast every sample with every other",
+    "data.equal_captions": "SLIP's code: captions are not compared",
     "loader.num_workers": "ours; affects speed only",
     "loader.cache_mb": "ours; affects speed only",
     "loader.stall_minutes": "ours",

@@ -12,7 +12,7 @@ SECONDS = 5.0  # for all of them: on slow storage fewer are read
 
 
 def contents_of(source: Source) -> dict[str, Any]:
-    """`num`, the number of samples, and `samples`: what decides the training on up to PROBES of them, as hashes.
+    """`num`, the number of samples; `order`, what their order depends on; `samples`: up to PROBES of them as hashes.
 
     A hash is over id, match id, captions, tags and the bytes of the image, and not over where they lie. It is None for
     a sample that cannot be read or that there was no time for. A custom source need not give a sample twice the same,
@@ -23,7 +23,7 @@ def contents_of(source: Source) -> dict[str, Any]:
     for place in range(min(PROBES, number)):
         late = time.monotonic() - started > SECONDS
         samples.append(None if late or _is_custom(source) else _hash_of(source, position(place, number)))
-    return {"num": number, "samples": samples}
+    return {"num": number, "order": [source.block, source.window], "samples": samples}
 
 
 def position(place: int, number: int) -> int:
@@ -64,6 +64,11 @@ def refuse_other_data(where: str, facts: dict[str, Any], source: Source, names: 
         raise UserError(
             f"{where}: the data are not those that the run began with: {then['num']:,} samples then, "
             f"{contents['num']:,} now; {remedy}"
+        )
+    if then.get("order", contents["order"]) != contents["order"]:
+        raise UserError(
+            f"{where}: the data are not those that the run began with: their files are divided otherwise (row groups "
+            f"of Parquet), which changes the order of samples; {remedy}"
         )
     compared = 0
     for place, (old, new) in enumerate(zip(then["samples"], contents["samples"], strict=False)):
