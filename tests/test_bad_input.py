@@ -4,6 +4,7 @@ Every fault is a function that sets it up in an empty folder and returns the com
 that they print, and a test keeps it true. `python -m pytest tests/test_bad_input.py --errors-doc` rewrites it.
 """
 
+import io
 import json
 import pickle
 import re
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from askew.data.loader import Loader, _Batches
@@ -263,9 +265,39 @@ def not_an_image(here):
     return spoil(here, b"<html>404</html>")
 
 
-@fault(SAMPLE, "an image of 100 megapixels", "(too many pixels): 0003.png: 10000x10000 pixels", code=0)
+@fault(
+    SAMPLE,
+    "an image of 100 megapixels",
+    "(too many pixels): 0003.png: 10000x10000 pixels",
+    "raise it with --set data.max_megapixels=100",
+    code=0,
+)
 def image_too_large(here):
     return spoil(here, png(10_000, 10_000))
+
+
+@fault(SAMPLE, "floats outside of [0, 1]", "(unsupported pixel range): 0003.png: 32-bit floats from 0 to 99", code=0)
+def floats_without_a_range(here):
+    content = io.BytesIO()
+    Image.fromarray(np.arange(100, dtype=np.float32).reshape(10, 10)).save(content, "TIFF")
+    return spoil(here, content.getvalue())
+
+
+@fault(SAMPLE, "integers of 32 bits", "(unsupported pixel range): 0003.png: signed 32-bit integers need a", code=0)
+def integers_without_a_range(here):
+    content = io.BytesIO()
+    Image.fromarray(np.arange(100, dtype=np.int32).reshape(10, 10)).save(content, "TIFF")
+    return spoil(here, content.getvalue())
+
+
+@fault(SAMPLE, "pixels of a kind that Pillow cannot read", "(unsupported pixel format): 0003.png: a colour PFM", code=0)
+def pixels_without_a_rule(here):
+    return spoil(here, b"PF\n1 1\n-1.0\n" + bytes(12))
+
+
+@fault(SAMPLE, "a HEIC image without the extra", "0003.png: a HEIC image: install its reader with pip", code=0)
+def heic_without_its_reader(here):
+    return spoil(here, b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
 
 
 @fault(SAMPLE, "an empty caption", "(no caption): 0003.png: no caption", code=0)
@@ -544,6 +576,16 @@ def no_model(here):
     return ["eval", "nowhere"]
 
 
+@fault(DATA, "an image of 100 megapixels in an evaluation", "10000x10000 pixels", "raise it with --max-megapixels 100")
+def image_too_large_to_evaluate(here):
+    pretrained(here)
+    for number, name in enumerate(("cat", "dog")):
+        (here / "classes" / name).mkdir(parents=True)
+        shutil.copy(here / "data" / f"{number:04}.png", here / "classes" / name)
+    (here / "classes" / "cat" / "large.png").write_bytes(png(10_000, 10_000))
+    return ["eval", "first", "--data", "classes"]
+
+
 @fault(WEIGHTS, "the teacher of a run without one", "has no teacher/ folder")
 def no_teacher(here):
     pretrained(here)
@@ -590,6 +632,112 @@ def nothing_to_evaluate(here):
     shutil.rmtree(pretrained(here))
     shutil.rmtree(here / "first" / "checkpoints")
     return ["eval", "first"]
+
+
+# Evaluation on class folders
+
+CLASSES = "Evaluation on class folders"
+
+
+def evaluating(here: Path, *paths: str, options: tuple[str, ...] = ()) -> list:
+    """`askew eval` on a folder with these images."""
+    for path in paths:
+        file = here / "pets" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), "red").save(file)
+    return ["eval", "local-dir:model", "--data", "pets", *options]
+
+
+@fault(CLASSES, "a training split alone", "there is a training split and nothing to evaluate on", "--data pets/train")
+def only_train(here):
+    return evaluating(here, "train/cat/0.png", "train/dog/0.png")
+
+
+@fault(CLASSES, "images in train/ and test/, without class folders", "they can be classes, or splits without labels")
+def splits_or_classes(here):
+    return evaluating(here, "train/0.png", "test/0.png")
+
+
+@fault(CLASSES, "a split beside a class", "train can be splits, or classes beside bird", "--class-names FILE")
+def split_beside_class(here):
+    return evaluating(here, "train/cat/0.png", "train/dog/0.png", "bird/0.png")
+
+
+@fault(CLASSES, "a test split without labels", "test holds images without class folders", "or move it elsewhere")
+def unlabelled_test(here):
+    return evaluating(here, "train/cat/0.png", "train/dog/0.png", "test/0.png")
+
+
+@fault(CLASSES, "two folders for one split", "val and valid name one split twice; keep one folder for each split")
+def split_twice(here):
+    return evaluating(here, *(f"{split}/{name}/0.png" for split in ("val", "valid") for name in ("cat", "dog")))
+
+
+@fault(CLASSES, "splits with names of their own", "a and b hold the same folders, cat and dog", "call them train, val")
+def splits_of_other_names(here):
+    return evaluating(here, *(f"{split}/{name}/0.png" for split in ("a", "b") for name in ("cat", "dog")))
+
+
+@fault(CLASSES, "splits inside the classes", "cat/test: a split inside a class", "as in test/cat")
+def splits_inside_classes(here):
+    return evaluating(here, *(f"{name}/{split}/0.png" for split in ("train", "test") for name in ("cat", "dog")))
+
+
+@fault(CLASSES, "one class", "there is one class folder, cat", "name the folder that holds the class folders")
+def one_class(here):
+    return evaluating(here, "cat/0.png", "cat/1.png")
+
+
+@fault(CLASSES, "a class without an image", "pets/owl: the class has no image", "or remove the folder")
+def empty_class(here):
+    command = evaluating(here, "cat/0.png", "dog/0.png")
+    (here / "pets" / "owl").mkdir()
+    return command
+
+
+@fault(CLASSES, "a link that puts a folder into two classes", "kitten and cat are one folder", "remove one of them")
+def linked_twice(here):
+    command = evaluating(here, "cat/0.png", "dog/0.png")
+    (here / "pets" / "kitten").symlink_to("cat")
+    return command
+
+
+@fault(CLASSES, "two folders of one name in prompts", "hot dog and hot_dog are both called 'hot dog'", "--class-names")
+def one_name(here):
+    return evaluating(here, "hot_dog/0.png", "hot dog/0.png")
+
+
+@fault(CLASSES, "a template with another place for the name", "'a photo of a {c}' is not a template; write {} once")
+def other_braces(here):
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--prompts", "a photo of a {c}"))
+
+
+@fault(CLASSES, "the same in a file of templates", "prompts.txt, line 2: '{label}.' is not a template; write {} once")
+def other_braces_in_a_file(here):
+    (here / "prompts.txt").write_text("a photo of a {}.\n{label}.\n")
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--prompts", "prompts.txt"))
+
+
+@fault(CLASSES, "the same for captions", "--caption-prompt: 'a photo of {caption}' is not a template; write {} once")
+def other_braces_for_captions(here):
+    return ["eval", "local-dir:model", "--data", pairs(here), "--caption-prompt", "a photo of {caption}"]
+
+
+@fault(CLASSES, "prompts for captions", "--prompts belongs to class folders", "a template for captions is")
+def prompts_for_captions(here):
+    return ["eval", "local-dir:model", "--data", pairs(here), "--prompts", "a photo of {}"]
+
+
+@fault(CLASSES, "class names that do not fit the folders", "lacks the class folders dog, and names folders", "owl")
+def other_class_names(here):
+    (here / "names.txt").write_text("cat: tabby; tabby cat\nowl: tawny owl\n")
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--class-names", "names.txt"))
+
+
+@fault(CLASSES, "a line of class names without a colon", "names.txt, line 2: 'dog spaniel' is not FOLDER: NAME")
+def malformed_class_names(here):
+    (here / "names.txt").write_text("cat: tabby; tabby cat\ndog spaniel\n")
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--class-names", "names.txt"))
 
 
 # Running them

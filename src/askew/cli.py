@@ -118,6 +118,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder of cached features (default: in the user's cache folder).")
     ] = None,
     caption_prompt: Annotated[str, typer.Option(help="Template for captions in retrieval.")] = "{}",
+    max_megapixels: Annotated[float, typer.Option(min=0.001, max=4000, help="Larger images cannot be used.")] = 64,
     allow_unreadable: Annotated[
         bool,
         typer.Option(
@@ -144,7 +145,7 @@ def evaluate(
             raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
     options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
-                    cache or default_cache(), class_names, tuple(sets or ()), options)  # fmt: skip
+                    cache or default_cache(), class_names, tuple(sets or ()), options, max_megapixels)  # fmt: skip
     evaluate_model(asked, Console(quiet=not is_main()))
 
 

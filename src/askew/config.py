@@ -94,11 +94,12 @@ class DataSettings(Part):
     # Whether samples whose captions are equal are contrasted, or are positives of one another; docs/training.md
     equal_captions: Literal["negatives", "positives"] = "negatives"
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
+    max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; memory: docs/sources.md
 
     @property
     def options(self) -> SourceOptions:
         """How the source is read."""
-        return SourceOptions(**self.model_dump(exclude={"source", "equal_captions"}))
+        return SourceOptions(**self.model_dump(exclude={"source", "equal_captions", "max_megapixels"}))
 
 
 class ViewSettings(Part):

@@ -1,16 +1,23 @@
 """Decoding: any file becomes RGB, upright for training, or gives a clear reason why not."""
 
+import importlib.util
 import io
 import struct
+import tomllib
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageCms, ImageOps
+from pixel_files import chunk, tiff
 
-from askew.data import images
-from askew.data.images import MAX_PIXELS, Picture, decode
+from askew.data import containers, images
+from askew.data.images import Picture, PixelLimit, decode, pixel_limit
+from askew.data.sources.base import IMAGE_SUFFIXES
 from askew.errors import Unusable
+
+ROOT = Path(__file__).parents[2]
 
 
 def encoded(image, kind="PNG", **options):
@@ -240,29 +247,211 @@ def test_damage_gives_pixels_or_a_cause_and_nothing_else(kind):
             assert upright(damaged).shape[2] == 3
         except Unusable as error:
             causes.add(error.cause)
-    assert causes <= {"not an image", "truncated image", "unreadable image", "too many pixels"}
+    known = {"not an image", "truncated image", "unreadable image", "too many pixels"}
+    assert causes <= known | {"unsupported pixel format", "unsupported pixel range"}
     assert len(causes) > 1
 
 
-def png_chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+PICTURELESS = {  # chunks that change no pixel: of any size, damaged or not, they must not cost the picture
+    "zTXt": b"Comment\0\0" + zlib.compress(bytes(20_000_000)),
+    "iTXt": b"Comment\0\1\0\0\0" + zlib.compress(bytes(20_000_000)),
+    "iCCP": b"profile\0\0" + zlib.compress(bytes(20_000_000)),
+    "iCCP of another method": b"profile\0\7rubbish",
+    "iCCP damaged": b"profile\0\0rubbish",
+    "iCCP empty": b"",
+    "tEXt": b"Comment\0" + bytes(70_000_000),
+    "eXIf": b"MM\0*" + bytes(20_000_000),
+    "gAMA": b"\0",
+    "cHRM": b"",
+    "acTL": b"",
+}
 
 
-@pytest.mark.parametrize(
-    ("kind", "start"), [(b"zTXt", b"Comment\0\0"), (b"iTXt", b"Comment\0\1\0\0\0"), (b"iCCP", b"profile\0\0")]
-)
+@pytest.mark.parametrize("name", PICTURELESS)
 @pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
-def test_text_that_unpacks_to_megabytes_is_refused(kind, start, before):
+def test_a_png_keeps_its_picture_whatever_else_it_holds(name, before):
     data = encoded(smooth())
     at = data.index(before) - 4
-    bomb = data[:at] + png_chunk(kind, start + zlib.compress(bytes(20_000_000))) + data[at:]
+    full = data[:at] + chunk(name[:4].encode(), PICTURELESS[name]) + data[at:]
+    damaged = full[: at + 9] + bytes([full[at + 9] ^ 1]) + full[at + 10 :]  # its checksum is wrong
+    for one in (full, damaged):
+        assert np.array_equal(np.asarray(decode(one)), np.asarray(smooth()))
+        assert np.array_equal(upright(one), np.asarray(smooth()))
+
+
+def test_many_texts_of_a_png_are_left_out_together():
+    texts = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(900_000))) * 100
+    data = encoded(smooth())
+    at = data.index(b"IDAT") - 4
+    assert np.array_equal(np.asarray(decode(data[:at] + texts + data[at:])), np.asarray(smooth()))
+
+
+@pytest.mark.parametrize("cut", [10, 300, 5_000])
+def test_a_png_that_ends_in_a_text_or_in_its_pixels_is_truncated(cut):
+    data = encoded(smooth(200, 150))
+    at = data.index(b"IEND") - 4
+    whole = data[:at] + chunk(b"tEXt", b"Comment\0" + bytes(200)) + data[at:]
     with pytest.raises(Unusable) as error:
-        decode(bomb)
-    assert error.value.cause == "too many bytes"
+        decode(whole[:-cut] if cut > 10 else whole[: at + 50])
+    assert error.value.cause == "truncated image"
+
+
+def test_the_exif_block_of_a_png_may_follow_the_pixels():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(smooth())
+    at = data.index(b"IEND") - 4
+    late = data[:at] + chunk(b"eXIf", exif.tobytes()[6:]) + data[at:]
+    assert np.array_equal(upright(late), np.asarray(smooth().transpose(Image.Transpose.ROTATE_270)))
+    assert decode(late).size == (37, 26)
+
+
+def test_the_default_image_of_an_animated_png_is_shown_whole():
+    """Pillow reads it with the size of the first frame, which a file may give as smaller than the picture."""
+    data = encoded(smooth(), **ANIMATED)
+    assert np.array_equal(np.asarray(decode(data)), np.asarray(smooth()))
+    at = data.index(b"fcTL")
+    small = data[at : at + 8] + struct.pack(">II", 20, 9) + data[at + 16 : at + 30]
+    broken = data[:at] + small + struct.pack(">I", zlib.crc32(small)) + data[at + 34 :]
+    assert np.array_equal(np.asarray(decode(broken)), np.asarray(smooth()))
+
+
+def test_the_first_picture_of_several_is_shown():
+    """Pages of a TIFF, and the pictures of a stereo photograph (MPO), whose gain maps are left out as well."""
+    for kind in ("TIFF", "MPO"):
+        data = encoded(smooth(), kind, save_all=True, append_images=[Image.new("RGB", (90, 80), "blue")])
+        assert difference(decode(data), smooth()) < 6
+        assert np.array_equal(upright(data), np.asarray(decode(data)))
+
+
+def test_colour_profiles_are_ignored():
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for kind in ("PNG", "TIFF"):
+        assert np.array_equal(np.asarray(decode(encoded(smooth(), kind, icc_profile=profile))), np.asarray(smooth()))
+
+
+def test_a_tiff_is_turned_by_pillow_in_both_paths():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encoded(smooth(), "TIFF", exif=exif)
+    assert decode(data).size == (26, 37)
+    assert np.array_equal(upright(data), np.asarray(decode(data)))
+
+
+# HEIC
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100)
+
+
+@pytest.mark.parametrize("data", [HEIC, HEIC.replace(b"ftypheic", b"ftypmif1"), HEIC.replace(b"heic", b"heix")])
+def test_heic_without_its_reader_names_the_extra(data, monkeypatch):
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for read in (decode, upright):
+        with pytest.raises(
+            Unusable, match=r"a HEIC image: install its reader with pip install 'askew\[heic\]'"
+        ) as error:
+            read(data)
+        assert error.value.cause == "HEIC without its reader"
+
+
+def test_the_extra_of_the_message_exists():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["optional-dependencies"]["heic"] == ["pillow-heif>=0.18"]
+
+
+def test_heic_with_its_reader_is_decoded_and_stands_upright():
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    data = encoded(smooth(), "HEIF", quality=95)
+    assert difference(decode(data), smooth()) < 8
+    assert np.array_equal(upright(data), np.asarray(decode(data)))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = encoded(smooth(), "HEIF", quality=95, exif=exif.tobytes())
+    assert decode(turned).size == (26, 37)
+    assert np.array_equal(upright(turned), np.asarray(decode(turned)))
+    with pytest.raises(Unusable):
+        decode(data[:-200])
+
+
+# Suffixes and formats
+
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+
+
+def test_the_suffixes_that_sources_look_for_are_those_of_the_formats():
+    assert tuple(SUFFIXES) == containers.FORMATS
+    assert sorted(suffix for suffixes in SUFFIXES.values() for suffix in suffixes) == sorted(IMAGE_SUFFIXES)
+    Image.init()
+    known = {suffix: kind for suffix, kind in Image.EXTENSION.items() if kind in SUFFIXES}
+    for kind, suffixes in SUFFIXES.items():
+        assert kind == "HEIF" or kind in Image.OPEN
+        assert {known.get(suffix, kind) for suffix in suffixes} == {kind}
+
+
+# Limits
+
+
+@pytest.fixture
+def limited():
+    yield lambda megapixels, remedy="--set data.max_megapixels={}": PixelLimit(megapixels, remedy).apply()
+    PixelLimit().apply()
+
+
+def test_the_limit_can_be_raised_and_lowered(limited):
+    data = encoded(Image.new("L", (1_000, 1_100)))
+    limited(1.1)
+    assert decode(data).size == (1_000, 1_100)
+    limited(1)
+    with pytest.raises(Unusable) as error:
+        Picture(data)
+    assert error.value.cause == "too many pixels"
+    assert str(error.value) == (
+        "1000x1100 pixels are over the limit of 1,000,000; raise it with --set data.max_megapixels=2"
+    )
+
+
+def test_a_photograph_of_108_megapixels_can_be_used(limited):
+    data = encoded(Image.new("RGB", (12_000, 9_000), "red"), "JPEG")
+    with pytest.raises(Unusable, match=r"raise it with data\.max_megapixels=108"):
+        decode(data)
+    limited(108)
+    assert Picture(data).pixels(8).shape == (4, 1125, 1500)
+    assert decode(data).getpixel((11_999, 8_999)) == (254, 0, 0)
+
+
+def test_pillows_own_limit_gives_the_same_message(limited):
+    limited(0.01)
+    with pytest.raises(Unusable, match="over the limit of 10,000; raise it with --set data") as error:
+        decode(encoded(Image.new("L", (300, 300))))
+    assert error.value.cause == "too many pixels"
+
+
+def test_a_tiff_in_enormous_tiles_is_refused():
+    """44 kB that take 2 GB: Pillow allocates a whole tile."""
+    data = tiff(
+        np.zeros((16, 16), np.uint8), tags=[(322, 4, [46_000]), (323, 4, [46_000]), (324, 4, [8]), (325, 4, [9])]
+    )
+    with pytest.raises(Unusable, match="tiles of 2,116,000,000 pixels, over the limit of 64,000,000") as error:
+        decode(data)
+    assert error.value.cause == "too many pixels"
 
 
 def test_a_file_of_too_many_bytes_is_refused_unread(monkeypatch):
-    monkeypatch.setattr(images, "MAX_BYTES", 1_000)
+    monkeypatch.setattr(images, "MIN_BYTES", 1_000)
+    monkeypatch.setattr(images, "_limit", PixelLimit(0.0001))
     with pytest.raises(Unusable, match="an image of 1,001 bytes is over the limit of 1,000") as error:
         decode(bytes(1_001))
     assert error.value.cause == "too many bytes"
@@ -282,7 +471,7 @@ def test_gif_and_webp_bombs_are_refused_by_their_declared_size():
 @pytest.mark.parametrize("side", [9_000, 60_000])
 def test_a_bomb_is_refused_by_its_declared_size(side):
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", zlib.compress(b""))
-    with pytest.raises(Unusable, match=f"pixels are over the limit of {MAX_PIXELS:,}") as error:
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
+    with pytest.raises(Unusable, match=f"pixels are over the limit of {pixel_limit().pixels:,}") as error:
         decode(bomb)
     assert error.value.cause == "too many pixels"

@@ -1,5 +1,6 @@
 """One pass, cached by content: never stale, reused after a kill, safe for two at once, the same on several ranks."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -109,10 +110,54 @@ def test_damaged_weights_are_reported():
         embedded(Damaged(), pictures(2))
 
 
-def test_a_cache_that_cannot_be_written_is_one_line(shards, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"feature cache cannot be written .*--cache DIR"):
-        Extractor(Colours(), tmp_path / "file").embed(pictures(3))
+def unwritable(root: Path) -> Path:
+    """A folder that cannot be made, because a file is in its place."""
+    (root / "file").write_text("")
+    return root / "file" / "features"
+
+
+def test_without_a_writable_cache_an_evaluation_goes_on_and_says_so_once(shards, tmp_path):
+    said: list[str] = []
+    found = Extractor(Colours(), unwritable(tmp_path), warn=said.append).embed(pictures(17))
+    assert (found.embedding == embedded(Colours(), pictures(17)).embedding).all()
+    assert said == [
+        f"the feature cache cannot be written to {tmp_path / 'file' / 'features'} (Not a directory), so features are "
+        "not kept for the next evaluation; make room there, or name another folder with --cache DIR"
+    ]
+
+
+def test_a_disk_that_fills_up_midway_ends_the_cache_not_the_evaluation(shards, tmp_path, monkeypatch):
+    """The second shard does not fit. The first is found again, and no later one is tried."""
+    said, tried, save = [], [], np.savez
+
+    def full(stream, **parts):
+        tried.append(len(parts["readable"]))
+        if len(tried) > 1:
+            stream.write(b"half")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(stream, **parts)
+
+    monkeypatch.setattr(features.np, "savez", full)
+    found = Extractor(Colours(), tmp_path, warn=said.append).embed(pictures(17))
+    assert (found.embedding == embedded(Colours(), pictures(17)).embedding).all()
+    assert (len(tried), len(said)) == (2, 1)
+    assert "No space left on device" in said[0]
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".npz"]
+    again = Extractor(Colours(), tmp_path)
+    again.embed(pictures(17))
+    assert again.reused == 6
+
+
+def test_several_ranks_need_the_cache(shards, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(UserError, match=r"cannot be written .*several ranks share features through it; .*--cache DIR"):
+        Extractor(Colours(), unwritable(tmp_path)).embed(pictures(3))
+
+
+def test_copies_of_a_picture_have_equal_hashes_of_their_own(shards):
+    found = embedded(Colours(), Pictures([png(1), png(2), png(1), b""]))
+    assert found.pictures[0] == found.pictures[2] != found.pictures[1]
+    assert len(set(found.items)) == 4
 
 
 def test_ranks_share_the_shards_and_meet_in_the_cache(shards, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ from askew.evaluation.suite import EvaluationOptions
 from askew.evaluation.tasks.zero_shot import zero_shot
 from askew.report.console import Console
 from askew.runs.compare import compare
-from askew.runs.evaluate import Request, evaluate, evaluate_tiny
+from askew.runs.evaluate import Request, default_cache, evaluate, evaluate_tiny
 from askew.runs.tables import paper_tables, published
 from helpers import write_pairs
 
@@ -293,3 +293,37 @@ def test_a_whole_row_has_its_average_and_names_are_safe():
     assert "Average" in text
     assert "[bold]local\\x1b[31m" in text
     assert "40.2" in text
+
+
+def test_a_user_without_a_home_has_no_cache_and_the_evaluation_says_so(here, monkeypatch):
+    def nobody(uid):
+        raise KeyError(uid)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+    assert default_cache() is None
+    root, _ = here
+    console, said = Console(quiet=True), []
+    console.say = said.append
+    asked = {"suite": "sugarcrepe", "cache": default_cache(), "options": EvaluationOptions(("sugarcrepe",))}
+    evaluate(request(root, **asked), console)
+    assert "features are not kept: there is no cache folder; name one with --cache DIR" in said
+
+
+def test_notes_and_warnings_of_class_folders_are_printed_and_stored(here, tmp_path):
+    root, _ = here
+    for seed, path in enumerate(("train/7/0.png", "train/n0/0.png", "val/7/.x.png", "val/7/0.png", "val/n0/0.png")):
+        (tmp_path / "d" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "d" / path).write_bytes(pictures(1, seed).read(0))
+    console, said, warned = Console(quiet=True), [], []
+    console.say, console.warn = said.append, warned.append
+    options = EvaluationOptions(("zero_shot",))
+    evaluate(request(root, data=str(tmp_path / "d"), out=tmp_path / "r.jsonl", options=options), console)
+    notes = ["hidden files and system files left out: 1, for example 7/.x.png", "no test split: evaluated on val"]
+    assert said[:3] == ["d: test 2, train 2", *(f"d: note: {note}" for note in notes)]
+    (warning,) = warned
+    assert warning.startswith("d: class folders are called by numbers (7; 1 in all), so prompts read 'a photo of a 7'")
+    protocol = lines(tmp_path / "r.jsonl")["d/zero_shot"]["protocol"]
+    assert protocol["notes"] == notes
+    assert [f"d: {text}" for text in protocol["warnings"]] == warned

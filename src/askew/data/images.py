@@ -1,9 +1,13 @@
 """Decoding, once per sample: colour, orientation and safe sizes. Large JPEGs are scaled down while decoding."""
 
 import io
+import logging
+import math
+import re
 import struct
 import warnings
 import zlib
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -11,21 +15,62 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from askew.data.containers import SIGNATURE, formats, png_picture, repair, unidentified
+from askew.data.modes import to_rgb
 from askew.errors import Unusable
 
-MAX_PIXELS = 64_000_000  # an image that declares more is refused before any pixel is decoded
-MAX_BYTES = 4 * MAX_PIXELS  # of an encoded image: the uncompressed size of that many pixels
-Image.MAX_IMAGE_PIXELS = (
-    MAX_PIXELS  # Pillow warns above this size and raises above twice this size, inside containers too
-)
-# Not every format that Pillow knows: icons hide images of any size, and PostScript runs another program
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 SHRINKS = (8, 4, 2)  # scales 1/s at which libjpeg decodes a JPEG faster than in full
 ORIENTATION = 0x0112  # EXIF tag, 1 to 8
 FAULTS = (  # what Pillow's readers raise on bad files
     *(OSError, EOFError, SyntaxError, ValueError, LookupError, TypeError, ArithmeticError, RuntimeError),
     *(struct.error, zlib.error, Image.DecompressionBombError),
 )
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # every worker would print Pillow's remarks on bad files
+MIN_BYTES = 256 * 2**20  # of an encoded image, the limit is no lower than this
+
+
+@dataclass(frozen=True)
+class PixelLimit:
+    """How large an image may be. An image that declares more pixels is refused before any of them is decoded.
+
+    Attributes:
+        megapixels: millions of pixels.
+        remedy: how the user raises it, with {} for the number; a part of messages.
+    """
+
+    megapixels: float = 64
+    remedy: str = "data.max_megapixels={}"
+
+    @property
+    def pixels(self) -> int:
+        """The largest number of pixels."""
+        return int(self.megapixels * 1e6)
+
+    @property
+    def bytes(self) -> int:
+        """The largest encoded image: the uncompressed size of that many pixels, and no less than MIN_BYTES."""
+        return max(MIN_BYTES, 4 * self.pixels)
+
+    def apply(self) -> None:
+        """Make it the limit of this process. Pillow gets it too: some readers look into containers themselves."""
+        global _limit
+        _limit = self
+        Image.MAX_IMAGE_PIXELS = self.pixels  # Pillow warns above this size and raises above twice this size
+
+    def exceeded(self, size: str, pixels: int) -> Unusable:
+        """The fault of an image of that many pixels."""
+        needed = math.ceil(pixels / 1e6)
+        message = f"{size} pixels are over the limit of {self.pixels:,}; raise it with {self.remedy.format(needed)}"
+        return Unusable(message, "too many pixels")
+
+
+_limit = PixelLimit()
+_limit.apply()
+
+
+def pixel_limit() -> PixelLimit:
+    """The limit of this process."""
+    return _limit
 
 
 class Picture:
@@ -37,7 +82,7 @@ class Picture:
     """
 
     def __init__(self, data: bytes):
-        """Raises Unusable if the image is empty, of no known format, or over MAX_BYTES or MAX_PIXELS."""
+        """Raises Unusable if the image is empty, of no known format, or over the limit of bytes or pixels."""
         image = _open(data)
         self.width, self.height = image.size
         self._orientation = _orientation(image)
@@ -64,7 +109,9 @@ class Picture:
         image, self._image = self._image, None
         if shrink > 1:
             image.draft(None, (image.width // shrink, image.height // shrink))
-        return _upright(_tensor(_rgb(image)), self._orientation)
+        shown = _rgb(image)
+        del image  # a large one takes as much memory as what it was converted to
+        return _upright(_tensor(shown), self._orientation)
 
     @property
     def nbytes(self) -> int:
@@ -78,13 +125,13 @@ class Picture:
 
 
 def decode(data: bytes) -> Image.Image:
-    """The whole RGB image from encoded bytes, for evaluation.
+    """The whole RGB image from encoded bytes, for evaluation: the same pixels as `Picture` has, except for turning.
 
-    Transparent pixels show white, an animation gives its first frame, and 16-bit grayscale keeps its upper eight bits.
+    Transparent pixels show white, an animation gives its first frame, and docs/sources.md has the rule of every mode.
     A camera's orientation tag is ignored, as by open_clip's preprocessing and the evaluations behind published numbers.
 
     Raises:
-        Unusable: empty, truncated, of no known format, or over MAX_BYTES or MAX_PIXELS.
+        Unusable: empty, truncated, of no known format, over the limit of bytes or pixels, or of pixels without a rule.
     """
     return _rgb(_open(data))
 
@@ -93,32 +140,34 @@ def _open(data: bytes) -> Image.Image:
     """The image with its header read and no pixel decoded."""
     if not data:
         raise Unusable(cause="empty image", message="empty image")
-    if len(data) > MAX_BYTES:
-        message = f"an image of {len(data):,} bytes is over the limit of {MAX_BYTES:,}"
+    if len(data) > _limit.bytes:
+        message = f"an image of {len(data):,} bytes is over the limit of {_limit.bytes:,}"
         raise Unusable(cause="too many bytes", message=message)
+    exif = b""
+    if data.startswith(SIGNATURE):
+        data, exif = png_picture(data)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # every worker would print Pillow's warnings about odd metadata
-            image = Image.open(io.BytesIO(data), formats=_formats())
+            image = Image.open(io.BytesIO(data), formats=formats())
+            if image.width * image.height > _limit.pixels:
+                raise _limit.exceeded(f"{image.width}x{image.height}", image.width * image.height)
+            repair(image, data, _limit.pixels)
+    except UnidentifiedImageError as error:
+        raise unidentified(data) from error
     except FAULTS as error:
         raise _unusable(error) from error
-    if image.width * image.height > MAX_PIXELS:
-        message = f"{image.width}x{image.height} pixels are over the limit of {MAX_PIXELS:,}"
-        raise Unusable(cause="too many pixels", message=message)
+    if exif:
+        image.info["exif"] = exif
     return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    """Decoded to RGB, with white behind transparent pixels."""
+    """Decoded to RGB."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-                return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")  # 16-bit grayscale
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("RGB")
+            return to_rgb(image)
     except FAULTS as error:
         raise _unusable(error) from error
 
@@ -128,29 +177,27 @@ def _tensor(image: Image.Image) -> Tensor:
     try:
         rows = torch.from_dlpack(pa.array(image).flatten())
     except ValueError:  # Pillow keeps images of 16 MB and more in several blocks
-        rows = torch.from_numpy(np.array(image.convert("RGBX")))
+        pixels = np.empty((image.height, image.width, 4), dtype=np.uint8)
+        step = max(1, 2**20 // image.width)
+        for top in range(0, image.height, step):
+            strip = image.crop((0, top, image.width, min(top + step, image.height)))
+            pixels[top : top + step] = np.asarray(strip.convert("RGBX"))
+        rows = torch.from_numpy(pixels)
     return rows.view(image.height, image.width, 4).permute(2, 0, 1)
 
 
 def _unusable(error: Exception) -> Unusable:
-    """The fault behind an exception that Pillow raised."""
+    """The fault behind an exception that Pillow raised; one of ours stays as it is."""
+    if isinstance(error, Unusable):
+        return error
     message = str(error) or type(error).__name__
-    if isinstance(error, UnidentifiedImageError):
-        return Unusable(cause="not an image", message="cannot identify the image: no known format")
     if isinstance(error, Image.DecompressionBombError):
-        message = f"more than {2 * MAX_PIXELS:,} pixels are over the limit of {MAX_PIXELS:,}"
-        return Unusable(cause="too many pixels", message=message)
-    if isinstance(error, ValueError) and "too large" in message.lower():  # a PNG's compressed text or colour profile
-        return Unusable(cause="too many bytes", message=message)
+        found = re.search(r"(\d+) pixels", message)
+        pixels = int(found[1]) if found else 2 * _limit.pixels
+        return _limit.exceeded(f"{pixels:,}", pixels)
     if isinstance(error, EOFError) and "truncated" not in message:
         message = f"truncated: {message}"
     return Unusable(cause="truncated image" if "truncated" in message.lower() else "unreadable image", message=message)
-
-
-def _formats() -> tuple[str, ...]:
-    if "WEBP" not in Image.OPEN:
-        Image.init()  # a tenth of a second, once
-    return tuple(name for name in FORMATS if name in Image.OPEN)  # AVIF since Pillow 11.3
 
 
 def _orientation(image: Image.Image) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from askew.data.batch_stage import finish
 from askew.data.eda import WordEdits
-from askew.data.images import SHRINKS, Picture
+from askew.data.images import SHRINKS, Picture, PixelLimit, pixel_limit
 from askew.data.operations import PARAMETERS, Bound, Operation, bind, draw
 from askew.data.sources.base import stable_id
 from askew.nn.towers import END_TOKEN, MASK_TOKEN
@@ -204,6 +204,11 @@ class Views:
     edits: WordEdits = field(default_factory=WordEdits)
     scaled_decode: bool = True  # decode JPEGs no larger than the wanted crops need
     caption_ids: bool = False  # add `caption_id`, equal for equal captions
+    limit: PixelLimit = field(default_factory=pixel_limit)  # goes along to workers that are not forked
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.limit.apply()
 
     def scales(self, picture: Picture) -> bool:
         """Whether some crops allow this image to be decoded at a smaller size. It must not be cached whole then."""

@@ -10,7 +10,7 @@ exchange them through the cache. One process alone does not need it: where it ca
 import hashlib
 import os
 import zipfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -71,6 +71,11 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.embedding)
+
+    @property
+    def copies(self) -> int:
+        """How many images have the same bytes as another one."""
+        return sum(count for picture, count in Counter(self.pictures).items() if picture and count > 1)
 
 
 class _Digest(NamedTuple):

@@ -18,6 +18,7 @@ from torch import Tensor
 from askew.data.files import sha256_of
 from askew.errors import UserError, printable
 from askew.evaluation.layers import Project, encode_trimmed, may_trim, take_off_projection
+from askew.evaluation.preprocess import Trimmed
 from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 
 
@@ -163,7 +164,9 @@ def load_encoders(
         "open_clip": open_clip.__version__,
         "torch": torch.__version__,
     }
-    encoders = Encoders(model.eval(), preprocess, tokenize, device, protocol, batch_size, precision, configuration)
+    encoders = Encoders(
+        model.eval(), Trimmed(preprocess), tokenize, device, protocol, batch_size, precision, configuration
+    )
     protocol["features"] = encoders.layer or "none: the kind of the image tower is not known"
     return encoders
 

@@ -108,7 +108,7 @@ def _classification(
         warn(f"{name}: {line}")
     features = {"test": _embed(name, data.test.images, extractor, options)}
     if "zero_shot" in wanted:
-        yield _with_protocol(zero_shot(encoders, data, features["test"]), about, features)
+        yield _with_protocol(zero_shot(encoders, data, features["test"], warn), about, features)
     if "linear_probe" in wanted and data.train is None:
         log(f"{name}: no probe, because the set has no training split here")
     elif "linear_probe" in wanted:

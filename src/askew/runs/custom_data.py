@@ -32,6 +32,8 @@ def source_options(sets: tuple[str, ...]) -> SourceOptions:
             raise UserError(
                 f"--set {printable(setting)}: `askew eval` takes settings of how --data is read, such as data.split"
             )
+        if key == "data.max_megapixels":
+            raise UserError("--set data.max_megapixels: for `askew eval` the limit is --max-megapixels N")
     recipe = Recipe(name="eval", method=MCD.Config(), data=DataSettings(split=EVALUATED))
     return override(recipe, list(sets)).data.options
 

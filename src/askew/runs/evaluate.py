@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from askew import distributed
+from askew.data.images import PixelLimit
 from askew.devices import choose_device
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import EvaluationSet
@@ -41,6 +42,7 @@ class Request:
         sets: KEY=VALUE settings of how `data` is read (`data.split=test`).
         out: where results are appended; None: the run's own file, or none.
         cache: folder of features.
+        max_megapixels: an image with more cannot be used.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Request:
     class_names: str = ""
     sets: tuple[str, ...] = ()
     options: EvaluationOptions = field(default_factory=EvaluationOptions)
+    max_megapixels: float = PixelLimit().megapixels
 
 
 def default_cache() -> Path | None:
@@ -77,6 +80,7 @@ def evaluate(asked: Request, console: Console) -> None:
     unknown = [task for task in asked.options.tasks if task not in TASKS]
     if unknown:
         raise UserError(f"--tasks {printable(','.join(unknown))} is not known; tasks: {', '.join(TASKS)}")
+    PixelLimit(asked.max_megapixels, "--max-megapixels {}").apply()
     if not asked.data and "tiny" in asked.suite.split(","):
         _refuse_options_of_others(asked)
         if distributed.is_main():  # small enough for one process

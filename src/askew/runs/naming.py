@@ -27,8 +27,9 @@ def own_name(
     """
     taken = set(reserved)
     for line in earlier:
-        if not _same_data(line["protocol"], {**protocol, "data": place}):
-            taken.add(line["protocol"].get("dataset", ""))
+        theirs = line.get("protocol", {})
+        if not _same_data(theirs, {**protocol, "data": place}):
+            taken.add(theirs.get("dataset", ""))
     beside = f"{Path(place).parent.name or 'data'}-{name}"
     images = _test_images(protocol) or hashlib.sha256(place.encode()).hexdigest()
     return next((choice for choice in (name, beside) if choice not in taken), f"{name}-{images[:8]}")

@@ -8,6 +8,7 @@ from torch import nn
 
 from askew import config, distributed
 from askew.data import operations
+from askew.data.images import PixelLimit
 from askew.data.loader import Loader
 from askew.data.sources import Source, open_source
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
@@ -110,7 +111,12 @@ def build_method(recipe: config.Recipe, pretrained: bool = True, custom: Custom 
 
 
 def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom = None) -> Views:
-    """The views of a recipe with resolved towers. `wanted` are the keys that the method reads."""
+    """The views of a recipe with resolved towers. `wanted` are the keys that the method reads.
+
+    The recipe's limit of pixels becomes that of this process.
+    """
+    limit = PixelLimit(recipe.data.max_megapixels, "--set data.max_megapixels={}")
+    limit.apply()
     custom = operations.custom_operations(recipe.views.operations) if custom is None else custom
     views, size = recipe.views, recipe.towers.vision_cfg.get("image_size", 224)
     if not isinstance(size, int):
@@ -145,4 +151,5 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
         tags_alone=views.tags_alone,
         scaled_decode=views.scaled_decode,
         caption_ids=recipe.data.equal_captions == "positives",
+        limit=limit,
     )

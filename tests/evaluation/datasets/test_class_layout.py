@@ -97,6 +97,8 @@ def test_without_a_test_split_validation_is_the_test(tmp_path, val, train):
         (("Train", "Testing"), {"train", "test"}),
         (("test",), {"test"}),
         (("test", "dev"), {"test", "validation"}),
+        (("training_set", "test_set"), {"train", "test"}),
+        (("train2017", "val-images", "Test Data"), {"train", "validation", "test"}),
     ],
 )
 def test_splits_are_found_in_any_case(tmp_path, folders, found):
@@ -153,12 +155,16 @@ REFUSED = {
     "one class": (["cat/0.png", "cat/1.png"], "one class folder, cat, so every image would be right with any model"),
     "one class in a split": (["test/cat/0.png", "train/cat/0.png"], "one class folder, cat"),
     "images only": (["images/0.png", "images/1.png"], "one class folder, images"),
-    "splits in classes": (
-        [*under("a", "b"), "a/cat/train/0.png"], None,
+    "splits with names of their own": (
+        under("first half", "second half"),
+        "first half and second half hold the same folders, cat and dog: they can be splits of these classes, or "
+        "classes; if they are splits, call them train, val and test; .*--class-names FILE",
     ),
+    "a split and another": (under("train", "eval"), "train can be splits, or classes beside eval"),
+    "folders of COCO": (["train2017/0.png", "val2017/0.png"], "train2017 and val2017 hold images and no class folders"),
     "splits inside classes": (
         ["cat/train/0.png", "cat/test/0.png", "dog/train/0.png", "dog/test/0.png"],
-        r"cat/test: a split inside a class; put the class folders into the splits instead, as in test/cat",
+        r"cat/test: a split inside a class; put the class folders into the splits, as in test/cat",
     ),
     "YOLO": (
         ["images/train/0.png", "images/val/0.png", "labels/train/0.txt"], "train and val hold images and no class",
@@ -178,9 +184,6 @@ def test_layouts_with_two_readings_or_none_are_one_line(tmp_path, name):
     made(tmp_path, *paths)
     layout = class_layout(tmp_path)
     assert layout is not None
-    if words is None:
-        assert layout.problem == ""
-        return
     assert "\n" not in layout.problem
     with pytest.raises(UserError, match=words):
         open_class_folders(tmp_path)
@@ -188,7 +191,11 @@ def test_layouts_with_two_readings_or_none_are_one_line(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("paths", "classes"),
-    [(["train/0.png", "test/0.png"], ("test", "train")), ([*PAIR, "test/0.png"], ("cat", "dog", "test"))],
+    [
+        (["train/0.png", "test/0.png"], ("test", "train")),
+        ([*PAIR, "test/0.png"], ("cat", "dog", "test")),
+        (under("front", "back"), ("back", "front")),
+    ],
 )
 def test_a_file_of_names_makes_classes_of_folders_called_like_splits(tmp_path, paths, classes):
     """The remedy that the message gives."""
@@ -196,7 +203,7 @@ def test_a_file_of_names_makes_classes_of_folders_called_like_splits(tmp_path, p
     (tmp_path / "names.txt").write_text("".join(f"{name}: a {name}\n" for name in classes))
     data = open_class_folders(tmp_path / "d", class_names=str(tmp_path / "names.txt"))
     assert data.classes == tuple((f"a {name}",) for name in classes)
-    assert len(data.test.labels) == len(classes)
+    assert len(data.test.labels) == len(paths)
     assert data.train is None
 
 
@@ -226,3 +233,20 @@ def test_a_folder_that_cannot_be_read_is_one_line(tmp_path):
     with pytest.raises(UserError, match=r"dog: the folder cannot be read \(Permission denied\)"):
         class_layout(tmp_path)
     shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def test_classes_whose_images_lie_deeper_are_said(tmp_path):
+    """SUN397's a/abbey: the letters are not the classes. Tiny ImageNet's CLASS/images is fine."""
+    data = open_class_folders(made(tmp_path / "sun", "a/abbey/0.png", "a/alley/0.png", "b/bank/0.png"))
+    assert data.classes == (("a",), ("b",))
+    assert data.warnings == (
+        "the classes are a and b, and their folders count for them, such as a/abbey; if these are the classes, move "
+        "them into one folder",
+    )
+    tiny = open_class_folders(made(tmp_path / "tiny", "cat/images/0.png", "dog/images/0.png"))
+    assert (tiny.classes, tiny.warnings) == ((("cat",), ("dog",)), ())
+
+
+def test_one_folder_called_like_a_split_inside_a_class_is_a_thing(tmp_path):
+    data = open_class_folders(made(tmp_path, "vehicles/car/0.png", "vehicles/train/0.png", "pets/cat/0.png"))
+    assert keys(data.test) == ["pets/cat/0.png", "vehicles/car/0.png", "vehicles/train/0.png"]

@@ -106,21 +106,23 @@ def test_synonyms_with_commas_warn():
 def test_wordnet_ids_have_imagenets_names(tmp_path):
     data = open_class_folders(folders(tmp_path, "n01440764", "n01443537"))
     assert data.classes == (("tench",), ("goldfish",))
-    assert data.notes == ("2 WordNet ids have the names that ImageNet's classes have in prompts",)
+    assert data.notes == ("WordNet ids that have the names of ImageNet's classes in prompts: 2",)
     assert data.warnings == ()
 
 
 def test_unknown_ids_and_numbers_warn():
     names, notes, warnings = names_of(["n01440764", "n99999999"], {}, "")
     assert names == (("tench",), ("n99999999",))
-    assert notes == ["1 WordNet ids have the names that ImageNet's classes have in prompts"]
+    assert notes == ["WordNet ids that have the names of ImageNet's classes in prompts: 1"]
     assert warnings == [
-        "1 class folders are WordNet ids that are not among ImageNet's 1,000 (n99999999), so prompts would read 'a "
-        "photo of a n99999999'; name the classes with --class-names FILE"
+        "class folders are called by WordNet ids that are not among ImageNet's 1,000 (n99999999; 1 in all), so prompts "
+        "read 'a photo of a n99999999'; name the classes with --class-names FILE"
     ]
     names, notes, warnings = names_of(["0", "1", "2", "33"], {}, "")
     assert (names[3], notes) == (("33",), [])
-    assert warnings[0].startswith("4 class folders are numbers (0, 1, 2, ...), so prompts would read 'a photo of a 0'")
+    assert warnings[0].startswith(
+        "class folders are called by numbers (0, 1, 2, ...; 4 in all), so prompts read 'a photo of a 0'"
+    )
 
 
 @pytest.mark.parametrize("pair", [("hot dog", "hot_dog"), ("Cat", "cat"), ("a__b", "a b")])

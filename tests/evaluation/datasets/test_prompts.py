@@ -1,12 +1,16 @@
 """Class names and templates: as many as published, and each next to the class that it names."""
 
+import numpy as np
 import pytest
+from standins import Colours, pictures
 from timm.data import ImageNetInfo
 from torchvision.datasets import Flowers102
 
 from askew.errors import UserError
+from askew.evaluation.datasets.base import Classification, Labelled
 from askew.evaluation.datasets.prompts import prompts, read_prompts
-from askew.evaluation.suite import EvaluationOptions
+from askew.evaluation.features import Extractor
+from askew.evaluation.suite import EvaluationOptions, run_set
 
 COUNTS = {  # classes, templates
     "pets": (37, 1), "cifar10": (10, 18), "cifar100": (100, 18), "sun397": (397, 2), "food101": (101, 1),
@@ -88,7 +92,7 @@ def test_other_braces_are_one_line_that_says_what_to_write(text, tmp_path):
     file = tmp_path / "p.txt"
     file.write_text(f"a drawing of a {{}}\n\n{text}\n")
     for opened, where in (
-        (lambda: read_prompts(text), "--prompts "),
+        (lambda: read_prompts(text), "--prompts: "),
         (lambda: read_prompts(str(file)), "p.txt, line 3: "),
         (lambda: EvaluationOptions(caption_prompt=text), "--caption-prompt: "),
     ):
@@ -139,3 +143,10 @@ def test_files_of_something_else_are_one_line(content, words, tmp_path):
         read_prompts(str(tmp_path / "p.txt"))
     with pytest.raises(UserError, match="neither a template nor a file"):
         read_prompts(str(tmp_path))
+
+
+def test_templates_of_a_reader_from_outside_are_checked():
+    data = Classification("set", "top1", (("a",), ("b",)), ("a {c}",), Labelled(pictures(2), np.array([0, 1])))
+    results = run_set("set", data, Colours(), Extractor(Colours()), EvaluationOptions(), print)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"set: its templates: 'a \{c\}' is not a template; write"):
+        next(results)

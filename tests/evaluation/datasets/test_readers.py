@@ -292,3 +292,46 @@ def test_counts_and_metrics_on_the_page_are_the_readers(name, root):
     if isinstance(opened, Classification):
         metric = PAGE["METRICS"].get(name, "top-1")
         assert metric == {"top1": "top-1", "mean_per_class": "mean per class"}[opened.metric]
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "folders"),
+    [
+        ("caltech101", "", ("caltech101/101_ObjectCategories", "caltech101/101_ObjectCategories/crab")),
+        ("imagenet", "", ("imagenet/val", "imagenet/val/n01440764", "imagenet/train/n01440764")),
+        ("imagenet", "devkit", ("imagenet/val",)),
+        ("imagenet", "kaggle", ("imagenet/val",)),
+    ],
+)
+def test_hidden_files_and_other_suffixes_change_nothing_and_are_counted(name, variant, folders, replica):
+    """A checkpoint of Jupyter's would shift Caltech's draw; `valprep.sh` beside ImageNet's images would be an image."""
+    root = replica(variant)
+    clean = open_set(name, root)
+    added = []
+    try:
+        for folder in folders:
+            for rubbish in ("._x.jpg", "Thumbs.db", ".ipynb_checkpoints/x.jpg", "@eaDir/x.jpg", "a.jpg~"):
+                added.append(root / folder / rubbish)
+        added.append(root / folders[-1] / "valprep.sh")
+        for file in added:
+            file.parent.mkdir(exist_ok=True)
+            file.write_bytes(b"x")
+        spoilt = open_set(name, root)
+    finally:
+        for file in added:
+            file.unlink(missing_ok=True)
+            if file.parent.name in (".ipynb_checkpoints", "@eaDir"):
+                file.parent.rmdir()
+    assert list(spoilt.test.images.keys) == list(clean.test.images.keys)
+    assert (spoilt.test.labels == clean.test.labels).all()
+    if clean.train is not None:
+        assert list(spoilt.train.images.keys) == list(clean.train.images.keys)
+
+    def left_out(notes):
+        return {n.partition(": ")[0]: int(n.partition(": ")[2].partition(",")[0]) for n in notes if "left out: " in n}
+
+    hidden = left_out(clean.notes).get("hidden files and system files left out", 0)  # Caltech's replica has one
+    assert left_out(spoilt.notes) == {
+        "hidden files and system files left out": hidden + 5 * len(folders),
+        "files without the suffix of an image left out": 1,
+    }

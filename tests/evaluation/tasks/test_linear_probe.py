@@ -1,6 +1,7 @@
 """The probe chooses the same C and reaches the same accuracy as a script that calls scikit-learn itself."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,3 +148,38 @@ def test_what_a_probe_needs_is_reported():
     data = Classification("set", metric, (("a",),) * 3, ("{}",), labelled(test[1], "t"), labelled(train[1], "u"))
     with pytest.raises(UserError, match="no features before its projection"):
         linear_probe(data, bare, None, features_of(test[0]))
+
+
+def test_few_validation_images_warn():
+    """Of 100 validation images each is one point, and the standard error of their accuracy up to 5: the limit."""
+    (train, val, test), metric = problem(load_digits, 600, True), "top1"
+    for size, classes, few in ((99, 10, True), (100, 10, False), (100, 101, True), (120, 101, False)):
+        said: list[str] = []
+        labels = {"train": labelled(train[1], "train"), "validation": labelled(val[1][:size], "val")}
+        data = Classification("set", metric, (("a",),) * classes, ("{}",), labelled(test[1], "test"), **labels)
+        made = linear_probe(
+            data, features_of(train[0]), features_of(val[0][:size]), features_of(test[0]), warn=said.append
+        )
+        assert made.protocol["warnings"] == said
+        assert bool(said) == few
+    small = probe((train[0][:50], train[1][:50]), None, test, metric).protocol["warnings"]
+    assert small == [
+        "set: the probe's C is chosen on 10 validation images, each of which is 10.0 points of accuracy, so chance "
+        "makes the choice; give 100 or more (in a folder val, or by more training images)"
+    ]
+
+
+def test_test_images_that_the_probe_is_trained_on_warn():
+    train, val, test = problem(load_digits, 600, True)
+    made = [
+        replace(features_of(part[0]), pictures=tuple(f"{name}{i}" for i in range(len(part[0]))))
+        for name, part in (("train", train), ("val", val), ("test", test))
+    ]
+    made[2] = replace(made[2], pictures=("train3", "val5", *made[2].pictures[2:]))
+    labels = {"train": labelled(train[1], "train"), "validation": labelled(val[1], "val")}
+    data = Classification("set", "top1", (("a",),) * 10, ("{}",), labelled(test[1], "test"), **labels)
+    found = linear_probe(data, *made).protocol
+    assert found["test_images_in_training"] == 2
+    assert (
+        f"2 of {len(test[1])} test images are also the probe's training images, byte for byte" in found["warnings"][0]
+    )

@@ -1,6 +1,7 @@
 """Recall in both directions against the whole matrix; ties, copies and unreadable images; memory."""
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -127,3 +128,20 @@ def test_memory_beyond_the_embeddings_stays_under_100_mb():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 100e6
+
+
+def test_copies_of_an_image_are_counted_and_warned_of():
+    """Images 0 and 2 are one picture: their captions tie on both and find neither at rank 1, as for equal captions."""
+    vectors = {"a": np.eye(3)[0], "b": np.eye(3)[1], "c": np.eye(3)[0]}
+    data = Captioned("set", Pictures([b""] * 3), ("a", "b", "c"), np.arange(3))
+    made = replace(features_of(np.eye(3, dtype=np.float32)[[0, 1, 0]]), pictures=("x", "y", "x"))
+    said: list[str] = []
+    _, to_image = retrieval(Colours(vectors), data, made, warn=said.append)
+    assert to_image.values["r@1"] == pytest.approx(1 / 3)
+    assert to_image.protocol["images_with_equal_bytes"] == 2
+    assert said == [
+        "set: 2 of 3 images are copies of another one, byte for byte; copies tie and lose against each other, so put "
+        "the captions of a picture on one image"
+    ]
+    unreadable = replace(made, pictures=("", "y", ""))
+    assert retrieval(Colours(vectors), data, unreadable)[0].protocol["images_with_equal_bytes"] == 0

@@ -1,9 +1,11 @@
 """Classifiers from prompts, both accuracies and class orders, against loops."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
-from standins import Constant, Pictures, features_of
+from standins import Colours, Constant, Pictures, features_of, pictures
 
 from askew.evaluation.datasets.base import Classification, Labelled
 from askew.evaluation.tasks import zero_shot as module
@@ -109,3 +111,15 @@ def test_a_constant_encoder_is_right_only_about_the_first_class():
     values = zero_shot(Constant(), data(labels), features_of(embedding)).values
     assert values["top1"] == 0.5
     assert values["mean_per_class"] == pytest.approx(1 / 3)
+
+
+def test_a_picture_in_two_classes_is_counted_and_warned_of():
+    texts = {"a": np.eye(2)[0], "b": np.eye(2)[1]}
+    data = Classification("set", "top1", (("a",), ("b",)), ("{}",), Labelled(pictures(5), np.array([0, 0, 1, 1, 1])))
+    made = replace(features_of(np.eye(2, dtype=np.float32)[[0, 0, 0, 1, 1]]), pictures=("x", "z", "x", "y", "y"))
+    said: list[str] = []
+    protocol = zero_shot(Colours(texts), data, made, said.append).protocol
+    assert protocol["images_with_equal_bytes"] == 4
+    assert said == protocol["warnings"]
+    assert said == ["set: 2 of 5 images are, byte for byte, also in another class; remove them from all but one"]
+    assert zero_shot(Colours(texts), data, replace(made, pictures=("",) * 5)).protocol["warnings"] == []

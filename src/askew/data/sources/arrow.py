@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from askew.data.sources import splits
 from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, SourceOptions
-from askew.data.sources.rows import RowSplit, choose_columns, find_row_split, row_sample
+from askew.data.sources.rows import RowSplit, columns_of_all, find_row_split, row_sample
 from askew.errors import UserError, printable
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
@@ -35,18 +35,20 @@ class ArrowSource:
         self._open()
         if not self._ends or not self._ends[-1]:
             raise UserError(f"data: {paths[0] if paths else 'the data set'}: no rows")
-        schema = self._batches[0][1].schema
-        names = [name for name in schema.names if name != ROW]
-        self._columns = choose_columns(pa.schema([schema.field(name) for name in names]), paths[0], options)
-        self.notes += self._columns.notes
-        self._keep, said = find_row_split(self._columns, names, self._values, options, str(paths[0]))
+        schemas = {file: batch.drop_columns([ROW]).schema for file, batch in self._batches}
+        files = sorted(schemas)
+        columns = columns_of_all([schemas[file] for file in files], [self.paths[file] for file in files], options)
+        self._columns = dict(zip(files, columns, strict=True))
+        self.notes += columns[0].notes
+        names = schemas[files[0]].names
+        self._keep, said = find_row_split(columns[0], names, self._values, options, str(paths[0]))
         if said:
             self.notes += (said,)
         if self._keep is not None:
             self._open()
-        if self._columns.is_path:
+        if columns[0].is_path:
             raise UserError(
-                f"data: {paths[0]}: column {self._columns.image!r} holds paths; save the images as bytes "
+                f"data: {paths[0]}: column {columns[0].image!r} holds paths; save the images as bytes "
                 "(cast_column to Image), or set data.image_column to a column of bytes"
             )
         self.describe = f"Arrow, {len(paths)} file(s): {len(self):,} images"
@@ -83,7 +85,8 @@ class ArrowSource:
 
     def __getitem__(self, index: int) -> Sample:
         number, row = self._locate(index)
-        return row_sample(self._columns, self._batches[number][1], row, self.name(index))
+        file, batch = self._batches[number]
+        return row_sample(self._columns[file], batch, row, self.name(index))
 
     def name(self, index: int) -> str:
         """The file, and the row in it, counted from 0."""

@@ -10,14 +10,15 @@ from typing import Protocol
 from askew.errors import Unusable
 
 IMAGE_SUFFIXES = (  # of what data/images.py decodes, in lower case; the same list in every reader
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"),
-    *(".jp2", ".j2k", ".avif", ".heic", ".heif"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".j2k", ".jpx", ".jpf", ".avif", ".heic", ".heif", ".hif"),
 )
 TEXT_SUFFIXES = (".txt", ".caption", ".json")
 SHUFFLE_BLOCK, SHUFFLE_WINDOW = (
     1_024,
     65_536,
 )  # of the order: blocks of neighbours are shuffled, then samples inside a window
+LFS = b"version https://git-lfs"  # how the files begin that Git LFS leaves in place of others
 MAX_BYTES = 256 * 2**20  # a larger encoded image or caption is refused before it is read
 
 
@@ -128,6 +129,9 @@ def read_file(path: Path) -> bytes:
         if facts.st_size > MAX_BYTES:
             raise Unusable(f"{facts.st_size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
         with open(handle, "rb", closefd=False) as file:
-            return file.read()
+            data = file.read()
+        if data.startswith(LFS):
+            raise Unusable("it is a Git LFS pointer, not the file; fetch the file with git lfs pull", "Git LFS pointer")
+        return data
     finally:
         os.close(handle)

@@ -22,6 +22,7 @@ from askew.data.sources.texts import caption_texts, captions_of
 from askew.errors import Unusable, UserError, printable
 
 CHUNK = 65_536
+NO_PATH = "\0"  # begins what stands for a missing path: no file is called so
 OUTSIDE = r"^([/\\~]|[A-Za-z]:[/\\])|(^|[/\\])\.\.([/\\]|$)"  # absolute, or with ..
 OUTSIDE_NAME = re.compile(OUTSIDE)
 REMEDY = "move the list to a folder above the images, or set data.allow_outside=true if you trust it"
@@ -45,6 +46,7 @@ class CaptionsByPath:
         self._text: list[str] = []
         self._faults: dict[int, tuple[str, str]] = {}
         self._empty: Counter = Counter()
+        self._rows = 0
         self.left_out: list[str] = []
         self.folders: Counter = Counter()
 
@@ -58,6 +60,9 @@ class CaptionsByPath:
             return
         while path.startswith("./"):
             path = path[2:]
+        self._rows += 1
+        if not path:  # each such row is a bad sample of its own
+            path = f"{NO_PATH}row {self._rows} without an image path"
         number = self._numbers.setdefault(path, len(self._numbers))
         if len(self.folders) <= CHUNK:
             self.folders[path.partition("/")[0] if "/" in path else ""] += 1
@@ -179,8 +184,8 @@ class FileSource:
         return len(self._paths)
 
     def __getitem__(self, index: int) -> Sample:
-        where = self.name(index)
-        if not where:
+        where = self._path(index)
+        if where.startswith(NO_PATH):
             raise Unusable("the image path is empty", "no image path")
         if not self._allow_outside and is_outside(where):
             raise Unusable(f"{where} points outside {self.root}; {REMEDY}", "path outside the folder")
@@ -210,6 +215,9 @@ class FileSource:
 
     def name(self, index: int) -> str:
         """The path as written."""
+        return self._path(index).removeprefix(NO_PATH)
+
+    def _path(self, index: int) -> str:
         return self._paths[index].as_py().decode("utf-8", "surrogateescape")
 
 

@@ -11,7 +11,7 @@ from askew.data.sources import splits
 from askew.data.sources.base import IMAGE_SUFFIXES, TEXT_SUFFIXES, stable_id
 from askew.data.sources.listing import is_left_out
 from askew.data.sources.positioned import PositionedFile
-from askew.data.sources.tar import Damaged, members
+from askew.data.sources.tar import TAR_BLOCK, Damaged, members
 from askew.errors import UserError, printable
 
 TEXTS = tuple(suffix[1:] for suffix in TEXT_SUFFIXES)  # txt, caption, json, in order of preference
@@ -77,9 +77,11 @@ class ShardLayout:
     def facts(self, have: dict[str, int]) -> dict[str, Any]:
         """As plain JSON; `beside` names what lies where an image should be, by the row of the text."""
         places = {key: number for number, key in enumerate(self.rows)}
-        beside = {
-            str(places[key]): name for key, name in self.others.items() if key in places and not self.rows[key][1]
+        parts = {key.rpartition("/")[0] + "/" + key.rpartition("/")[2].partition(".")[0]: key for key in self.rows}
+        others = self.others | {
+            key: f"{part}.*" for name, part in parts.items() if (key := name.lstrip("/")) != part and self.rows[part][1]
         }
+        beside = {str(places[key]): name for key, name in others.items() if key in places and not self.rows[key][1]}
         return {"have": have, "faults": dict(self.faults), "examples": self.examples, "beside": beside}
 
 
@@ -101,6 +103,8 @@ def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
         try:
             for member in members(file):
                 found.add(*member)
+            if file.read(2 * TAR_BLOCK, max(0, file.size - 2 * TAR_BLOCK)).strip(b"\0"):
+                found.fault("tar without an end mark, perhaps cut off", "its last samples may be missing")
         except Damaged as error:
             found.fault(error.cause, str(error))
     found.finish()

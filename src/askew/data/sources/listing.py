@@ -5,7 +5,8 @@ editors' copies (`a.png~`, `#a.png#`), and everything inside such a folder. Read
 """
 
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,7 @@ LEFT_OUT = {  # in lower case
     "__pycache__", "lost+found",
 }  # fmt: skip
 
+PART = re.compile(r"(.*?)(\d{3,})(-of-\d+)?(\D*)")  # of the name of a numbered file
 COPIES = LEFT_OUT | {".ipynb_checkpoints", ".ds_store", ".trash", ".trashes", ".thumbnails"}
 
 
@@ -107,3 +109,28 @@ def files_below(folder: Path, listing: Listing) -> Iterator[str]:
                 yield name
 
     yield from walk(folder, "")
+
+
+def missing_parts(paths: Sequence[Path]) -> str:
+    """One line if parts of a numbered set of files are not there, by their names; "" if none is known to be missing."""
+    found: dict[tuple[str, str, str], set[int]] = {}
+    width: dict[tuple[str, str, str], int] = {}
+    for path in paths:
+        part = PART.fullmatch(path.name)
+        if part:
+            before, number, total, after = part.groups()
+            key = (before, total or "", after)
+            found.setdefault(key, set()).add(int(number))
+            width[key] = len(number)
+    lacking: list[str] = []
+    for (before, total, after), numbers in found.items():
+        last = int(total.removeprefix("-of-")) if total else max(numbers) + 1
+        first = 0 if total else min(numbers)
+        if last - first > 100 * len(numbers):
+            continue  # years or ids rather than numbers of parts
+        gaps = [number for number in range(first, last) if number not in numbers]
+        lacking += [f"{before}{number:0{width[before, total, after]}d}{total}{after}" for number in gaps]
+    if not lacking:
+        return ""
+    shown = ", ".join(map(printable, lacking[:3])) + (", ..." if len(lacking) > 3 else "")
+    return f"numbered files that are missing: {len(lacking):,} ({shown})"

@@ -14,7 +14,7 @@ from askew.data.sources import splits
 from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, SourceOptions
 from askew.data.sources.files import CaptionsByPath, FileSource
 from askew.data.sources.near import root_of
-from askew.data.sources.rows import Columns, RowSplit, choose_columns, find_row_split, row_sample
+from askew.data.sources.rows import Columns, RowSplit, columns_of_all, find_row_split, row_sample
 from askew.errors import Unusable, UserError, printable
 
 IN_MEMORY = 256 * 2**20  # bytes: a smaller source is read at once; of a larger one each process keeps this much
@@ -38,10 +38,10 @@ class ParquetSource:
 
     def __init__(self, paths: Sequence[Path], options: SourceOptions | None = None, keep: RowSplit | None = None):
         options = options or SourceOptions()
-        self.paths, self.notes = tuple(paths), ()
-        self._facts = [read_facts(path) for path in paths]
+        paths, self._facts, self.notes = with_rows(paths)
+        self.paths = tuple(paths)
         schemas = [facts.schema.to_arrow_schema() for facts in self._facts]
-        self._columns = [choose_columns(schema, path, options) for schema, path in zip(schemas, paths, strict=True)]
+        self._columns = columns_of_all(schemas, paths, options)
         self._groups = [(file, group) for file, f in enumerate(self._facts) for group in range(f.num_row_groups)]
         self._stamps = [stamp(path) for path in paths]
         self.notes += self._columns[0].notes
@@ -162,6 +162,21 @@ def read_facts(path: Path) -> pq.FileMetaData:
         raise UserError(f"{path}: not a readable Parquet file ({printable(str(error))})") from error
 
 
+def with_rows(paths: Sequence[Path]) -> tuple[list[Path], list[pq.FileMetaData], tuple[str, ...]]:
+    """The files that have rows, what is known of each, and a note on the others.
+
+    Raises:
+        UserError: no file has rows, or one is not Parquet.
+    """
+    facts = {path: read_facts(path) for path in paths}
+    full = [path for path in paths if facts[path].num_rows]
+    if not full:
+        raise UserError(f"{paths[0]}: no rows")
+    empty = [path for path in paths if not facts[path].num_rows]
+    note = f"files without rows: {len(empty):,}, for example {printable(empty[0].name)}" if empty else ""
+    return full, [facts[path] for path in full], (note,) if note else ()
+
+
 def stamp(path: Path) -> tuple[int, int]:
     """Size and modification time, to tell whether a file has changed."""
     status = path.stat()
@@ -195,8 +210,9 @@ def parquet_of_paths(paths: Sequence[Path], columns: Columns, options: SourceOpt
 
 def open_parquet(paths: Sequence[Path], options: SourceOptions) -> "ParquetSource | FileSource":
     """Parquet files with image bytes, or with image paths."""
-    columns = choose_columns(read_facts(paths[0]).schema.to_arrow_schema(), paths[0], options)
-    return parquet_of_paths(paths, columns, options) if columns.is_path else ParquetSource(paths, options)
+    full, facts, _ = with_rows(paths)
+    columns = columns_of_all([one.schema.to_arrow_schema() for one in facts], full, options)[0]
+    return parquet_of_paths(full, columns, options) if columns.is_path else ParquetSource(paths, options)
 
 
 class EmbeddedSource(ParquetSource):

@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from askew.data.sources import splits
 from askew.data.sources.arrow import ArrowSource
-from askew.data.sources.base import Source, SourceOptions
+from askew.data.sources.base import LFS, Source, SourceOptions
 from askew.data.sources.directory import LISTS, RECOGNISED, Reading, noted, open_list, reading_of
-from askew.data.sources.listing import is_left_out
+from askew.data.sources.listing import is_left_out, missing_parts
 from askew.data.sources.mixed import MixedSource
 from askew.data.sources.parquet import EmbeddedSource, open_parquet
 from askew.data.sources.shards import TarSource
@@ -106,7 +107,14 @@ def open_paths(text: str, paths: list[Path], options: SourceOptions) -> Source:
     for path in paths:
         if path.name.lower().endswith(PACKED):
             raise UserError(f"data: {path} is compressed and does not allow random access; unpack it to a plain .tar")
+        with suppress(OSError), path.open("rb") as file:
+            if file.read(len(LFS)) == LFS:
+                raise UserError(f"data: {path} is a Git LFS pointer, not the data; fetch them with git lfs pull")
     kinds = sorted({path.suffix.lower() for path in paths})
+    return noted(_open_kind(text, paths, kinds, options), missing_parts(paths))
+
+
+def _open_kind(text: str, paths: list[Path], kinds: list[str], options: SourceOptions) -> Source:
     match kinds:
         case [".tar"]:
             return TarSource(paths, options)

@@ -1,8 +1,8 @@
 """Rows of Arrow tables as samples: shared by Parquet files and `datasets` on disk."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,14 @@ class Columns:
         image: encoded bytes, or Hugging Face's {"bytes", "path"}; with `is_path`, a path.
         captions: one or more columns of texts or lists of texts.
         id: an integer, or a name to hash, best the image's path.
-        path: the image's path. Rows with equal paths, or else equal ids, are the same image.
+        path: the image's path. Rows with equal paths are the same image. An `id` says nothing of that kind: it may
+            count captions, or restart in each file.
         match_id: what the image shows. Rows with equal values are positives of one another.
         tags: a list of keywords. A column of this name that holds anything else is not read.
         root: the folder that paths in place of bytes are relative to.
         allow_outside: whether such a path may lead out of it.
         notes: what was decided, for the user.
+        prefix: of paths, where files may use the same path for different images: the file's name.
     """
 
     image: str
@@ -45,6 +47,7 @@ class Columns:
     root: Path
     allow_outside: bool
     notes: tuple[str, ...]
+    prefix: str = ""
 
     @property
     def light(self) -> list[str]:
@@ -85,12 +88,38 @@ def choose_columns(schema: pa.Schema, path: Path, options: SourceOptions) -> Col
     paths = [name for name in PATH_COLUMNS if name in names and name not in taken]
     match_id = "concept" if "concept" in names else ""
     tags = "tags" if "tags" in names and is_texts(schema.field("tags").type) else ""
-    root = Path(options.image_root).expanduser() if options.image_root else path.parent
     notes = tuple(unread_captions([n for n in names if is_captions(schema.field(n).type)], image, captions, options))
     return Columns(
-        image, captions, ids[0] if ids else "", paths[0] if paths else "", match_id, tags, is_text(kind), root,
+        image, captions, ids[0] if ids else "", paths[0] if paths else "", match_id, tags, is_text(kind),
+        _root(path, options),
         options.allow_outside, notes,
     )  # fmt: skip
+
+
+def columns_of_all(schemas: Sequence[pa.Schema], paths: Sequence[Path], options: SourceOptions) -> list[Columns]:
+    """The columns of files that make up one source: the same in all of them.
+
+    Raises:
+        UserError: a file lacks a column of the first one, or has one of another kind.
+    """
+    first = choose_columns(schemas[0], paths[0], options)
+    for schema, path in zip(schemas[1:], paths[1:], strict=True):
+        lacking = [name for name in first.all if name not in schema.names]
+        if lacking or is_text(schema.field(first.image).type) != first.is_path:
+            what = f"no column {printable(lacking[0])!r}" if lacking else f"another kind of column {first.image!r}"
+            have = ", ".join(map(printable, schema.names))
+            raise UserError(
+                f"{path}: {what}, which {paths[0].name} has (its columns are {have}); files of one source have the "
+                "same columns: read them apart, with + between them"
+            )
+        named = replace(options, image_column=first.image, caption_column=",".join(first.captions))
+        choose_columns(schema, path, named)
+    several = len(paths) > 1
+    return [replace(first, prefix=f"{path.name}/" if several else "", root=_root(path, options)) for path in paths]
+
+
+def _root(path: Path, options: SourceOptions) -> Path:
+    return Path(options.image_root).expanduser() if options.image_root else path.parent
 
 
 def is_text(kind: pa.DataType) -> bool:
@@ -143,9 +172,14 @@ def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, nam
         match = cells[columns.match_id].as_py() if columns.match_id else None
     except UnicodeDecodeError as error:
         raise Unusable(f"{name}: the caption is not UTF-8", "caption not UTF-8") from error
-    key = named if isinstance(named, int) else stable_id(str(named).removeprefix("./") if named else name)
-    same = stable_id(str(path).removeprefix("./")) if path else key
-    return Sample(key, same if match is None else stable_id(str(match)), image, captions, tags, name, same)
+    if isinstance(named, int) and 0 <= named < 2**63:
+        key = named
+    else:
+        key = stable_id(str(named).removeprefix("./") if named else name)
+    same = stable_id(columns.prefix + str(path).removeprefix("./")) if path else stable_id(name)
+    return Sample(
+        key, same if match is None else stable_id(str(match)), image, captions, tags, name, same if path else None
+    )
 
 
 def _image_in(columns: Columns, cell: pa.Scalar) -> bytes:

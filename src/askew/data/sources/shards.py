@@ -27,7 +27,17 @@ from askew.data.sources.tar import TAR_BLOCK, Damaged, check_header, header_name
 from askew.data.sources.texts import captions_in
 from askew.errors import Unusable, UserError, printable
 
-OPEN_FILES = 64  # kept open by each process
+OPEN_FILES = 64  # kept open by each process, or fewer where the system allows few
+
+
+def most_open_files() -> int:
+    """How many shards a process keeps open: a quarter of what the system allows it (`ulimit -n`), at most 64."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return OPEN_FILES
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return OPEN_FILES if allowed == resource.RLIM_INFINITY else max(4, min(OPEN_FILES, allowed // 4))
 
 
 class TarSource:
@@ -181,7 +191,7 @@ class TarSource:
         if self._process != os.getpid():  # the parent closes its own files
             self._files, self._process = OrderedDict(), os.getpid()
         if shard not in self._files:
-            if len(self._files) >= OPEN_FILES:
+            if len(self._files) >= most_open_files():
                 self._files.popitem(last=False)[1].close()
             try:
                 self._files[shard] = PositionedFile(self.paths[shard])

@@ -25,6 +25,7 @@ class _Files:
     suffixes: tuple[str, ...] = IMAGE_SUFFIXES
     listing: Listing = field(default_factory=Listing)
     others: list[str] = field(default_factory=list)  # files that are no images
+    _listed: set[str] = field(default_factory=set)
 
     def folders(self, inside: str) -> list[str]:
         """Sorted names of the folders in a folder."""
@@ -53,8 +54,10 @@ class _Files:
         return tuple(found)
 
     def _entries(self, inside: str) -> list[os.DirEntry]:
+        listing = Listing() if inside in self._listed else self.listing  # listed twice, counted once
+        self._listed.add(inside)
         try:
-            return visible(self.folder.path / inside, self.listing)
+            return visible(self.folder.path / inside, listing)
         except OSError as error:
             raise self.folder.wrong(f"{printable(inside)} cannot be read ({error.strerror})") from error
 

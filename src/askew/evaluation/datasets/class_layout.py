@@ -1,60 +1,28 @@
 """How a folder of class folders is laid out: its classes, its splits, and where it can be read in two ways.
 
-One walk lists every folder. Nothing is decoded, and nothing is decided for the user: a layout that has two readings, or
+Nothing is decoded, and nothing is decided for the user: a layout that has two readings, or
 none that makes sense, has a `problem`, a line that says how to choose.
 """
 
-import os
-from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
-from askew.data.sources.base import IMAGE_SUFFIXES, TEXT_SUFFIXES
-from askew.data.sources.listing import Listing, visible
-from askew.errors import UserError, printable
+from askew.data.sources.base import IMAGE_SUFFIXES
+from askew.data.sources.listing import Listing
+from askew.errors import printable
+from askew.evaluation.datasets.class_tree import Node, scanned
 
 SPLITS = {
     "test": ("test", "testing"),
     "train": ("train", "training"),
     "validation": ("validation", "val", "valid", "dev"),
 }
-"""The names of folders that are splits, in lower case; folders are compared without regard to case."""
+"""The words that name splits, in any case. Others may follow: `training_set`, `val2017`, `test-images`."""
+SPLIT = re.compile(r"([a-z]+?)[ _.-]?(?:sets?|images?|imgs?|data|split|\d+)?", re.IGNORECASE)
 CONTAINERS = ("images", "image", "imgs", "img", "pictures", "photos", "jpegimages", "jpeg", "jpg", "png")
 """Names of folders that hold all images of a split, and are no class."""
-
-
-@dataclass(eq=False)
-class Node:
-    """One folder and what is below it. `inside` is its path in the folder that was named, "" or ending in `/`."""
-
-    path: Path
-    inside: str
-    images: list[str] = field(default_factory=list)  # names of the files directly in it
-    with_text: int = 0  # of these images, those with a text file of the same name
-    others: list[str] = field(default_factory=list)
-    folders: list["Node"] = field(default_factory=list)
-    total: int = 0  # number of images anywhere below
-
-    @property
-    def name(self) -> str:
-        """The folder's own name."""
-        return self.path.name
-
-    def below(self) -> Iterator["Node"]:
-        """This folder and all below it, each before its subfolders."""
-        yield self
-        for folder in self.folders:
-            yield from folder.below()
-
-    @property
-    def full(self) -> list["Node"]:
-        """The subfolders with an image somewhere below."""
-        return [folder for folder in self.folders if folder.total]
-
-    def paths(self) -> list[str]:
-        """Sorted paths of all images below, relative to the folder that was named."""
-        found = [(node.inside + name).split("/") for node in self.below() for name in node.images]
-        return ["/".join(parts) for parts in sorted(found)]
 
 
 @dataclass(frozen=True)
@@ -67,6 +35,7 @@ class Layout:
             "test".
         problem: why it cannot be evaluated, and how to choose or to fix it, in one line; "" if it can.
         notes: what a reader of the numbers should know.
+        warnings: what makes the numbers doubtful.
         loose: number of images that lie beside the class folders.
     """
 
@@ -74,6 +43,7 @@ class Layout:
     splits: dict[str, Node]
     problem: str = ""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     loose: int = 0
 
     @property
@@ -95,7 +65,8 @@ class Layout:
 
 def split_of(name: str) -> str:
     """The split that a folder's name means, or ""."""
-    return next((split for split, names in SPLITS.items() if name.lower() in names), "")
+    found = SPLIT.fullmatch(name)
+    return next((split for split, words in SPLITS.items() if found and found[1].lower() in words), "")
 
 
 def class_layout(folder: Path, known: Collection[str] = ()) -> Layout | None:
@@ -110,7 +81,7 @@ def class_layout(folder: Path, known: Collection[str] = ()) -> Layout | None:
     if not folder.is_dir():
         return None
     listing, repeats = Listing(), []
-    root = _scanned(folder, listing, repeats)
+    root = scanned(folder, listing, repeats)
     if not root.full:
         return None
     notes = [*([listing.note] if listing.note else []), *listing.notes]
@@ -122,7 +93,8 @@ def class_layout(folder: Path, known: Collection[str] = ()) -> Layout | None:
         notes += [f"folders without images left out: {', '.join(map(printable, unused[:5]))}"] if unused else []
     else:
         splits = {"test": node}
-    problem = _repeated(repeats, splits.values(), notes) or (_of_splits(node, named) if named else "")
+    problem = _repeated(repeats, splits.values(), notes)
+    problem = problem or (_of_splits(node, named) if named else _of_other_splits(node, known))
     if named and not problem and "test" not in splits:
         notes.append(f"no test split: evaluated on {splits['validation'].inside.rstrip('/')}")
         splits["test"] = splits.pop("validation")
@@ -132,48 +104,7 @@ def class_layout(folder: Path, known: Collection[str] = ()) -> Layout | None:
     if not problem and len(splits["test"].folders) == 1:
         problem = _only_class(splits["test"])
     loose = len(node.images) + sum(len(split.images) for split in splits.values() if split is not node)
-    return Layout(folder, splits, problem, tuple(notes), loose)
-
-
-def _scanned(folder: Path, listing: Listing, repeats: list[tuple[str, str]]) -> Node:
-    """The tree below a folder. A folder that links lead to twice is walked once and reported in `repeats`."""
-    seen: dict[tuple[int, int], str] = {}
-
-    def walk(node: Node, above: frozenset[tuple[int, int]]) -> None:
-        try:
-            facts, entries = node.path.stat(), visible(node.path, listing)
-        except OSError as error:
-            raise UserError(
-                f"{printable(str(node.path), 400)}: the folder cannot be read ({error.strerror}); "
-                "make it readable, or remove it"
-            ) from error
-        identity = (facts.st_dev, facts.st_ino)
-        seen[identity], above = node.inside.rstrip("/"), above | {identity}
-        texts = {os.path.splitext(e.name)[0] for e in entries if _suffix(e.name) in TEXT_SUFFIXES}
-        for entry in entries:
-            path, inside = node.path / entry.name, f"{node.inside}{entry.name}"
-            if not entry.is_dir():
-                (node.images if _suffix(entry.name) in IMAGE_SUFFIXES else node.others).append(entry.name)
-                continue
-            linked = path.stat()
-            if (linked.st_dev, linked.st_ino) in above:
-                listing.notes.append(f"link to a folder above it, not followed: {printable(inside)}")
-            elif linked.st_ino and (linked.st_dev, linked.st_ino) in seen:
-                repeats.append((inside, seen[linked.st_dev, linked.st_ino]))
-            else:
-                node.folders.append(Node(path, f"{inside}/"))
-                walk(node.folders[-1], above)
-                node.total += node.folders[-1].total
-        node.total += len(node.images)
-        node.with_text = sum(os.path.splitext(name)[0] in texts for name in node.images)
-
-    root = Node(folder, "")
-    walk(root, frozenset())
-    return root
-
-
-def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()
+    return Layout(folder, splits, problem, tuple(notes), () if problem else _deep(splits["test"]), loose)
 
 
 def _unwrapped(node: Node, known: Collection[str], notes: list[str]) -> Node:
@@ -234,6 +165,23 @@ def _of_splits(node: Node, named: list[Node]) -> str:
     return ""
 
 
+def _of_other_splits(node: Node, known: Collection[str]) -> str:
+    """Folders that hold the same folders are probably splits with names of their own."""
+    holders: dict[frozenset[str], list[str]] = {}
+    for child in node.full:
+        inner = frozenset(folder.name for folder in child.full)
+        if len(inner) > 1 and not child.images and child.name not in known and not any(map(split_of, inner)):
+            holders.setdefault(inner, []).append(child.name)
+    for inner, names in holders.items():
+        if len(names) > 1:
+            return (
+                f"{printable(str(node.path), 400)}: {_names(names)} hold the same folders, {_names(sorted(inner))}: "
+                "they can be splits of these classes, or classes; if they are splits, call them train, val and test; "
+                "if they are classes, list every class in a file and name it with --class-names FILE"
+            )
+    return ""
+
+
 def _is_flat(split: Node) -> bool:
     """Whether a split's images have no labels: they lie in it directly, or in one folder called `images`."""
     alone = split.full[0] if len(split.full) == 1 else None
@@ -262,13 +210,25 @@ def _of_classes(split: Node, test: Node) -> str:
                 f"{printable(str(folder.path), 400)}: the class has no image ({', '.join(IMAGE_SUFFIXES)}); "
                 "add some, or remove the folder"
             )
-        inner = next((child for child in folder.full if split_of(child.name)), None)
-        if inner is not None:
-            return (
-                f"{printable(str(inner.path), 400)}: a split inside a class; put the class folders into the splits "
-                f"instead, as in {printable(inner.name)}/{printable(folder.name)}"
-            )
+    inner = [(child, folder) for folder in split.folders for child in folder.full if split_of(child.name)]
+    if len(inner) > 1:  # one alone may be a thing: vehicles/train
+        child, folder = inner[0]
+        return (
+            f"{printable(str(child.path), 400)}: a split inside a class; put the class folders into the splits, "
+            f"as in {printable(child.name)}/{printable(folder.name)}"
+        )
     return ""
+
+
+def _deep(split: Node) -> tuple[str, ...]:
+    """A line if no class folder holds an image itself, and some hold several folders: these may be the classes."""
+    inner = next((folder.full[0] for folder in split.folders if len(folder.full) > 1), None)
+    if inner is None or any(folder.images for folder in split.folders):
+        return ()
+    return (
+        f"the classes are {_listed(split.full)}, and their folders count for them, such as "
+        f"{printable(inner.inside.rstrip('/'))}; if these are the classes, move them into one folder",
+    )
 
 
 def _only_class(split: Node) -> str:
@@ -280,6 +240,10 @@ def _only_class(split: Node) -> str:
 
 
 def _listed(folders: list[Node]) -> str:
-    """Their names, at most five."""
-    names = [printable(folder.name, 40) for folder in folders[:5]] + (["..."] if len(folders) > 5 else [])
+    return _names([folder.name for folder in folders])
+
+
+def _names(folders: list[str]) -> str:
+    """At most five names."""
+    names = [printable(name, 40) for name in folders[:5]] + (["..."] if len(folders) > 5 else [])
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

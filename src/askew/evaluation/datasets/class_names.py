@@ -104,7 +104,7 @@ def names_of(
     names = tuple((" ".join(folder.replace("_", " ").split()) or folder,) for folder in folders)
     _check_different(folders, names)
     bare = [folder for folder in folders if not any(c.isalpha() for c in folder)]
-    return names, [], [_unnamed(bare, "are numbers")] if bare else []
+    return names, [], [_unnamed(bare, "numbers")] if bare else []
 
 
 def _imagenet(folders: Sequence[str], ids: list[str]) -> tuple[Names, list[str], list[str]]:
@@ -113,14 +113,14 @@ def _imagenet(folders: Sequence[str], ids: list[str]) -> tuple[Names, list[str],
     known = dict(zip(stored.keys, stored.classes, strict=True))
     names = tuple(known.get(folder) or (folder.replace("_", " "),) for folder in folders)
     found, unknown = [f for f in ids if f in known], [f for f in ids if f not in known]
-    notes = [f"{len(found):,} WordNet ids have the names that ImageNet's classes have in prompts"] if found else []
-    return names, notes, [_unnamed(unknown, "are WordNet ids that are not among ImageNet's 1,000")] if unknown else []
+    notes = [f"WordNet ids that have the names of ImageNet's classes in prompts: {len(found):,}"] if found else []
+    return names, notes, [_unnamed(unknown, "WordNet ids that are not among ImageNet's 1,000")] if unknown else []
 
 
 def _unnamed(folders: list[str], what: str) -> str:
     names = ", ".join(printable(folder, 40) for folder in folders[:3]) + (", ..." if len(folders) > 3 else "")
     return (
-        f"{len(folders):,} class folders {what} ({names}), so prompts would read 'a photo of a "
+        f"class folders are called by {what} ({names}; {len(folders):,} in all), so prompts read 'a photo of a "
         f"{printable(folders[0], 40)}'; name the classes with --class-names FILE"
     )
 

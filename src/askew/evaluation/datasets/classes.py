@@ -44,7 +44,7 @@ def open_class_folders(folder: Path, prompts: str = "", class_names: str = "") -
         splits.get("train"),
         splits.get("validation"),
         notes=tuple(notes),
-        warnings=tuple(warnings),
+        warnings=(*layout.warnings, *warnings),
     )
 
 

@@ -68,7 +68,7 @@ def read_prompts(text: str) -> tuple[str, ...]:
     if not is_file:
         if not any(sign in text for sign in ("{", "}", "%s")):
             raise UserError(f"{where}: neither a template nor a file of templates; {HOW}")
-        return (check_template(text, where),)
+        return (check_template(text, "--prompts"),)
     try:
         lines = [line.strip() for line in path.read_bytes().decode("utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as error:

@@ -6,7 +6,6 @@ copies of an image that are separate images of the set.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -84,18 +83,17 @@ def retrieval(
     words = np.array([distinct[caption] for caption in data.captions])
     image_ranks, caption_ranks = _ranks(features, text, words, image_of)
 
-    copies = sum(count for picture, count in Counter(features.pictures).items() if picture and count > 1)
-    if copies:
+    if features.copies:
         warn(
-            f"{data.name}: {copies:,} of {len(features):,} images are copies of another one, byte for byte; copies tie "
-            "and lose against each other, so put the captions of a picture on one image"
+            f"{data.name}: {features.copies:,} of {len(features):,} images are copies of another one, byte for byte; "
+            "copies tie and lose against each other, so put the captions of a picture on one image"
         )
     per_image = np.bincount(image_of, minlength=len(features))
     protocol: dict[str, Any] = {
         "ties": "ties lose",
         "captions": f"all {len(words):,}, {per_image.min()} to {per_image.max()} per image, prompt {prompt!r}",
         "captions_on_several_images": _on_several_images(words, image_of),
-        "images_with_equal_bytes": copies,
+        "images_with_equal_bytes": features.copies,
         "captions_sha256": set_hash(
             item_hash(str(i), caption) for i, caption in zip(image_of, data.captions, strict=True)
         ),

@@ -1,5 +1,6 @@
 """Zero-shot classification: a class's prompts make its row of a linear classifier; the best row names the image."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -47,11 +48,16 @@ def classified(
     return {k: np.concatenate(parts) for k, parts in found.items()}
 
 
-def zero_shot(encoders: Encoders, data: Classification, features: Features) -> Result:
+def zero_shot(
+    encoders: Encoders, data: Classification, features: Features, warn: Callable[[str], None] = lambda text: None
+) -> Result:
     """Accuracy on the test split, top-1 and mean per class, the data set's own metric first.
 
     An image that cannot be read counts as wrong. For each of the set's `class_orders` the accuracy under that order is
     reported beside the right one.
+
+    Args:
+        warn: called with a line if one picture has several labels.
     """
     weights = classifier(encoders, data.classes, data.templates)
     labels = data.test.labels
@@ -67,11 +73,26 @@ def zero_shot(encoders: Encoders, data: Classification, features: Features) -> R
     names = np.array([str(key) for key in data.test.images.keys])
     columns = {"top1": right[1], **{f"top{k}": right[k] for k in ks[1:]}, "mean_per_class": right[1]}
     outcomes = Outcomes(np.array(features.items), names, columns, {"mean_per_class": labels})
+    several = _with_several_labels(features, labels)
+    warnings = [f"{data.name}: {several:,} of {len(labels):,} images are, byte for byte, also in another class; remove "
+                "them from all but one"] if several else []  # fmt: skip
+    for line in warnings:
+        warn(line)
     protocol: dict[str, Any] = {
         "measure": data.metric,
         "ties": "the first of equal classes wins, as with argmax",
         "templates": list(data.templates),
         "class_names_sha256": item_hash(*("\t".join(names) for names in data.classes)),
         "classes_without_test_images": len(data.classes) - len(np.unique(labels)),
+        "images_with_equal_bytes": features.copies,
+        "warnings": [*data.warnings, *warnings],
     }
     return Result(f"{data.name}/zero_shot", values, protocol, outcomes)
+
+
+def _with_several_labels(features: Features, labels: np.ndarray) -> int:
+    """How many images have the same bytes as one of another class: the label of at least one must be wrong."""
+    found: dict[str, set[int]] = {}
+    for picture, label in zip(features.pictures, labels.tolist(), strict=False):
+        found.setdefault(picture, set()).add(label)
+    return sum(bool(picture) and len(found[picture]) > 1 for picture in features.pictures)
