@@ -11,7 +11,8 @@ from offline import sitecustomize
 OFFLINE = Path(sitecustomize.__file__).parent
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.environ.get("PYTHONPATH", "")]))
 
-sys.path.append(str(Path(__file__).parent / "evaluation"))  # its stand-ins serve tests/runs too
+for shared in ("evaluation", "data"):  # their stand-ins and formats serve tests/runs too
+    sys.path.append(str(Path(__file__).parent / shared))
 install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
 
 

@@ -35,6 +35,7 @@ from askew.recipes.settings import override
 from askew.training import checkpoint
 from askew.training.build import build_views
 from askew.training.towers import resolve
+from helpers import write_pairs
 from micro_runs import as_options, askew, askew_here, micro_recipe, micro_settings, table_of_25, train, trainer_of
 
 DOC = Path(__file__).parents[1] / "docs" / "errors.md"
@@ -483,6 +484,25 @@ def changed_recipe(here):
     return ["train", "--resume", "--out", "run", "--set", "train.learning_rate=0.1"]
 
 
+@fault(
+    RUN, "--resume where the data are no longer", "data/pairs.csv is not there, seen from", "--out run --data SOURCE"
+)
+def data_gone(here):
+    trained(here, 3)
+    shutil.move(here / "data", here / "moved")
+    (here / "run" / "model").rename(here / "model")
+    return ["train", "--resume", "--out", "run"]
+
+
+@fault(RUN, "--resume with other data", "the data are not those that the run began with: 0000.png is another image")
+def other_data(here):
+    trained(here, 3)
+    (here / "run" / "model").rename(here / "model")
+    table_of_25(here / "other")
+    shutil.copy(here / "other" / "0001.png", here / "other" / "0000.png")
+    return ["train", "--resume", "--out", "run", "--data", "other/pairs.csv"]
+
+
 @fault(RUN, "--resume where there is no run", "run is not a run directory")
 def nothing_to_resume(here):
     return ["train", "--resume", "--out", "run"]
@@ -492,6 +512,42 @@ def nothing_to_resume(here):
 def finished(here):
     trained(here, 3)
     return ["train", "--resume", "--out", "run"]
+
+
+@fault(RUN, "--extend-to without --resume", "--extend-to trains a finished run on", "--resume --out RUN")
+def extended_without_resume(here):
+    return ["train", "--extend-to", "3"]
+
+
+@fault(RUN, "an extension to fewer epochs", "--extend-to 1 is no more than the 1 epochs (3 steps)", "name more")
+def extended_to_fewer(here):
+    trained(here, 3)
+    return ["train", "--resume", "--out", "run", "--extend-to", "1"]
+
+
+@fault(RUN, "an extension of a run that was stopped", "the run has taken 2 of its 3 steps", "resume it to its end")
+def extended_too_early(here):
+    trained(here, 3)
+    shutil.rmtree(here / "run" / "checkpoints" / "step-000000003")
+    return ["train", "--resume", "--out", "run", "--extend-to", "2"]
+
+
+@fault(RUN, "an extension of a run with max_steps", "train.max_steps=1 limits this run", "towers.pretrained=RUN")
+def extended_past_max_steps(here):
+    trained(here, 1)
+    return ["train", "--resume", "--out", "run", "--extend-to", "2"]
+
+
+@fault(RUN, "held-out data that are the training data", "evaluation.held_out names the training data", "another split")
+def held_out_is_trained_on(here):
+    return training(pairs(here), "evaluation.held_out=data/pairs.csv")
+
+
+@fault(RUN, "fewer held-out pairs than a batch", "has 25 samples, fewer than loader.batch_size=30", "name more")
+def too_few_held_out(here):
+    write_pairs(here / "more", 40)
+    pairs(here)
+    return training(Path("more/pairs.csv"), "loader.batch_size=30", "evaluation.held_out=data/pairs.csv")
 
 
 @fault(RUN, "a corrupted checkpoint", "step-000000003 is damaged", "using the one before it", code=0)
@@ -585,6 +641,48 @@ def image_too_large_to_evaluate(here):
 def no_teacher(here):
     pretrained(here)
     return ["eval", "first", "--weights", "teacher"]
+
+
+@fault(WEIGHTS, "blocks unlocked of a tower that is not locked", "the image tower is trained as a whole", "towers.lock")
+def unlocked_without_lock(here):
+    return training(pairs(here), "towers.unlock_image_blocks=1")
+
+
+@fault(WEIGHTS, "more blocks unlocked than there are", "unlock_image_blocks=9 asks for more blocks", "which has 1")
+def unlocked_too_many(here):
+    return training(pairs(here), "towers.lock=image", "towers.unlock_image_blocks=9")
+
+
+@fault(WEIGHTS, "images smaller than a patch", "image_size=8 is smaller than a patch, 16 px")
+def smaller_than_a_patch(here):
+    pretrained(here)
+    return training("data/pairs.csv", "towers.pretrained=first/model", "towers.vision_cfg={image_size: 8}")
+
+
+@fault(WEIGHTS, "another image size for a timm ViT", "this timm VisionTransformer takes images of 224 px only")
+def another_size_for_timm(here):
+    vision = "{timm_model_name: vit_tiny_patch16_224, image_size: 96, timm_pool: avg, timm_proj: linear}"
+    return training(pairs(here), f"towers.vision_cfg={vision}")
+
+
+@fault(WEIGHTS, "a run without a checkpoint to start from", "first: the run has neither a model nor a checkpoint")
+def no_checkpoint_to_start_from(here):
+    shutil.rmtree(pretrained(here))
+    shutil.rmtree(here / "first" / "checkpoints")
+    return training("data/pairs.csv", "towers.pretrained=first")
+
+
+@fault(WEIGHTS, "the teacher of a run without one, to start from", "the method of this run has no teacher")
+def no_teacher_to_start_from(here):
+    shutil.rmtree(pretrained(here))
+    return training("data/pairs.csv", "towers.pretrained=first/teacher")
+
+
+@fault(WEIGHTS, "a run without a model or a checkpoint", "has neither a model nor a checkpoint", "train --resume --out")
+def nothing_to_evaluate(here):
+    shutil.rmtree(pretrained(here))
+    shutil.rmtree(here / "first" / "checkpoints")
+    return ["eval", "first"]
 
 
 # Evaluation on class folders

@@ -64,6 +64,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume the run in --out (default: the recipe's newest).")
     ] = False,
+    extend_to: Annotated[
+        float | None,
+        typer.Option(metavar="EPOCHS", help="With --resume: train a finished run on, to so many epochs in all."),
+    ] = None,
 ) -> None:
     """Train a model with a recipe, save it, and evaluate it."""
     from askew import recipes
@@ -76,13 +80,15 @@ def train(
 
     console = Console(quiet=not is_main())
     changes = [*(sets or []), *([f"data.source={json.dumps(data)}"] if data else [])]
+    if extend_to is not None and not resume:
+        raise UserError("--extend-to trains a finished run on; name it: --resume --out RUN --extend-to EPOCHS")
     if not resume:
         start(override(recipes.find(recipe or "tiny"), changes), out, console)
     elif recipe is None and out is not None:
         recorded = RunDirectory.open(out).read_recipe()
-        resume_run(override(recorded, changes) if changes else None, out, console)
+        resume_run(override(recorded, changes) if changes else None, out, console, extend_to)
     else:
-        resume_run(override(recipes.find(recipe or "tiny"), changes), out, console)
+        resume_run(override(recipes.find(recipe or "tiny"), changes), out, console, extend_to)
 
 
 @app.command(name="eval")

@@ -63,10 +63,20 @@ class TowerSettings(Part):
     # An open_clip tag, an open_clip directory, or a file of weights; "" starts from random weights. A file of weights
     # without a configuration beside it gets open_clip's own mean and std (OpenAI's), unless `mean` and `std` are set
     pretrained: str = ""
-    lock: Literal["none", "image", "text"] = "none"  # the tower that keeps its weights
+    lock: Literal["none", "image", "text", "both"] = "none"  # the towers that keep their weights, except:
+    unlock_image_blocks: int = Field(default=0, ge=0)  # last blocks of a locked tower that are trained, with what
+    unlock_text_blocks: int = Field(default=0, ge=0)  # follows them: the final norm and the projection
     mean: tuple[float, float, float] = IMAGENET_MEAN  # of pixels in [0, 1]; SLIP
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"  # of evaluation; open_clip's default
+
+    @field_validator("unlock_image_blocks", "unlock_text_blocks")
+    @classmethod
+    def _of_a_locked_tower(cls, blocks: int, info: ValidationInfo) -> int:
+        side = (info.field_name or "").split("_")[1]
+        if blocks and info.data.get("lock", side) not in (side, "both"):
+            raise ValueError(f"the {side} tower is trained as a whole; set towers.lock={side} (or both)")
+        return blocks
 
 
 class DataSettings(Part):
@@ -81,13 +91,15 @@ class DataSettings(Part):
     # What double quotes mean in a table: they enclose a field, or are letters; auto: they enclose in CSV, not with tabs
     quotes: Literal["auto", "enclosing", "literal"] = "auto"
     layout: Literal["auto", "pairs", "classes"] = "auto"  # of a folder that can be read in two ways
+    # Whether samples whose captions are equal are contrasted, or are positives of one another; docs/training.md
+    equal_captions: Literal["negatives", "positives"] = "negatives"
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
     max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; memory: docs/sources.md
 
     @property
     def options(self) -> SourceOptions:
         """How the source is read."""
-        return SourceOptions(**self.model_dump(exclude={"source", "max_megapixels"}))
+        return SourceOptions(**self.model_dump(exclude={"source", "equal_captions", "max_megapixels"}))
 
 
 class ViewSettings(Part):
@@ -135,6 +147,8 @@ class TrainSettings(Part):
     minutes: float = Field(default=0.0, ge=0)
     # Written by the run: at which step `minutes` settled max_steps, and how many steps were planned until then
     settled: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] = (0, 0)
+    # Written by --extend-to: the steps at which the plans ended that were extended
+    extended: tuple[Annotated[int, Field(ge=1)], ...] = ()
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # autocast of the towers; auto: bf16 where it is fast
     loss_chunk_size: int = Field(default=0, ge=0)  # samples per rank whose pairs are in memory at once; 0 = all
     compile: bool = False  # torch.compile the towers; needs a C++ compiler and pays only in long runs
@@ -160,6 +174,11 @@ class EvaluationSettings(Part):
     suite: Literal["none", "tiny"] = "none"
     before: bool = False  # evaluate the starting weights too: what fine-tuning gains and loses
     batch_size: int = Field(default=256, ge=1)
+    # Pairs that are not trained on: the loss on them is logged as `held_out/loss`; "" measures none
+    held_out: str | list[str] = ""
+    held_out_split: str = ""  # of files that hold several splits; "" = data.split
+    held_out_every: int = Field(default=100, ge=1)  # steps
+    held_out_batches: int = Field(default=4, ge=1)  # of loader.batch_size samples; always the same ones
 
 
 METHODS: dict[str, type[MethodConfig]] = {

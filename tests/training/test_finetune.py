@@ -130,10 +130,10 @@ def test_a_setting_that_pretrained_weights_make_void_is_named(std, pretrained, h
     ("setting", "words"),
     [
         (
-            "towers.vision_cfg.image_size=96",
-            "towers.vision_cfg.image_size=96 does not fit the pretrained model",
+            "towers.vision_cfg.patch_size=8",
+            "towers.vision_cfg.patch_size=8 does not fit the pretrained model",
         ),
-        ("towers.text_cfg.context_length=64", "towers.text_cfg.context_length=64 does not fit"),
+        ("towers.text_cfg.width=64", "towers.text_cfg.width=64 does not fit"),
         ("towers.embed_dim=7", "towers.embed_dim=7 does not fit"),
     ],
 )

@@ -18,6 +18,7 @@ from torch import multiprocessing
 from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.mcd import MCD
+from askew.recipes.settings import from_yaml
 from askew.report.console import Console
 from askew.runs.resume import resume
 from askew.runs.train import start
@@ -26,19 +27,22 @@ from askew.training.step import Step
 from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, micro_towers, rows, write_pairs
 from micro_runs import assert_same_state, metrics_of, micro_recipe, state_of, trainer_of
 
-CASES = {  # the match ids of four and four samples, and the samples without a masked token
+CASES = {  # the match ids of four and four samples, the samples without a masked token, and ids of captions, if any
     "distinct": ([0, 1, 2, 3, 4, 5, 6, 7], ()),
     "match ids across ranks, all masks on one": ([7, 7, 2, 5, 5, 5, 7, 9], (4, 5, 6, 7)),
     "one rank of one match id": ([3, 3, 3, 3, 0, 1, 2, 3], (1, 2, 3, 6)),
+    "equal captions across ranks": ([0, 1, 2, 3, 3, 5, 6, 7], (), [9, 1, 2, 4, 5, 1, 5, 8]),
 }
 PROGRESS = 0.4
 CPU = torch.device("cpu")
 PATIENCE = 150  # seconds until ranks that wait for each other are given up
 
 
-def step_of(method, match_ids, unmasked):
+def step_of(method, match_ids, unmasked, captions=None):
     """Loss, terms and gradients of this process's part of the batch, and the number of samples it was compared with."""
     batch = micro_batch(match_ids, unmasked=unmasked)
+    if captions is not None:
+        batch["caption_id"] = torch.tensor(captions)
     size = len(match_ids) // distributed.world_size()
     local = rows(batch, slice(distributed.rank() * size, (distributed.rank() + 1) * size))
     step = parallel.wrap(Step(method, "fp32"), CPU)  # named: its reducer must live until the backward pass is over
@@ -93,6 +97,8 @@ def session_of(folder, rank):
     """A run from its start to its model, then resumed as if it had been killed while it saved: what it printed."""
     run, whole = folder / "run", folder / "whole"
     recipe = micro_recipe(folder / "pairs.csv", "mcd", max_steps=4, checkpoint_steps=2, device="cpu")
+    held_out = {"held_out": str(folder / "other" / "pairs.csv"), "held_out_every": 2}
+    recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=held_out)})
     console = Console(quiet=not distributed.is_main())
     with redirect_stderr(io.StringIO()) as printed:
         start(recipe, run, console)
@@ -144,6 +150,7 @@ def ranks(tmp_path_factory):
     """What both ranks wrote down."""
     folder = tmp_path_factory.mktemp("ranks")
     write_pairs(folder, num=16)
+    write_pairs(folder / "other", num=20, seed=1)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -209,3 +216,13 @@ def test_two_ranks_start_and_resume_as_one_run(ranks):
     assert sorted(p.name for p in (folder / "run" / "checkpoints").iterdir()) == ["step-000000002", "step-000000004"]
     assert_same_state(state_of(folder / "run"), state_of(folder / "whole"))
     assert (folder / "run" / "model" / "open_clip_model.safetensors").is_file()
+
+
+def test_the_held_out_loss_of_two_ranks_is_that_of_one(ranks, tmp_path):
+    folder = ranks[0]["folder"]
+    alone = start(from_yaml(folder / "run" / "recipe.yaml"), tmp_path / "alone", Console(quiet=True)).path
+    for found, expected in zip(metrics_of(folder / "run"), metrics_of(alone), strict=True):
+        names = [name for name in expected if name.startswith("held_out/")]
+        assert bool(names) == (found["step"] in (2, 4))
+        for name in names:
+            assert found[name] == pytest.approx(expected[name], rel=1e-4), name

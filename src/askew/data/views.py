@@ -20,6 +20,7 @@ from askew.data.batch_stage import finish
 from askew.data.eda import WordEdits
 from askew.data.images import SHRINKS, Picture, PixelLimit, pixel_limit
 from askew.data.operations import PARAMETERS, Bound, Operation, bind, draw
+from askew.data.sources.base import stable_id
 from askew.nn.towers import END_TOKEN, MASK_TOKEN
 from askew.objectives.masked_language import NOT_MASKED
 
@@ -202,6 +203,7 @@ class Views:
     tags_alone: float = 0.0  # probability that, if so, they replace it
     edits: WordEdits = field(default_factory=WordEdits)
     scaled_decode: bool = True  # decode JPEGs no larger than the wanted crops need
+    caption_ids: bool = False  # add `caption_id`, equal for equal captions
     limit: PixelLimit = field(default_factory=pixel_limit)  # goes along to workers that are not forked
 
     def __setstate__(self, state: dict) -> None:
@@ -231,6 +233,8 @@ class Views:
             made |= view.cut(pixels, one, shrink)
         if {"text", "masked_text", "text_aug"} & set(self.wanted):
             caption = self._caption(captions, tags, stream(seed, "text"))
+            if self.caption_ids:  # of the caption without tags
+                made["caption_id"] = torch.tensor(caption_id(_drawn(captions, stream(seed, "text"))))
             made["text"] = self.tokens.sample(caption)
             if "masked_text" in self.wanted:
                 made |= self.masked.sample(made["text"], stream(seed, "masked_text"))
@@ -246,12 +250,22 @@ class Views:
         return batch
 
     def _caption(self, captions: tuple[str, ...], tags: tuple[str, ...], rng: Random) -> str:
-        caption = captions[int(rng.integers(len(captions)))]
+        caption = _drawn(captions, rng)
         mix, count = rng.random() < self.tags, int(rng.integers(1, 5))
         if not (mix and tags):
             return caption
         chosen = [tags[i] for i in rng.permutation(len(tags))[:count]]
         return ", ".join(chosen if rng.random() < self.tags_alone else [caption, *chosen])
+
+
+def _drawn(captions: tuple[str, ...], rng: Random) -> str:
+    """One of the captions: the first thing that the text's stream draws."""
+    return captions[int(rng.integers(len(captions)))]
+
+
+def caption_id(caption: str) -> int:
+    """A 63-bit integer, equal for captions that differ in nothing but white space."""
+    return stable_id(" ".join(caption.split()))
 
 
 def stream(seed: list[int], name: str) -> Random:

@@ -114,6 +114,7 @@ class ResultsFile:
 
         Those of other weights than the student's have a folder of their own: `outcomes-teacher`.
         """
+        weights = weights.replace(" ", "-")  # of a checkpoint: `student at step 40 of 300`
         name = OUTCOMES if self.path.name == RESULTS else f"{self.path.stem}-{OUTCOMES}"
         return self.path.parent / (name if weights == "student" else f"{name}-{weights}")
 

@@ -71,14 +71,21 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
         if key == "method.name":
             fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
         another = key == "towers.model" and where[leaf] != recipe.towers.model
-        if another or (key == "towers.pretrained" and Path(str(where[leaf])).expanduser().is_dir()):
+        if another or (key == "towers.pretrained" and _brings_its_shape(Path(str(where[leaf])).expanduser())):
             where |= TowerSettings().model_dump(mode="json", include=set(OF_MODEL))
     keys = {setting.partition("=")[0].strip() for setting in settings}
     if keys & PLANNING and recipe.train.settled != (0, 0):  # what `minutes` settled was for another plan
         fields["train"]["settled"] = [0, 0]
         if "train.max_steps" not in keys:
             fields["train"]["max_steps"] = 0
+    if keys & PLANNING and "train.extended" not in keys:  # as was what --extend-to recorded
+        fields["train"]["extended"] = []
     return validate(fields, "--set")
+
+
+def _brings_its_shape(path: Path) -> bool:
+    """Whether pretrained weights are a folder, or will be: the model of a run that is not finished."""
+    return path.is_dir() or (path.name in ("model", "teacher") and path.parent.is_dir())
 
 
 def _find(fields: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:

@@ -7,9 +7,12 @@ model/, teacher/         open_clip directories
 results.jsonl, outcomes/ one line per evaluation result, and which items were right
 results.before.jsonl     results of the weights that training started from
 fault/                   batches that made a step fail
+exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
+earlier/step-N           models and results of step N, at which a plan ended that was extended
 """
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,10 +136,22 @@ class RunDirectory:
         """The open_clip directory of the student or the teacher."""
         return self.path / WEIGHTS[weights]
 
+    def exported(self, step: int) -> Path:
+        """Where models are written that are made of a checkpoint."""
+        return self.path / "exported" / f"step-{step:09d}"
+
     @property
     def starting_model(self) -> Path:
         """Where the weights that training starts from are kept while they are evaluated."""
         return self.path / "start.tmp"
+
+    def set_aside(self, step: int) -> None:
+        """Move models and results of a run that ended at `step` and is extended, so that nothing takes them for new."""
+        place = self.path / "earlier" / f"step-{step:09d}"
+        for found in (*map(self.model, WEIGHTS), self.results.path, *map(self.results.outcomes, WEIGHTS)):
+            if found.exists():
+                place.mkdir(parents=True, exist_ok=True)
+                shutil.move(found, place / found.name)
 
     def fault_file(self, step: int, rank: int) -> Path:
         """Where a batch that made a step fail is kept."""
@@ -158,7 +173,11 @@ class RunDirectory:
 
     def is_complete(self, recipe: Recipe) -> bool:
         """Whether the run has written the last thing that it writes."""
-        return self.results.path.exists() if ends_with_the_suite(recipe) else self.model().exists()
+        if not ends_with_the_suite(recipe):
+            return self.model().exists()
+        named = [line.get("protocol", {}).get("weights", "") for line in self.results.read()]
+        only_of_checkpoints = bool(named) and all(" at step " in weights for weights in named)
+        return self.results.path.exists() and not only_of_checkpoints
 
     def remove_if_unstarted(self) -> None:
         """Remove the directory of a run that failed before its first step, so that the command can be repeated."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -22,6 +23,7 @@ from askew.evaluation.tasks import tiny
 from askew.report.console import Console
 from askew.runs.custom_data import open_asked, overlap_of, preview
 from askew.runs.directory import RunDirectory
+from askew.runs.export import export_checkpoint, weights_at
 from askew.runs.naming import CustomName
 from askew.runs.tables import paper_tables, tiny_table
 
@@ -98,7 +100,8 @@ def evaluate_tiny(
 ) -> dict[str, dict[str, float]]:
     """Run the suite `tiny` and print its table; keep the results in `out`, or in the run's directory."""
     started = time.monotonic()
-    encoders = load_model(name, choose_device("auto"), weights, batch_size)
+    encoders = load_model(name, choose_device("auto"), weights, batch_size, warn=console.warn)
+    weights = encoders.protocol["weights"]
     results = tiny.results(encoders)
     directory, target = _run_named(name), _target(name, out)
     if target is not None:
@@ -114,25 +117,35 @@ def evaluate_tiny(
 
 
 def load_model(
-    name: str, device: torch.device, weights: str = "student", batch_size: int = 256, precision: str = "fp32"
+    name: str,
+    device: torch.device,
+    weights: str = "student",
+    batch_size: int = 256,
+    precision: str = "fp32",
+    warn: Callable[[str], None] = lambda text: None,
 ) -> Encoders:
     """The encoders of a run directory, or of what open_clip knows by that name.
+
+    Of a run that is not finished, those of its newest whole checkpoint: `weights` in the protocol then names the step.
 
     Raises:
         UserError: there is no such model, or the run has no such weights.
     """
-    directory, loaded = _run_named(name), name
-    if directory.exists and not name.startswith("local-dir:"):
-        model = directory.model(weights)
-        if not model.is_dir():
-            raise UserError(
-                f"{printable(name)}: the run has no {model.name}/ folder; "
-                + ("its method has none" if weights == "teacher" else "finish it with --resume")
-            )
-        loaded = f"local-dir:{model}"
-    elif weights != "student":
-        raise UserError(f"--weights {weights}: only a run directory has them; {printable(name)} is none")
-    encoders = load_encoders(loaded, device, batch_size, precision, weights)
+    directory = _run_named(name)
+    with TemporaryDirectory() as temporary:
+        loaded, called = name, weights
+        if directory.exists and not name.startswith("local-dir:"):
+            model = directory.model(weights)
+            if not directory.model().is_dir():
+                folder, found = export_checkpoint(directory, lambda step: Path(temporary), warn)
+                model, called = folder / model.name, weights_at(weights, found)
+                warn(f"{printable(name)} has no model/ yet: these are the weights of its last checkpoint, {called}")
+            if not model.is_dir():
+                raise UserError(f"{printable(name)}: the run has no {model.name}/ folder; its method has none")
+            loaded = f"local-dir:{model}"
+        elif weights != "student":
+            raise UserError(f"--weights {weights}: only a run directory has them; {printable(name)} is none")
+        encoders = load_encoders(loaded, device, batch_size, precision, called)
     encoders.protocol["model"] = printable(name, 400)
     return encoders
 
@@ -171,7 +184,7 @@ def _refuse_options_of_others(asked: Request) -> None:
 def _run(asked: Request, openers: Openers, device: torch.device, console: Console) -> None:
     """Every data set in turn. One that fails costs a line, and the others still run."""
     started = time.monotonic()
-    encoders = load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision)
+    encoders = load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision, console.warn)
     progress = _Progress(console)
     extractor = Extractor(encoders, asked.cache, tick=progress.tick, warn=console.warn)
     if extractor.cache is None:
@@ -212,7 +225,7 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
             console.table(table)
         console.say(f"seconds  {time.monotonic() - started:.0f}, features of {extractor.reused:,} images reused")
         if target is not None:
-            console.say(f"results  {target.path}, outcomes in {target.outcomes(asked.weights)}")
+            console.say(f"results  {target.path}, outcomes in {target.outcomes(protocol['weights'])}")
     if failed:
         raise UserError(
             f"{len(failed)} of {len(openers)} sets could not be evaluated completely: {', '.join(failed)}; "

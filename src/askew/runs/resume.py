@@ -1,17 +1,23 @@
 """A run that was stopped, from its last checkpoint to its end: what `askew train --resume` does."""
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from askew import distributed
 from askew.config import Recipe
-from askew.errors import UserError
+from askew.data.sources import EMBEDDED
+from askew.data.sources.recognise import FUNCTION, exists, expand_braces, parts_of
+from askew.errors import UserError, printable
 from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
+from askew.runs.export import pretrained_run
 from askew.runs.train import announce, evaluate_before, finish, reporter_of
 from askew.training.build import build
 from askew.training.loop import Trainer
+from askew.training.schedule import Schedule
 from askew.training.towers import resolve
 
 RESUMABLE = (  # what may differ from the recorded recipe on --resume
@@ -23,14 +29,21 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "train.checkpoint_minutes",
     "train.keep_checkpoints",
     "train.device",
+    "evaluation.held_out",
+    "evaluation.held_out_split",
+    "evaluation.held_out_every",
+    "evaluation.held_out_batches",
 )
+MOVABLE = ("data.source", "data.image_root")  # may differ where the data in the new place are the same
 
 
-def resume(recipe: Recipe | None, out: Path | None, console: Console) -> RunDirectory:
+def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to: float | None = None) -> RunDirectory:
     """Train a stopped run to its end; it ends exactly as if it had never been stopped.
 
     Args:
-        recipe: None takes the recorded one. Another may differ from it only in the keys of RESUMABLE.
+        extend_to: train a finished run on, to so many epochs in all.
+        recipe: None takes the recorded one. Another may differ from it only in the keys of RESUMABLE, and in those of
+            MOVABLE if the data are the same.
         out: the run's directory; None takes the newest run of the recipe.
 
     Raises:
@@ -43,24 +56,70 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console) -> RunDire
         assert recipe is not None, "a recipe, or the directory of a run"
         directory = RunDirectory.newest(recipe.name)
     recipe = compatible(recipe, directory)
+    refuse_missing_data(recipe.data.source, directory)
     found = directory.latest_checkpoint(console.warn if distributed.is_main() else lambda text: None)
+    moved = recipe.data != directory.read_recipe().data
+    if moved and found is None:
+        raise UserError(
+            f"{directory.path} has no checkpoint that knows its data, so nothing shows that those of --data are the "
+            "same; start a new run"
+        )
     built = build(recipe, console.say, pretrained=found is None)
+    if extend_to is not None:
+        step = found.step if found is not None else 0
+        built = replace(built, recipe=extended(built.recipe, built.loader.steps_per_epoch, step, extend_to))
     trainer = Trainer(built, directory, reporter_of(console))
     if found is not None:
         trainer.load(found)
     if trainer.done == trainer.total and directory.is_complete(recipe):
         raise UserError(
             f"{directory.path} is finished ({trainer.total} steps); start a new run, or evaluate it: "
-            f"askew eval {directory.path}"
+            f"askew eval {directory.path}; or train it on by --extend-to EPOCHS"
         )
 
     def prepare() -> None:
+        stages = trainer.recipe.train.extended
+        if moved or extend_to is not None:
+            train = directory.read_recipe().train
+            if extend_to is not None:
+                train = train.model_copy(update={"epochs": trainer.recipe.train.epochs, "extended": stages})
+            directory.write_recipe(directory.read_recipe().model_copy(update={"data": recipe.data, "train": train}))
+        if stages and trainer.done <= stages[-1]:
+            directory.set_aside(stages[-1])
+        if moved:  # and the same, or loading would have refused them
+            console.say(f"data     in a new place, and the same: {RECIPE} now names it")
         directory.discard_metrics_after(trainer.done)
         announce(trainer, directory, console)
         evaluate_before(trainer, directory, console)
 
     distributed.on_main(prepare)
     return finish(trainer, directory, console)
+
+
+def extended(recipe: Recipe, steps_per_epoch: int, done: int, epochs: float) -> Recipe:
+    """The recipe of a finished run, planned on to so many epochs; unchanged if that is its plan and steps are left.
+
+    Raises:
+        UserError: steps of the present plan are left, there would be no more steps, or the plan is not one of epochs.
+    """
+    train, option = recipe.train, f"--extend-to {epochs:g}"
+    for limit, value in (("max_steps", train.max_steps), ("minutes", train.minutes)):
+        if value:
+            raise UserError(
+                f"{option} counts epochs, and train.{limit}={value:g} limits this run; start a new run from its "
+                "weights instead: --set towers.pretrained=RUN"
+            )
+    total = Schedule.of(train, steps_per_epoch).total
+    if done < total and train.extended and epochs == train.epochs:
+        return recipe
+    if done < total:
+        raise UserError(f"{option}: the run has taken {done} of its {total} steps; resume it to its end first")
+    if not math.isfinite(epochs) or round(epochs * steps_per_epoch) <= total:
+        raise UserError(
+            f"{option} is no more than the {train.epochs:g} epochs ({total} steps) that the run has done; name more"
+        )
+    update = {"epochs": epochs, "extended": (*train.extended, total)}
+    return recipe.model_copy(update={"train": train.model_copy(update=update)})
 
 
 def compatible(asked: Recipe | None, directory: RunDirectory) -> Recipe:
@@ -72,14 +131,37 @@ def compatible(asked: Recipe | None, directory: RunDirectory) -> Recipe:
     recorded = directory.read_recipe()
     if asked is None:
         return recorded
-    changed = changes(asked, recorded)
+    movable = MOVABLE if asked.data.source else ()  # a named recipe may say nothing about data
+    changed = {key: values for key, values in changes(asked, recorded).items() if key not in movable}
     if changed:
         listed = ", ".join(f"{key} ({old} -> {new})" for key, (old, new) in changed.items())
         raise UserError(
             f"--resume: the recipe differs from {directory.path / RECIPE}: {listed}; "
-            f"start a new run for that; a resumed run may change only {', '.join(RESUMABLE)}"
+            f"start a new run for that; a resumed run may change only {', '.join(RESUMABLE)}, and where the same data "
+            "lie (--data)"
         )
     return _settled_as(recorded, asked)
+
+
+def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> None:
+    """Say how to resume where the recorded data are not found: they moved, or the command runs in another folder.
+
+    Raises:
+        UserError: files of the source do not exist.
+    """
+    for text, _ in parts_of(source) if source else ():
+        if text != EMBEDDED and not FUNCTION.fullmatch(text) and not _is_there(text):
+            here = "" if Path(text).expanduser().is_absolute() else ", seen from the folder that this command runs in"
+            raise UserError(
+                f"data: {printable(text, 400)} is not there{here}; if the data have moved, name their new place: "
+                f"askew train --resume --out {directory.path} --data SOURCE"
+            )
+
+
+def _is_there(text: str) -> bool:
+    """Whether anything exists that a path with braces and wildcards names."""
+    paths = [Path(text).expanduser(), *(Path(part).expanduser() for part in expand_braces(text))]
+    return any(exists(path) or (exists(path.parent) and any(path.parent.glob(path.name or "*"))) for path in paths)
 
 
 def changes(asked: Recipe, recorded: Recipe) -> dict[str, tuple[Any, Any]]:
@@ -98,6 +180,10 @@ def _settled_as(recorded: Recipe, asked: Recipe) -> Recipe:
     cap = asked.train.max_steps or recorded.train.max_steps
     if asked.train.minutes == recorded.train.minutes > 0 and cap >= recorded.train.max_steps:
         settled |= {"max_steps": recorded.train.max_steps, "settled": recorded.train.settled}
+    if recorded.train.extended and not asked.train.extended:
+        settled |= {"epochs": recorded.train.epochs, "extended": recorded.train.extended}
     train = asked.train.model_copy(update=settled)
-    towers = asked.towers if asked.towers == recorded.towers else resolve(asked.towers)  # the weights may be gone
+    towers = asked.towers
+    if towers != recorded.towers:  # otherwise, the weights may be gone
+        towers = resolve(pretrained_run(towers, asked.train.device, lambda text: None))
     return asked.model_copy(update={"towers": towers, "name": recorded.name, "train": train})

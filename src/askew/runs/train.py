@@ -11,11 +11,13 @@ from askew.errors import THEN_RESUME, Interrupted, RunFailed, Stopped, writing
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory, ends_with_the_suite
 from askew.runs.evaluate import evaluate_tiny
+from askew.runs.export import pretrained_run
 from askew.training.build import build
 from askew.training.export import save_models
 from askew.training.interfaces import Reporter
 from askew.training.loop import Trainer
-from askew.training.towers import resolve
+from askew.training.schedule import Schedule
+from askew.training.towers import changed_sizes, resolve
 
 LOOKED_AT = 200  # samples whose captions are measured before a run
 
@@ -29,7 +31,8 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
     Raises:
         UserError, RunFailed, Interrupted: see the command line's exit codes.
     """
-    recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
+    towers = pretrained_run(recipe.towers, recipe.train.device, console.warn)
+    recipe = recipe.model_copy(update={"towers": resolve(towers)})
     built = build(recipe, console.say)  # before a directory is made: what cannot be built leaves nothing behind
     directory = distributed.from_main(lambda: RunDirectory.create(recipe.name, out))
     trainer = Trainer(built, directory, reporter_of(console))
@@ -127,16 +130,35 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
             f"plan     fewer steps if these do not fit into train.minutes={recipe.train.minutes:g}: "
             "the first steps are timed"
         )
+    elif schedule.extended_at:
+        lines.append(_extension(schedule))
     elif schedule.settled_at:
         lines.append(f"plan     settled by train.minutes={recipe.train.minutes:g} at step {schedule.settled_at}")
     elif schedule.total < schedule.requested:
         lines.append(
             f"plan     train.max_steps={schedule.total} ends before the {schedule.requested:,} steps of train.epochs"
         )
+    if trainer.held_out is not None:
+        lines.append(f"held-out {trainer.held_out.describe}")
     lines.append(f"chance   {levels} (the loss of a model that has learned nothing)")
     for line in lines:
         console.say(line)
     _warn_of_long_captions(trainer, console)
+
+
+def _extension(schedule: Schedule) -> str:
+    """What an extension does to all that depends on the schedule."""
+    start, config = schedule.extended_at, schedule.config
+    rise = (
+        f"rises again to {config.learning_rate:g} over {schedule.warmup:,} steps"
+        if schedule.warmup
+        else (f"starts again at {config.learning_rate:g}")
+    )
+    return (
+        f"plan     extended at step {start:,}: the learning rate {rise} and falls to {config.min_learning_rate:g} at "
+        f"step {schedule.total:,}; what a method does by k / T (MCD's fading, a teacher's momentum) continues from "
+        f"{start:,} / {schedule.total:,} = {start / schedule.total:.2f}, not from 1"
+    )
 
 
 def _towers(towers: TowerSettings, views: Views) -> str:
@@ -145,7 +167,14 @@ def _towers(towers: TowerSettings, views: Views) -> str:
     start = f"the weights of {towers.pretrained}" if towers.pretrained else "random weights"
     if towers.pretrained and towers.token_std != TowerSettings().token_std:
         start += ", token embeddings included: towers.token_std is not used"
-    lock = f"; the {towers.lock} tower keeps its weights" if towers.lock != "none" else ""
+    if changed := changed_sizes(towers):
+        interpolated = "timm_model_name" not in towers.vision_cfg or any("tokens" in text for text in changed)
+        start += f" (another size: {', '.join(changed)}{'; positions are interpolated' if interpolated else ''})"
+    lock = ""
+    for side, blocks in (("image", towers.unlock_image_blocks), ("text", towers.unlock_text_blocks)):
+        if towers.lock in (side, "both"):
+            last = f", except its last {blocks} blocks and what follows them" if blocks else ""
+            lock += f"; the {side} tower keeps its weights{last}"
     size, context = views.images[0].size, views.tokens.context_length
     return f"{name}, images of {size} px, captions of {context} tokens, from {start}{lock}"
 

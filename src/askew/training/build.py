@@ -16,6 +16,7 @@ from askew.devices import choose_device, choose_precision, keep_freed_memory
 from askew.errors import UserError
 from askew.methods.base import Method
 from askew.training import parallel
+from askew.training.held_out import HeldOut, open_held_out
 from askew.training.step import Step
 from askew.training.towers import build_towers
 
@@ -30,6 +31,7 @@ class Built:
         recipe: with `train.precision` decided.
         method: on its device, in training mode.
         step: the method's step as it is trained: compiled, and spread over ranks.
+        held_out: the loss on pairs that are not trained on, if the recipe asks for it.
     """
 
     recipe: config.Recipe
@@ -37,6 +39,7 @@ class Built:
     method: Method
     step: nn.Module
     loader: Loader
+    held_out: HeldOut | None = None
 
 
 def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None, pretrained: bool = True) -> Built:
@@ -57,14 +60,16 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     distributed.start(device, stall=60 * recipe.loader.stall_minutes)
     # Rank 0 makes the index files, and the others read them
     source = distributed.main_first(lambda: open_source(recipe.data.source, recipe.data.options))
+    apart = distributed.main_first(lambda: open_held_out(recipe)) if recipe.evaluation.held_out else None
     if distributed.is_main():
         for note in source.notes:
             say(f"data     {note}")
     custom = operations.custom_operations(recipe.views.operations)
     method = build_method(recipe, pretrained, custom).to(device).train()
+    views = build_views(recipe, method.views, custom)
     loader = Loader(
         source,
-        build_views(recipe, method.views, custom),
+        views,
         recipe.loader.batch_size,
         train.seed,
         recipe.loader.num_workers,
@@ -74,8 +79,9 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
         say,
         fail_after=60 * recipe.loader.stall_minutes,
     )
+    held_out = HeldOut(recipe, apart, method, views, device, say) if apart is not None else None
     step = parallel.wrap(Step(method, train.precision, train.loss_chunk_size), device, train.compile)
-    return Built(recipe, device, method, step, loader)
+    return Built(recipe, device, method, step, loader, held_out)
 
 
 def build_method(recipe: config.Recipe, pretrained: bool = True, custom: Custom = None) -> Method:
@@ -135,5 +141,6 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
         tags=views.tags,
         tags_alone=views.tags_alone,
         scaled_decode=views.scaled_decode,
+        caption_ids=recipe.data.equal_captions == "positives",
         limit=limit,
     )

@@ -58,10 +58,7 @@ class Checkpoint:
         Raises:
             UserError: names or shapes do not fit.
         """
-        try:
-            method.load_state_dict(load_file(self.path / "method.safetensors"), strict=True)
-        except RuntimeError as error:
-            raise UserError(f"{self.path} does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
+        self.load_method(method)
         saved = load_file(self.path / "optimizer.safetensors")
         slots: dict[str, dict[str, Tensor]] = {}
         for key, value in saved.items():
@@ -72,6 +69,17 @@ class Checkpoint:
         order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
         packed["state"] = {index: slots[name] for index, name in enumerate(order) if name in slots}
         optimizer.load_state_dict(packed)
+
+    def load_method(self, method: nn.Module) -> None:
+        """The method's state alone.
+
+        Raises:
+            UserError: names or shapes do not fit.
+        """
+        try:
+            method.load_state_dict(load_file(self.path / "method.safetensors"), strict=True)
+        except RuntimeError as error:
+            raise UserError(f"{self.path} does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
 
 
 def parameter_names(method: nn.Module) -> dict[int, str]:

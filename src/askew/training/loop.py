@@ -5,6 +5,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,6 +22,8 @@ from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
 from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint
 from askew.training.build import Built
+from askew.training.fingerprint import contents_of, refuse_other_data
+from askew.training.held_out import HELD_OUT_LOSS
 from askew.training.interfaces import Hook, Reporter, Storage
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
@@ -50,6 +53,7 @@ class Trainer:
         self, built: Built, storage: Storage | None, reporter: Reporter | None = None, hooks: tuple[Hook, ...] = ()
     ):
         self.recipe, self.device, self.method, self.loader = built.recipe, built.device, built.method, built.loader
+        self.held_out = built.held_out
         self.storage, self.reporter, self.hooks = storage, reporter or Reporter(), hooks
         config = self.recipe.train
         self.step = built.step
@@ -59,6 +63,11 @@ class Trainer:
         self.seconds = 0.0
         self.bad_samples = BadSamples()
         self.window, self.profile = Window(), Profile()
+
+    @cached_property
+    def contents(self) -> dict[str, Any]:
+        """What identifies the data, read once by rank 0. Every rank enters."""
+        return distributed.from_main(lambda: contents_of(self.loader.source))
 
     @property
     def total(self) -> int:
@@ -78,11 +87,7 @@ class Trainer:
                 f"{found.path}: the run was to take {facts['total']} steps, the data and recipe now give {planned}; "
                 "resume with the same data"
             )
-        if facts.get("data", self.loader.fingerprint) != self.loader.fingerprint:
-            raise UserError(
-                f"{found.path}: the data are not those that the run began with (another number of samples, or other "
-                "samples in their places); resume with the same data, or start a new run"
-            )
+        refuse_other_data(str(found.path), facts, self.loader.source, self.loader.fingerprint, self.contents)
         self.done, self._saved, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
 
@@ -96,6 +101,8 @@ class Trainer:
         self.window, self.profile = Window(), Profile()
         self._pace = PaceMeter(max(1, self.recipe.loader.num_workers), LONGEST_SHARE * 60 * self.recipe.train.minutes)
         saving = checkpoint.Policy(self.recipe.train)
+        if self.storage is not None:
+            _ = self.contents  # now, while the data are there, and not after a signal
         first, before, started = self.done, self.seconds, time.monotonic()
         # --------------------------------------------------------------------------------------------------------------
         with SignalGuard(self.reporter.say) as guard, deaths_reported():
@@ -104,7 +111,8 @@ class Trainer:
                 self.done += 1
                 self.seconds = before + time.monotonic() - started
                 self._settle_schedule()
-                line = self._log(record) if self._is_logged(first, until) else None
+                record |= self.held_out.after_step(self) if self.held_out is not None else {}
+                line = self._log(record) if HELD_OUT_LOSS in record or self._is_logged(first, until) else None
                 for hook in self.hooks:
                     hook(self, line)
                 stop = distributed.any_rank(bool(guard.received), self.device)
@@ -125,6 +133,7 @@ class Trainer:
         facts = {
             "total": self.total,
             "data": self.loader.fingerprint,
+            "contents": self.contents,
             "seconds": self.seconds,
             "drawn": self.bad_samples.drawn,
             "bad_samples": dict(self.bad_samples.causes),

@@ -32,6 +32,13 @@ class Window:
         yield
         self._waited += time.monotonic() - since
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Inside, the time does not count."""
+        since = time.monotonic()
+        yield
+        self._started += time.monotonic() - since
+
     def step(self) -> None:
         """One more step was taken."""
         self._steps += 1

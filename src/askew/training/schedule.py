@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from askew.config import TrainSettings
+from askew.errors import UserError
 
 MEASURED_STEPS, MEASURED_SECONDS = 30, 20.0  # `train.minutes` measures at least this many of each,
 LONGEST_SHARE = 0.25  # but no longer than this share of the minutes,
@@ -26,12 +27,15 @@ class Schedule:
     While `train.minutes` has yet to settle their number, the warm-up lasts: after its ramp the learning rate stays at
     the peak. So the measurement can take as long as it must, and the decay begins when the number is known.
 
+    A run that was extended after its end warms up again, from the minimum to the peak, and decays once more.
+
     Attributes:
         config: what sets the learning rate.
         requested: steps of `train.epochs`.
         total: steps that the run takes.
         warmup: steps during which the learning rate rises.
         settled_at: the step at which `train.minutes` settled `total`; 0 if it was fixed from the start.
+        extended_at: the step at which an earlier plan had ended; 0 if the run was not extended.
         before: the schedule of the steps before that one.
     """
 
@@ -40,6 +44,7 @@ class Schedule:
     total: int
     warmup: int
     settled_at: int = 0
+    extended_at: int = 0
     before: "Schedule | None" = None
 
     @classmethod
@@ -52,12 +57,31 @@ class Schedule:
             total = max(1, total)
             return cls(config, requested, total, min(warmup, total // 2))
 
+        if config.extended:
+            return cls._of_stages(config, requested, warmup)
         settled_at, planned = config.settled
         schedule = with_total(min(requested, config.max_steps or requested), config)
         if not settled_at:
             return schedule
         open_config = config.model_copy(update={"settled": (0, 0), "max_steps": planned})
         return replace(schedule, settled_at=settled_at, before=with_total(planned, open_config))
+
+    @classmethod
+    def _of_stages(cls, config: TrainSettings, requested: int, warmup: int) -> "Schedule":
+        """The schedule of a run that was extended, once or more often."""
+        ends = (*config.extended, requested)
+        if config.max_steps or config.minutes or list(ends) != sorted(set(ends)):
+            raise UserError(
+                f"train.extended={list(config.extended)} was written by --extend-to and does not fit train.epochs="
+                f"{config.epochs:g} ({requested} steps), max_steps={config.max_steps}, minutes={config.minutes:g}; "
+                "set train.extended=[] for a plan without it"
+            )
+        schedule, start = None, 0
+        for end in ends:
+            schedule = cls(config, requested, end, min(warmup, (end - start) // 2), extended_at=start, before=schedule)
+            start = end
+        assert schedule is not None, "there is at least one stage"
+        return schedule
 
     @property
     def is_open(self) -> bool:
@@ -77,7 +101,9 @@ class Schedule:
 
     def total_after(self, step: int) -> int:
         """The number of steps that was planned when `step` steps had been taken."""
-        return self.before.total if self.before is not None and step < self.settled_at else self.total
+        if self.before is not None and (step < self.settled_at or step <= self.extended_at):
+            return self.before.total_after(step)
+        return self.total
 
     def explained(self, seconds_per_step: float, measured: int) -> str:
         """One line for the user: what was measured, over how many steps, and what follows from it."""
@@ -93,22 +119,29 @@ class Schedule:
             f"all; train.max_steps={self.total} gives another method as many"
         )
 
+    def _earlier(self, step: int) -> "Schedule | None":
+        """The schedule of a step that was planned before this one; None for a step of this one."""
+        return self.before if step < max(self.settled_at, self.extended_at) else None
+
     def progress(self, step: int) -> float:
-        """k / T before step k, in [0, 1)."""
-        if self.before is not None and step < self.settled_at:
-            return self.before.progress(step)
+        """k / T before step k, in [0, 1). T is the number of steps planned at that step."""
+        if (earlier := self._earlier(step)) is not None:
+            return earlier.progress(step)
         return step / self.total
 
     def progress_after(self, step: int) -> float:
         """(k + 1) / T after step k, in (0, 1]."""
-        if self.before is not None and step < self.settled_at:
-            return self.before.progress_after(step)
+        if (earlier := self._earlier(step)) is not None:
+            return earlier.progress_after(step)
         return (step + 1) / self.total
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step."""
-        if self.before is not None and step < self.settled_at:
-            return self.before.learning_rate(step)
+        if (earlier := self._earlier(step)) is not None:
+            return earlier.learning_rate(step)
+        if self.extended_at:
+            again = self.config.model_copy(update={"warmup_learning_rate": self.config.min_learning_rate})
+            return learning_rate_at(step - self.extended_at, self.total - self.extended_at, self.warmup, again)
         decay_from = max(self.warmup, self.settled_at)
         if self.is_open or step < decay_from:
             return learning_rate_at(min(step, self.warmup), self.total, self.warmup, self.config)

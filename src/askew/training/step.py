@@ -13,6 +13,7 @@ from askew.methods.base import Batch, Method, Terms
 from askew.nn.cpu.attention import quick_attention
 from askew.nn.cpu.convolutions import quick_convolutions
 from askew.objectives.reduce import by_rows
+from askew.training.matching import with_equal_captions
 
 
 class Step(nn.Module):
@@ -34,18 +35,19 @@ class Step(nn.Module):
         return self.compare(self.encode(batch), progress)
 
     def encode(self, batch: Batch) -> dict[str, Tensor]:
-        """What the objective needs of each local sample, (B, ...): match ids, the teacher's targets, embeddings."""
+        """What the objective needs of each local sample, (B, ...): ids, the teacher's targets, embeddings."""
         device = next(self.method.parameters()).device.type
         attention = quick_attention(device, self.method.towers.longest)
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"), attention:
             with torch.no_grad(), quick_convolutions():
                 targets = self.method.targets(batch)
             embedded = self.method.embed(batch)
-        return {"match_id": batch["match_id"], **targets, **embedded}
+        ids = {key: batch[key] for key in ("match_id", "caption_id") if key in batch}
+        return {**ids, **targets, **embedded}
 
     def compare(self, local: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms, dict[str, Tensor]]:
         """The local samples against those of all ranks: see `forward`."""
-        gathered = distributed.gather(local)
+        local, gathered = with_equal_captions(local, distributed.gather(local))
         loss, terms = objective_in_chunks(self.method, local, gathered, progress, self.loss_chunk_size)
         return loss, terms, {key: value.detach() for key, value in gathered.items()}
 

@@ -8,10 +8,12 @@ import open_clip
 import torch
 from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from open_clip.model import CustomTextCLIP
+from open_clip.timm_model import TimmModel
 from torch import nn
 
 from askew import config
 from askew.errors import UserError, printable
+from askew.nn.locking import lock
 from askew.nn.towers import (
     DIRECTORY_CONFIG,
     DIRECTORY_WEIGHTS,
@@ -22,6 +24,7 @@ from askew.nn.towers import (
 )
 
 OPEN_CLIP_TOKEN_STD = 0.02  # of open_clip's own random token embeddings
+SIZES = {"vision_cfg": "image_size", "text_cfg": "context_length"}  # may differ from those of pretrained weights
 
 
 def resolve(towers: config.TowerSettings) -> config.TowerSettings:
@@ -39,6 +42,8 @@ def resolve(towers: config.TowerSettings) -> config.TowerSettings:
     elif (path / DIRECTORY_CONFIG).is_file():
         shape, preprocessing = _read_directory(path)
         _refuse_other_shape(towers, shape)
+        for side, size in SIZES.items():
+            shape[side] = {**shape[side], **{k: v for k, v in fields[side].items() if k == size}}
         fields |= {"model": "", "pretrained": str(path), **shape, **_preprocessing(towers, preprocessing)}
     elif path.is_file():
         fields["pretrained"] = str(path)
@@ -83,16 +88,61 @@ def _read_directory(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _refuse_other_shape(asked: config.TowerSettings, trained: dict[str, Any]) -> None:
-    """The shape of a model comes with its directory. Another one is refused, not ignored."""
+    """The shape of a model comes with its directory. Another one is refused, not ignored; SIZES may differ."""
     wishes = {("embed_dim", ""): (asked.embed_dim, trained["embed_dim"])} if asked.embed_dim else {}
     for side in ("vision_cfg", "text_cfg"):
-        wishes |= {(side, f".{k}"): (v, trained[side].get(k)) for k, v in getattr(asked, side).items()}
+        fields = getattr(asked, side).items()
+        wishes |= {(side, f".{k}"): (v, trained[side].get(k)) for k, v in fields if k != SIZES[side]}
     for (field, key), (wish, found) in wishes.items():
         if wish != found:
             raise UserError(
                 f"towers.{field}{key}={printable(str(wish))} does not fit the pretrained model, which has "
                 f"{printable(str(found))}; leave it out"
             )
+
+
+def changed_sizes(towers: config.TowerSettings) -> list[str]:
+    """Which sizes of resolved towers differ from those that their pretrained weights were trained with, in words.
+
+    Empty if that is not known: for a file of weights without a configuration, or a folder that is gone.
+    """
+    path = Path(towers.pretrained)
+    if not towers.pretrained:
+        return []
+    if (path / DIRECTORY_CONFIG).is_file():
+        trained = _read_directory(path)[0]
+    elif (path.parent / DIRECTORY_CONFIG).is_file() and path.is_file():
+        trained = _read_directory(path.parent)[0]
+    elif towers.model and not path.exists():
+        trained = model_config(towers.model)
+    else:
+        return []
+    changed = []
+    for side, words in (("vision_cfg", "images of {} px instead of {}"), ("text_cfg", "captions of {} tokens, not {}")):
+        default = 224 if side == "vision_cfg" else 77
+        before, now = (sizes[side].get(SIZES[side], default) for sizes in (trained, towers.model_dump()))
+        if before != now:
+            changed.append(words.format(now, before))
+    return changed
+
+
+def _refuse_sizes_that_do_not_fit(model: CustomTextCLIP) -> None:
+    """A timm ViT takes one size of images; a native one takes images of one patch or more.
+
+    Raises:
+        UserError: the configured size is another.
+    """
+    visual: Any = model.visual
+    size = visual.image_size[0]
+    if isinstance(visual, TimmModel):
+        embed: Any = getattr(visual.trunk, "patch_embed", None)
+        if getattr(embed, "strict_img_size", False) and embed.img_size[0] != size:
+            raise UserError(
+                f"towers.vision_cfg.image_size={size}: this timm {type(visual.trunk).__name__} takes images of "
+                f"{embed.img_size[0]} px only; set that size, or use a native ViT or a convolutional tower"
+            )
+    elif 0 in getattr(visual, "grid_size", (1,)):
+        raise UserError(f"towers.vision_cfg.image_size={size} is smaller than a patch, {visual.patch_size[0]} px")
 
 
 def _preprocessing(asked: config.TowerSettings, trained: dict[str, Any]) -> dict[str, Any]:
@@ -144,6 +194,7 @@ def build_towers(towers: config.TowerSettings, seed: int, mask_token: bool) -> T
         model = build_model(named)
     except ValueError as error:
         raise UserError(f"towers: {error}") from error
+    _refuse_sizes_that_do_not_fit(model)
     if towers.pretrained:
         _load_pretrained(model, towers)
     else:
@@ -153,10 +204,12 @@ def build_towers(towers: config.TowerSettings, seed: int, mask_token: bool) -> T
         pair = TwoTower(named, model)
         if mask_token:
             pair.text.append_mask_token()
+        if towers.lock in ("image", "both"):
+            lock(pair.image, towers.unlock_image_blocks)
+        if towers.lock in ("text", "both"):
+            lock(pair.text, towers.unlock_text_blocks)
     except ValueError as error:
         raise UserError(f"towers: {error}") from error
-    if towers.lock != "none":
-        getattr(pair, towers.lock).requires_grad_(False)
     if towers.pretrained:
         pair.pretrained_scale = model.logit_scale.item()
         bias = model.get_parameter("logit_bias").item()
@@ -165,6 +218,7 @@ def build_towers(towers: config.TowerSettings, seed: int, mask_token: bool) -> T
 
 
 def _load_pretrained(model: CustomTextCLIP, towers: config.TowerSettings) -> None:
+    """Weights in place. Position embeddings of another image size or context length are interpolated by open_clip."""
     model.logit_bias = nn.Parameter(torch.zeros(()))  # in case the weights have one
     path = Path(towers.pretrained)
     if path.is_dir():
