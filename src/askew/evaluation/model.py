@@ -92,6 +92,18 @@ class Encoders:
         row_of = {text: row for row, text in enumerate(order)}
         return np.concatenate(parts)[[row_of[text] for text in texts]]
 
+    def cut(self, texts: Sequence[str]) -> int:
+        """How many texts have more tokens than the context holds: their ends are not encoded."""
+        length = getattr(self.tokenize, "context_length", None)
+        if not texts or not isinstance(length, int):
+            return 0
+        long = [text for text in dict.fromkeys(texts) if len(text.encode("utf-8", "replace")) >= length - 1]
+        pad, cut = getattr(getattr(self.model, "text", None), "pad_id", 0), set[str]()
+        for start in range(0, len(long), 1024):
+            tokens = self.tokenize(long[start : start + 1024], context_length=length + 1)  # type: ignore[call-arg]
+            cut |= {long[start + row] for row in (tokens[:, -1] != pad).nonzero()[:, 0].tolist()}
+        return sum(text in cut for text in texts)
+
     def fingerprint(self) -> str:
         """sha256 of all that decides a feature: weights, configuration, preprocessing, precision, device, versions."""
         parts = [state_sha256(self._state), self.configuration, repr(self.model), repr(self.preprocess)]

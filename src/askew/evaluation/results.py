@@ -17,6 +17,7 @@ import numpy as np
 
 from askew import __version__
 from askew.data.files import replacing_file
+from askew.data.sources.base import path_bytes
 from askew.errors import UserError, writing
 
 RESULTS, OUTCOMES = "results.jsonl", "outcomes"
@@ -55,7 +56,7 @@ def item_hash(*parts: bytes | str) -> str:
     """The first 32 hexadecimal digits of a sha256 over the parts; where one part ends and the next begins matters."""
     made = hashlib.sha256()
     for part in parts:
-        data = part.encode() if isinstance(part, str) else part
+        data = path_bytes(part) if isinstance(part, str) else part
         made.update(len(data).to_bytes(8, "big"))
         made.update(data)
     return made.hexdigest()[:32]
@@ -94,7 +95,7 @@ class ResultsFile:
                     save(result.outcomes, folder / f"{result.task}.npz")
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("ab+") as file:
-                text = "".join(lines).encode()
+                text = "".join(lines).encode("utf-8", "backslashreplace")  # as JSON escapes half of a surrogate pair
                 file.write(text if self._ends_with_a_line(file) else b"\n" + text)
 
     def read(self) -> list[dict[str, Any]]:

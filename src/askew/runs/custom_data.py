@@ -43,16 +43,12 @@ def preview(opened: EvaluationSet) -> list[str]:
     if isinstance(opened, Classification):
         names = [printable(names[0], 40) for names in opened.classes[:FIRST]]
         more = ", ..." if len(opened.classes) > FIRST else ""
-        return [f"classes  {len(opened.classes):,}: {', '.join(names)}{more}", *_shown(opened.notes)]
+        return [f"classes  {len(opened.classes):,}: {', '.join(names)}{more}"]
     if isinstance(opened, Captioned):
         captions = [f"{printable(opened.captions[i], 60)!r}" for i in range(min(3, len(opened.captions)))]
         counts = f"{len(opened.images):,} images, {len(opened.captions):,} captions: "
-        return [f"captions {counts}{', '.join(captions)}", *_shown(opened.notes)]
+        return [f"captions {counts}{', '.join(captions)}"]
     return []
-
-
-def _shown(notes: tuple[str, ...]) -> list[str]:
-    return [f"note     {printable(note, 400)}" for note in notes]
 
 
 def overlap_of(name: str, opened: EvaluationSet, against: str, console: Console) -> Result:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from askew.data.sources.base import path_bytes
 from askew.evaluation.results import Result, ResultsFile
 from askew.report.console import Console
 
@@ -31,7 +32,7 @@ def own_name(
         if not _same_data(theirs, {**protocol, "data": place}):
             taken.add(theirs.get("dataset", ""))
     beside = f"{Path(place).parent.name or 'data'}-{name}"
-    images = _test_images(protocol) or hashlib.sha256(place.encode()).hexdigest()
+    images = _test_images(protocol) or hashlib.sha256(path_bytes(place)).hexdigest()
     return next((choice for choice in (name, beside) if choice not in taken), f"{name}-{images[:8]}")
 
 

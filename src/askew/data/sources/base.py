@@ -108,7 +108,8 @@ def path_bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        return text.encode("utf-8", "backslashreplace")
+        data = text.encode("utf-8", "backslashreplace")
+        return b"./" + data if data.startswith(b"\\") else data  # what is escaped is not the path of a drive
 
 
 def stable_id(key: str) -> int:

@@ -25,6 +25,10 @@ BETWEEN = re.compile(r"[^a-z]+")
 CHOOSE = "choose with --set data.split=NAME, or read everything with --set data.split=all"
 
 
+class UnclearFolders(UserError):
+    """Folders name splits in a way that leaves more than one reading."""
+
+
 def splits_in(name: str) -> set[str]:
     """The splits that the name of a file or folder contains as whole words."""
     words = BETWEEN.split(name.lower()) + BETWEEN.split(re.sub(r"([a-z])([A-Z])", r"\1 \2", name).lower())
@@ -107,7 +111,7 @@ def folder_of_split(folder: Path, names: Sequence[str], options: SourceOptions) 
     if not have or (others and set(have) <= {"train"}) or options.split == ALL:
         return None
     if others:
-        raise UserError(
+        raise UnclearFolders(
             f"data: {folder}: some folders name a split ({', '.join(map(printable, sorted(set(found) - set(others))))})"
             f" and others do not ({', '.join(map(printable, sorted(others)[:3]))}); give the folder to read, or read "
             "everything with --set data.split=all"
@@ -115,7 +119,7 @@ def folder_of_split(folder: Path, names: Sequence[str], options: SourceOptions) 
     split = wanted(options, have, f"data: {folder}")
     chosen = sorted(name for name, named in found.items() if named == split)
     if len(chosen) > 1:
-        raise UserError(
+        raise UnclearFolders(
             f"data: {folder}: {len(chosen)} folders are of the split {split!r} ({', '.join(map(printable, chosen))}); "
             "give the one to read, or several with + between them"
         )

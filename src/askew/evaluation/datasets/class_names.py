@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from askew.data.sources.base import path_bytes
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.prompts import prompts
 
@@ -101,7 +102,8 @@ def names_of(
     ids = [folder for folder in folders if WORDNET.fullmatch(folder)]
     if ids:
         return _imagenet(folders, ids)
-    names = tuple((" ".join(folder.replace("_", " ").split()) or folder,) for folder in folders)
+    plain = [path_bytes(folder).decode("utf-8", "replace") for folder in folders]  # no letters that are not UTF-8
+    names = tuple((" ".join(folder.replace("_", " ").split()) or folder,) for folder in plain)
     _check_different(folders, names)
     bare = [folder for folder in folders if not any(c.isalpha() for c in folder)]
     return names, [], [_unnamed(bare, "numbers")] if bare else []

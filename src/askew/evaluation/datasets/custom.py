@@ -11,6 +11,7 @@ from askew.data.loader import cause_of
 from askew.data.sources import Source, SourceOptions, folder_reading, open_source
 from askew.data.sources.base import bytes_id
 from askew.data.sources.folders import METADATA
+from askew.data.sources.splits import UnclearFolders
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned, Classification
 from askew.evaluation.datasets.classes import class_layout, open_class_folders, refuse_for_captions
@@ -74,6 +75,8 @@ def holds_classes(folder: Path, options: SourceOptions) -> bool:
         return False
     try:
         pairs = folder_reading(folder, options)
+    except UnclearFolders:  # what is unclear about class folders says more
+        return True
     except UserError:
         if layout.problem:
             raise

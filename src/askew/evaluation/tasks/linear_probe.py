@@ -17,6 +17,7 @@ import sklearn
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from askew.data.sources.base import path_bytes
 from askew.errors import UserError
 from askew.evaluation.datasets.base import Classification
 from askew.evaluation.features import Features
@@ -88,7 +89,7 @@ def held_out(keys: list[str], share: float) -> tuple[np.ndarray, np.ndarray]:
     The images are put in the order of the sha256 of their keys, which is the same on every machine. The order on disk
     would not do: it goes by class, and its end would be classes that the rest lacks.
     """
-    order = np.array(sorted(range(len(keys)), key=lambda i: hashlib.sha256(keys[i].encode()).digest()), dtype=int)
+    order = np.array(sorted(range(len(keys)), key=lambda i: hashlib.sha256(path_bytes(keys[i])).digest()), dtype=int)
     cut = len(keys) - round(share * len(keys))
     return np.sort(order[:cut]), np.sort(order[cut:])
 
