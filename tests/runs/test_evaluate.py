@@ -321,7 +321,8 @@ def test_notes_and_warnings_of_class_folders_are_printed_and_stored(here, tmp_pa
     options = EvaluationOptions(("zero_shot",))
     evaluate(request(root, data=str(tmp_path / "d"), out=tmp_path / "r.jsonl", options=options), console)
     notes = ["hidden files and system files left out: 1, for example 7/.x.png", "no test split: evaluated on val"]
-    assert said[:3] == ["d: test 2, train 2", *(f"d: note: {note}" for note in notes)]
+    assert said[0] == "classes  2: 7, n0"
+    assert said[1:4] == ["d: test 2, train 2", *(f"d: note: {note}" for note in notes)]
     (warning,) = warned
     assert warning.startswith("d: class folders are called by numbers (7; 1 in all), so prompts read 'a photo of a 7'")
     protocol = lines(tmp_path / "r.jsonl")["d/zero_shot"]["protocol"]

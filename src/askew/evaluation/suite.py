@@ -78,11 +78,23 @@ def run_set(
         if "retrieval" in options.tasks:
             found = {"images": len(dataset.images), "captions": len(dataset.captions)}
             about = _about(name, "test", found, dict(dataset.expected), dataset.notes, log)
+            about["captions_cut"] = _cut(name, dataset, encoders, options.caption_prompt, warn)
             features = _embed(name, dataset.images, extractor, options)
             for result in retrieval(encoders, dataset, features, options.caption_prompt, warn):
                 yield _with_protocol(result, about, {"test": features})
     elif "sugarcrepe" in options.tasks:
         yield from _preferences(name, _subsets(dataset), encoders, extractor, options, log)
+
+
+def _cut(name: str, data: Captioned, encoders: Encoders, prompt: str, warn: Callable[[str], None]) -> int:
+    """How many captions are longer than the text tower's context. Their ends are not compared, which is said."""
+    cut = encoders.cut([prompt.replace("{}", caption) for caption in data.captions])
+    if cut:
+        warn(
+            f"{name}: {cut:,} of {len(data.captions):,} captions are longer than the text tower's context and are cut "
+            "off there: what follows is not compared"
+        )
+    return cut
 
 
 def _classification(

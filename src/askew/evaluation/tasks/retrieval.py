@@ -75,20 +75,14 @@ def retrieval(
     An image that cannot be read is not a candidate, and its queries find nothing.
 
     Args:
-        warn: called with a line if captions are too long for the text tower, or images are copies of one another.
+        warn: called with a line if images of the set are copies of one another.
     """
     image_of = np.asarray(data.image_of)
     distinct = {caption: row for row, caption in enumerate(dict.fromkeys(data.captions))}
-    prompted = [prompt.replace("{}", caption) for caption in distinct]
-    text, cut = encoders.text(prompted), encoders.cut(prompted)
+    text = encoders.text([prompt.replace("{}", caption) for caption in distinct])
     words = np.array([distinct[caption] for caption in data.captions])
     image_ranks, caption_ranks = _ranks(features, text, words, image_of)
 
-    if cut:
-        warn(
-            f"{data.name}: {cut:,} of {len(distinct):,} different captions are longer than the text tower's context, "
-            "and are cut off there: what follows is not compared"
-        )
     if features.copies:
         warn(
             f"{data.name}: {features.copies:,} of {len(features):,} images are copies of another one, byte for byte; "
@@ -98,7 +92,6 @@ def retrieval(
     protocol: dict[str, Any] = {
         "ties": "ties lose",
         "captions": f"all {len(words):,}, {per_image.min()} to {per_image.max()} per image, prompt {prompt!r}",
-        "captions_cut": cut,
         "captions_on_several_images": _on_several_images(words, image_of),
         "images_with_equal_bytes": features.copies,
         "captions_sha256": set_hash(
