@@ -65,7 +65,7 @@ def fault(topic: str, what: str, *words: str, code: int = 2):
     return register
 
 
-def training(table, *settings: str) -> list:
+def training(table: str | Path, *settings: str) -> list:
     """`askew train tiny` on a table with micro towers."""
     return ["train", "tiny", "--data", table, "--out", "run", *micro_settings(), *as_options(*settings)]
 
@@ -789,6 +789,123 @@ def other_class_names(here):
 def malformed_class_names(here):
     (here / "names.txt").write_text("cat: tabby; tabby cat\ndog spaniel\n")
     return evaluating(here, "cat/0.png", "dog/0.png", options=("--class-names", "names.txt"))
+
+
+# Data that can be read in more than one way, or in none
+
+READING = "What a source is read as"
+
+
+@fault(READING, "a table that swallowed rows behind an open quote", "line 2: a quote opens here", "data.quotes=literal")
+def swallowed(here):
+    pairs(here)
+    lines = [f'{n:04d}.png,"open {n}' if n == 0 else f"{n:04d}.png,closed {n}" for n in range(20)]
+    lines[19] += '"'
+    (here / "data" / "pairs.csv").write_text("\n".join(["image,caption", *lines]) + "\n", encoding="utf-8")
+    return training("data/pairs.csv")
+
+
+@fault(READING, "a first line that is a pair", "the first line holds a pair (0000.png)", "for example image,caption")
+def no_names(here):
+    table = pairs(here)
+    text = (here / table).read_text(encoding="utf-8").partition("\n")[2]
+    (here / table).write_text(text, encoding="utf-8")
+    return training(table)
+
+
+@fault(READING, "two columns of one name", "two columns are called 'caption'; rename one of them")
+def twice_named(here):
+    (here / "pairs.csv").write_text("image,caption,caption\na.png,b,c\n", encoding="utf-8")
+    return training("pairs.csv")
+
+
+@fault(READING, "addresses instead of paths", "the image column holds addresses", "download the images first")
+def addresses(here):
+    (here / "pairs.csv").write_text("image,caption\nhttps://example.org/a.png,b\n", encoding="utf-8")
+    return training("pairs.csv")
+
+
+@fault(READING, "captions that are numbers", "holds int64, not texts or lists of texts", "data.caption_column=NAME")
+def number_captions(here):
+    pairs(here)
+    images = [file.read_bytes() for file in sorted((here / "data").glob("*.png"))]
+    names = [f"a kite {n}" for n in range(25)]
+    pq.write_table(pa.table({"image": images, "text": list(range(25)), "words": names}), here / "pairs.parquet")
+    return training("pairs.parquet")
+
+
+def parts(here: Path, *names: str) -> None:
+    """25 pairs in each of these Parquet files."""
+    pairs(here)
+    images = [file.read_bytes() for file in sorted((here / "data").glob("*.png"))]
+    (here / "parts").mkdir()
+    for name in names:
+        captions = [f"{name} {n}" for n in range(25)]
+        pq.write_table(pa.table({"image": images, "caption": captions}), here / "parts" / f"{name}.parquet")
+
+
+@fault(READING, "a split that the data lack", "no split 'train' (data.split); its splits are test", "data.split=NAME")
+def no_such_split(here):
+    parts(here, "test-0", "validation-0")
+    return training("parts")
+
+
+@fault(READING, "files that name splits beside files that do not", "1 of 3 files name no split", "data.split=all")
+def unclear_splits(here):
+    parts(here, "train-0", "test-0", "more")
+    return training("parts")
+
+
+@fault(READING, "files of several kinds in a folder", "holds files of several kinds (.tar, .parquet)", "by a pattern")
+def several_kinds(here):
+    parts(here, "a")
+    (here / "parts" / "b.tar").write_bytes(bytes(10240))
+    return training("parts")
+
+
+@fault(READING, "several tables in a folder", "holds 2 tables (a.csv, b.csv)", "give one of them as the source")
+def several_tables(here):
+    table = pairs(here)
+    for name in ("a", "b"):
+        shutil.copy(here / table, here / "data" / f"{name}.csv")
+    (here / table).unlink()
+    return training("data")
+
+
+@fault(
+    READING, "class folders as training data", "look like classes (cat, dog), but no texts", "askew eval MODEL --data"
+)
+def classes_to_train_on(here):
+    evaluating(here, "cat/0.png", "dog/0.png")
+    return training("pets")
+
+
+@fault(READING, "a table above class folders, in an evaluation", "can be read in two ways", "data.layout=classes")
+def two_readings(here):
+    arguments = evaluating(here, "cat/0.png", "dog/0.png")
+    (here / "pets" / "pets.csv").write_text("image,caption\ncat/0.png,a cat\ndog/0.png,a dog\n", encoding="utf-8")
+    return arguments
+
+
+@fault(READING, "unknown columns in an evaluation", "no caption column", "--set data.caption_column=NAME")
+def no_captions_to_evaluate(here):
+    table = pairs(here)
+    text = (here / table).read_text(encoding="utf-8").replace("image,caption", "image,words")
+    (here / table).write_text(text, encoding="utf-8")
+    return ["eval", "local-dir:model", "--data", table]
+
+
+@fault(READING, "a setting of training in an evaluation", "takes settings of how --data is read, such as data.split")
+def other_setting(here):
+    return ["eval", "local-dir:model", "--data", pairs(here), "--set", "train.epochs=2"]
+
+
+@fault(READING, "a pointer of Git LFS", "is a Git LFS pointer, not the data", "git lfs pull")
+def lfs_pointer(here):
+    (here / "pairs.tar").write_text(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", encoding="utf-8"
+    )
+    return training("pairs.tar")
 
 
 # Running them

@@ -1,0 +1,607 @@
+"""Every remedy that docs/errors.md names works for the command that names it.
+
+For each fault of tests/test_bad_input.py that ends a command: the words of its line that say what to do, and that done.
+Then the command must succeed. A command on a model that does not exist must at least get as far as the model.
+"""
+
+import re
+import shutil
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from askew.recipes import find
+from askew.recipes.settings import leaves
+from helpers import write_pairs
+from micro_runs import askew_here, micro_settings
+from test_bad_input import DOC, FAULTS, line_of, parts, trained
+
+REMEDIES: dict[str, list[tuple[str, Callable[[Path, list], list]]]] = {}
+
+
+def remedy(fault: str, words: str):
+    """Register what does as the words of a fault's line say, and returns the arguments of the next command."""
+
+    def register(apply):
+        REMEDIES.setdefault(fault, []).append((words, apply))
+        return apply
+
+    return register
+
+
+def adding(fault: str, words: str, *options: str) -> None:
+    """The remedy is to repeat the command with more options."""
+    remedy(fault, words)(lambda here, arguments: [*arguments, *options])
+
+
+def changing(fault: str, words: str, option: str, value: str) -> None:
+    """The remedy is another value of an option."""
+    remedy(fault, words)(lambda here, arguments: replaced(arguments, option, value))
+
+
+def running(fault: str, words: str, *command: str) -> None:
+    """The remedy is another command."""
+    remedy(fault, words)(lambda here, arguments: list(command))
+
+
+def setting(fault: str, words: str, wrong: str, right: str) -> None:
+    """The remedy is a right setting in place of a wrong one."""
+    remedy(fault, words)(lambda here, arguments: [*without(arguments, wrong), *(["--set", right] if right else [])])
+
+
+def drawing(fault: str, words: str, *paths: str) -> None:
+    """The remedy is to add pictures."""
+    mending(fault, words, lambda here: pictures(here, *paths))
+
+
+def called(fault: str, words: str, *folders: str) -> None:
+    """The remedy is a file that names these class folders."""
+    remedy(fault, words)(lambda here, arguments: [*arguments, *class_names(here, *folders)])
+
+
+def naming(fault: str, words: str, data: str, prepare: Callable[[Path], object] = lambda here: None) -> None:
+    """The remedy is to repeat the command with other data."""
+
+    def apply(here: Path, arguments: list) -> list:
+        prepare(here)
+        return replaced(arguments, "--data", data)
+
+    remedy(fault, words)(apply)
+
+
+def mending(fault: str, words: str, mend: Callable[[Path], object]) -> None:
+    """The remedy is to change files, and to repeat the command."""
+
+    def apply(here: Path, arguments: list) -> list:
+        mend(here)
+        return arguments
+
+    remedy(fault, words)(apply)
+
+
+def replaced(arguments: list, option: str, value: str) -> list:
+    """The arguments with another value of an option."""
+    place = list(map(str, arguments)).index(option) + 1
+    return [*arguments[:place], value, *arguments[place + 1 :]]
+
+
+def without(arguments: list, setting: str) -> list:
+    """The arguments without a `--set` whose value begins so."""
+    place = next(n for n, value in enumerate(map(str, arguments)) if value.startswith(setting))
+    return [*arguments[: place - 1], *arguments[place + 1 :]]
+
+
+def whole(here: Path) -> None:
+    """A good pairs.csv beside its images, in the folder of the command."""
+    write_pairs(here, 25)
+
+
+def as_tar(here: Path, name: str = "pairs.tar") -> None:
+    """A good tar."""
+    write_pairs(here / "good", 25).unlink()
+    with tarfile.open(here / name, "w") as tar:
+        for image in sorted((here / "good").glob("*.png")):
+            image.with_suffix(".txt").write_text(f"a kite {image.stem}", encoding="utf-8")
+            for file in (image, image.with_suffix(".txt")):
+                tar.add(file, file.name)
+
+
+def pictures(here: Path, *paths: str) -> None:
+    """Pictures below pets/."""
+    for number, path in enumerate(paths):
+        file = here / "pets" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (9 * number, 99, 200)).save(file)
+
+
+def class_names(here: Path, *folders: str) -> tuple[str, str]:
+    """A file of class names, and its option."""
+    lines = [f"{folder}: the {folder} {number}" for number, folder in enumerate(folders)]
+    (here / "names.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return "--class-names", "names.txt"
+
+
+def edit(path: str, old: str, new: str) -> Callable[[Path], object]:
+    """Replace a part of a text file."""
+
+    def apply(here: Path) -> None:
+        text = (here / path).read_text(encoding="utf-8")
+        assert old in text
+        (here / path).write_text(text.replace(old, new), encoding="utf-8")
+
+    return apply
+
+
+# Data
+
+for name in ("no_table", "unknown_kind", "empty_folder"):
+    naming(name, "give a .csv", "pairs.csv", whole)
+    remedy(name, "`embedded`")(
+        lambda here, arguments: [*replaced(arguments, "--data", "embedded"), "--set", "train.max_steps=1"]
+    )
+    naming(name, ".tar shards", "{0..0}.tar", lambda here: as_tar(here, "0.tar"))
+remedy("no_source", "add --data SOURCE")(
+    lambda here, arguments: [
+        *"train tiny --data embedded".split(),
+        *arguments[2:],
+        *micro_settings(),
+        "--set",
+        "train.max_steps=1",
+    ]
+)
+mending("empty_table", "its first line must name the columns: image,caption", whole)
+mending("header_only", "it needs one line per image-caption pair", whole)
+
+
+def with_words(here: Path) -> None:
+    """A good table whose caption column is called `words`."""
+    whole(here)
+    edit("pairs.csv", "image,caption", "image,words")(here)
+
+
+def with_picture_and_words(here: Path) -> None:
+    whole(here)
+    edit("pairs.csv", "image,caption", "picture,words")(here)
+
+
+def with_semicolons(here: Path) -> None:
+    whole(here)
+    text = (
+        (here / "pairs.csv")
+        .read_text(encoding="utf-8")
+        .replace("image,caption", "picture;words")
+        .replace(".png,", ".png;")
+    )
+    (here / "pairs.csv").write_text(text, encoding="utf-8")
+
+
+CAPTION, IMAGE = ("--set", "data.caption_column=words"), ("--set", "data.image_column=picture")
+
+
+@remedy("no_captions", "--set data.caption_column=NAME")
+def _(here, arguments):
+    with_words(here)
+    return [*arguments, *CAPTION]
+
+
+@remedy("no_columns", "--set data.image_column=NAME --set data.caption_column=NAME")
+def _(here, arguments):
+    with_picture_and_words(here)
+    return [*arguments, *IMAGE, *CAPTION]
+
+
+@remedy("no_columns", "--set data.separator=semicolon")
+def _(here, arguments):
+    with_semicolons(here)
+    return [*arguments, *IMAGE, *CAPTION, "--set", "data.separator=semicolon"]
+
+
+@remedy("bare_comma", "in quotes, and double the quotes inside it")
+def _(here, arguments):
+    whole(here)
+    text = (here / "pairs.csv").read_text(encoding="utf-8")
+    (here / "pairs.csv").write_text(
+        re.sub(r"0003\.png,.*", '0003.png,"two ""dogs"", one asleep"', text), encoding="utf-8"
+    )
+    return arguments
+
+
+@remedy("open_quote", "--set data.quotes=literal")
+def _(here, arguments):
+    whole(here)
+    edit("pairs.csv", "0003.png,", '0003.png,"')(here)
+    return [*arguments, "--set", "data.quotes=literal"]
+
+
+@remedy("other_encoding", "iconv -t utf-8")
+def _(here, arguments):
+    whole(here)
+    text = (here / "pairs.csv").read_text(encoding="utf-8").replace("0003.png,", "0003.png,Bär ")
+    (here / "pairs.csv").write_text(text.encode("latin-1").decode("latin-1"), encoding="utf-8")
+    return arguments
+
+
+naming("no_parquet", "not a readable Parquet file", "parts/a.parquet", lambda here: parts(here, "a"))
+adding("outside", "data.allow_outside=true", "--set", "data.allow_outside=true")
+
+
+@remedy("outside", "move the list to a folder above the images")
+def _(here, arguments):
+    text = (here / "data" / "lists" / "pairs.csv").read_text(encoding="utf-8").replace("../", "data/")
+    (here / "moved.csv").write_text(text, encoding="utf-8")
+    return replaced(arguments, "--data", "moved.csv")
+
+
+naming("compressed_tar", "unpack it to a plain .tar", "pairs.tar", as_tar)
+naming("missing_shards", "by a wildcard *", "?.tar", lambda here: as_tar(here, "0.tar"))
+mending("tar_without_pairs", "KEY.jpg (.png, .webp, .tif, ...) and KEY.txt", as_tar)
+
+
+@remedy("images_without_texts", "put NAME.txt beside NAME.jpg")
+def _(here, arguments):
+    as_tar(here)  # writes good/, with texts
+    return replaced(arguments, "--data", "good")
+
+
+@remedy("images_without_texts", "list the images in metadata.csv with the columns file_name,text")
+def _(here, arguments):
+    write_pairs(here / "more", 25)
+    text = (here / "more" / "pairs.csv").read_text(encoding="utf-8").replace("image,caption", "file_name,text")
+    (here / "more" / "metadata.csv").write_text(text, encoding="utf-8")
+    return replaced(arguments, "--data", "more")
+
+
+@remedy("odd_weight", "write A*1 + B*2")
+def _(here, arguments):
+    write_pairs(here / "a", 25)
+    write_pairs(here / "b", 25)
+    return replaced(arguments, "--data", "a/pairs.csv*1 + b/pairs.csv*2")
+
+
+mending("all_images_gone", "No such file or directory", lambda here: write_pairs(here / "data", 25))
+remedy("many_broken", "start a new run")(
+    lambda here, arguments: write_pairs(here / "data", 25) and replaced(arguments, "--out", "another")
+)
+for name in ("odd_source", "odd_source_in_a_worker"):
+
+    @remedy(name, "a source raises askew.errors.Unusable")
+    def _(here, arguments):
+        text = (here / "my_source.py").read_text(encoding="utf-8")
+        mended = text.replace("raise KeyError(", "raise __import__('askew.errors').errors.Unusable('gone', ")
+        (here / "mended_source.py").write_text(mended, encoding="utf-8")
+        return replaced(replaced(arguments, "--out", "another"), "--data", "mended_source:odd")
+
+
+# What a source is read as
+
+adding("swallowed", "--set data.quotes=literal", "--set", "data.quotes=literal")
+
+
+@remedy("no_names", "put a first line before it that names them, for example image,caption")
+def _(here, arguments):
+    path = here / "data" / "pairs.csv"
+    path.write_text("image,caption\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+    return arguments
+
+
+mending("twice_named", "rename one of them", whole)
+naming("addresses", "download the images first", "good", as_tar)
+adding("number_captions", "--set data.caption_column=NAME", "--set", "data.caption_column=words")
+adding("no_such_split", "--set data.split=NAME", "--set", "data.split=test")
+adding("no_such_split", "--set data.split=all", "--set", "data.split=all")
+adding("unclear_splits", "--set data.split=all", "--set", "data.split=all")
+naming("unclear_splits", "name the files to read by a pattern", "parts/train-*.parquet")
+naming("several_kinds", "name those to read by a pattern", "parts/*.parquet")
+naming("several_tables", "give one of them as the source", "data/a.csv")
+naming("several_tables", "several with + between them", "data/a.csv + data/b.csv")
+running("classes_to_train_on", "askew eval MODEL --data", "eval", "local-dir:model", "--data", "pets")
+mending(
+    "classes_to_train_on",
+    "put NAME.txt beside NAME.jpg",
+    lambda here: [
+        (pictures(here, f"{folder}/{n}.png"), (here / "pets" / folder / f"{n}.txt").write_text(f"a {folder} {n}"))
+        for folder in ("cat", "dog")
+        for n in range(8)
+    ],
+)
+for layout in ("pairs", "classes"):
+    adding("two_readings", f"--set data.layout={layout}", "--set", f"data.layout={layout}")
+adding("no_captions_to_evaluate", "--set data.caption_column=NAME", *CAPTION)
+changing("other_setting", "such as data.split", "--set", "data.split=test,train")
+mending("lfs_pointer", "fetch them with git lfs pull", as_tar)
+
+# Settings
+
+running("unknown_recipe", "did you mean 'tiny'?", "train", "tiny", "--set", "train.max_steps=1")
+setting("misspelt", "did you mean 'train.epochs'?", "train.epoch=2", "train.epochs=1")
+
+
+@remedy("misspelt_in_file", "did you mean 'train.learning_rate'?")
+def _(here, arguments):
+    edit("recipe.yaml", "learningrate", "learning_rate")(here)
+    table = write_pairs(here / "data", 25).relative_to(here)
+    return [*arguments, "--data", table, "--out", "run", *micro_settings()]
+
+
+setting("wrong_type", "should be a valid number", "train.epochs=many", "train.epochs=1")
+adding("batch_too_large", "set loader.batch_size to 25 or less", "--set", "loader.batch_size=25")
+adding(
+    "batch_of_one", "set loader.batch_size to 2 or more", "--set", "loader.batch_size=2", "--set", "train.max_steps=1"
+)
+adding("nothing_to_mask", "method.mlm_weight=0", "--set", "method.mlm_weight=0")
+adding("nothing_to_mask", "raise it", "--set", "views.mask_probability=0.2")
+adding("no_cuda", "it has cpu", "--set", "train.device=cpu")
+
+# Runs
+
+changing("folder_taken", "choose a new folder", "--out", "another")
+
+
+@remedy("folder_taken", "--resume --out run")
+def _(here, arguments):
+    shutil.rmtree(here / "run" / "model")  # of a run that was stopped
+    return ["train", "--resume", "--out", "run"]
+
+
+changing("folder_is_a_file", "choose a new folder", "--out", "another")
+running(
+    "changed_recipe",
+    "start a new run",
+    "train",
+    "run/recipe.yaml",
+    "--out",
+    "another",
+    "--set",
+    "train.learning_rate=0.1",
+)
+
+
+@remedy("data_gone", "askew train --resume --out run --data SOURCE")
+def _(here, arguments):
+    found = next(path for path in here.rglob("pairs.csv"))
+    return ["train", "--resume", "--out", "run", "--data", str(found.relative_to(here))]
+
+
+running("other_data", "start a new run", "train", "run/recipe.yaml", "--out", "another")
+running("finished", "askew eval run", "eval", "run", "--data", "data/pairs.csv")
+adding("finished", "--extend-to EPOCHS", "--extend-to", "2")
+
+
+@remedy("extended_without_resume", "--resume --out RUN --extend-to EPOCHS")
+def _(here, arguments):
+    trained(here, 3)
+    return ["train", "--resume", "--out", "run", "--extend-to", "2"]
+
+
+changing("extended_to_fewer", "name more", "--extend-to", "2")
+running("extended_too_early", "resume it to its end first", "train", "--resume", "--out", "run")
+
+
+@remedy("extended_past_max_steps", "--set towers.pretrained=RUN")
+def _(here, arguments):
+    return ["train", "run/recipe.yaml", "--out", "another", "--set", "towers.pretrained=run"]
+
+
+@remedy("held_out_is_trained_on", "name others")
+def _(here, arguments):
+    write_pairs(here / "held", 25, seed=1)
+    return [*arguments, "--set", "evaluation.held_out=held/pairs.csv"]
+
+
+@remedy("too_few_held_out", "name more")
+def _(here, arguments):
+    write_pairs(here / "held", 40, seed=1)
+    return [*arguments, "--set", "evaluation.held_out=held/pairs.csv"]
+
+
+# Weights
+
+
+@remedy("no_weights", "a folder with open_clip_config.json")
+def _(here, arguments):
+    arguments = without(arguments, "towers.pretrained")
+    assert askew_here(*replaced(arguments, "--out", "first"), cwd=here).returncode == 0
+    return [
+        "train",
+        "tiny",
+        "--data",
+        "data/pairs.csv",
+        "--out",
+        "another",
+        "--set",
+        "towers.pretrained=first/model",
+        *SHORT,
+    ]
+
+
+SHORT = ("--set", "train.max_steps=1", "--set", "loader.batch_size=8", "--set", "evaluation.suite=none")
+MODEL = "first/model"
+
+
+def from_model(here: Path, *settings: str) -> list:
+    """Train from the weights of the run `first`."""
+    options = [part for setting in settings for part in ("--set", setting)]
+    return [
+        "train",
+        "tiny",
+        "--data",
+        "data/pairs.csv",
+        "--out",
+        "another",
+        *SHORT,
+        "--set",
+        f"towers.pretrained={MODEL}",
+        *options,
+    ]
+
+
+remedy("other_shapes", "does not fit the towers of the recipe")(lambda here, arguments: from_model(here))
+setting("other_normalisation", "leave towers.mean out", "towers.mean", "")
+remedy("no_network", "give a local file or folder")(
+    lambda here, arguments: [*without(without(arguments, "towers.pretrained"), "towers.model"), *SHORT]
+)
+for fault in ("no_checkpoint_to_start_from", "nothing_to_evaluate"):
+    running(fault, "askew train --resume --out first", "train", "--resume", "--out", "first")
+adding("unlocked_without_lock", "set towers.lock=image", "--set", "towers.lock=image")
+adding("unlocked_too_many", "which has 1", "--set", "towers.unlock_image_blocks=1")
+remedy("smaller_than_a_patch", "a patch, 16 px")(
+    lambda here, arguments: [
+        *without(arguments, "towers.vision_cfg={image"),
+        "--set",
+        "towers.vision_cfg={image_size: 32}",
+    ]
+)
+remedy("image_too_large_to_evaluate", "--max-megapixels 100")(
+    lambda here, arguments: whole_large(here) and [*arguments, "--max-megapixels", "100"]
+)
+adding("image_too_large_to_evaluate", "--allow-unreadable", "--allow-unreadable")
+
+
+def whole_large(here: Path) -> bool:
+    """In place of a picture that only declares its size, one that has it."""
+    file = next((here / "classes").rglob("large.png"))
+    Image.new("1", (10_000, 6_500), 1).save(file)
+    return True
+
+
+# Class folders
+
+naming("only_train", "--data pets/train", "pets/train")
+drawing("only_train", "add a folder test or val with the same class folders", "val/cat/1.png", "val/dog/1.png")
+called("splits_or_classes", "--class-names FILE", "train", "test")
+
+
+@remedy("splits_or_classes", "put a folder per class into each")
+def _(here, arguments):
+    shutil.rmtree(here / "pets")
+    pictures(here, *(f"{split}/{name}/0.png" for split in ("train", "test") for name in ("cat", "dog")))
+    return arguments
+
+
+@remedy("split_beside_class", "move bird elsewhere")
+def _(here, arguments):
+    shutil.move(here / "pets" / "bird", here / "bird")
+    pictures(here, "test/cat/1.png", "test/dog/1.png")
+    return arguments
+
+
+called("split_beside_class", "--class-names FILE", "train", "bird")
+
+
+@remedy("unlabelled_test", "put a folder per class into it")
+def _(here, arguments):
+    (here / "pets" / "test" / "0.png").unlink()
+    pictures(here, "test/cat/1.png", "test/dog/1.png")
+    return arguments
+
+
+mending("split_twice", "keep one folder for each split", lambda here: shutil.rmtree(here / "pets" / "valid"))
+
+
+@remedy("splits_of_other_names", "call them train, val and test")
+def _(here, arguments):
+    (here / "pets" / "a").rename(here / "pets" / "train")
+    (here / "pets" / "b").rename(here / "pets" / "val")
+    return arguments
+
+
+called("splits_of_other_names", "--class-names FILE", "a", "b")
+
+
+@remedy("splits_inside_classes", "as in test/cat")
+def _(here, arguments):
+    shutil.rmtree(here / "pets")
+    pictures(here, "test/cat/1.png", "test/dog/1.png")
+    return arguments
+
+
+drawing("one_class", "the class folders, at least two", "cat/0.png", "dog/0.png")
+mending("empty_class", "remove the folder", lambda here: shutil.rmtree(here / "pets" / "owl"))
+drawing("empty_class", "add some", "cat/0.png", "dog/0.png", "owl/0.png")
+mending(
+    "linked_twice",
+    "remove one of them",
+    lambda here: (
+        [path.unlink() for path in (here / "pets").iterdir() if path.is_symlink()] and pictures(here, "dog/7.png")
+    ),
+)
+called("one_name", "--class-names FILE", "hot dog", "hot_dog")
+changing("other_braces", "as in 'a photo of a {}'", "--prompts", "a photo of a {}")
+mending(
+    "other_braces_in_a_file", "write {} once", lambda here: (here / "prompts.txt").write_text("a photo of a {}\n{}.\n")
+)
+changing("other_braces_for_captions", "as in 'a photo of a {}'", "--caption-prompt", "a photo of a {}")
+
+
+@remedy("prompts_for_captions", "a template for captions is --caption-prompt")
+def _(here, arguments):
+    place = list(map(str, arguments)).index("--prompts")
+    return [*arguments[:place], "--caption-prompt", "a photo of {}", *arguments[place + 2 :]]
+
+
+remedy("other_class_names", "name each class folder once")(
+    lambda here, arguments: class_names(here, "cat", "dog") and arguments
+)
+remedy("malformed_class_names", "write FOLDER: NAME; SYNONYM on each line")(
+    lambda here, arguments: class_names(here, "cat", "dog") and arguments
+)
+
+# The test
+
+WITHOUT = {  # lines that name no command to try, and why
+    "unknown_tower": "the right name is a tower too large for a test",
+    "no_weights_inside": "it names the kind of file that is wanted",
+    "other_vocabulary": "it names the only vocabulary there is",
+    "another_size_for_timm": "the right size is a tower too large for a test",
+    "no_teacher_to_start_from": "the method has none",
+    "no_teacher": "the method has none",
+    "no_model": "it names what a model may be",
+    "nothing_to_resume": "there is no run",
+}
+CASES = [(name, number) for name, found in REMEDIES.items() for number in range(len(found))]
+BY_NAME = {fault.prepare.__name__: fault for fault in FAULTS}
+
+
+@pytest.fixture(autouse=True)
+def no_retries(monkeypatch):
+    """The hub's client retries for most of a minute before it reports that there is no network."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
+def test_every_fault_that_ends_a_command_has_a_remedy_that_is_tried():
+    ending = {name for name, fault in BY_NAME.items() if fault.code}
+    assert REMEDIES.keys() | WITHOUT.keys() == ending
+    assert not REMEDIES.keys() & WITHOUT.keys()
+
+
+@pytest.mark.parametrize(("name", "number"), CASES)
+def test_a_remedy_works(name, number, tmp_path):
+    fault, (words, apply) = BY_NAME[name], REMEDIES[name][number]
+    arguments = fault.prepare(tmp_path)
+    line = line_of(askew_here(*arguments, cwd=tmp_path).stderr, fault)
+    assert words in line
+    done = askew_here(*apply(tmp_path, arguments), cwd=tmp_path)
+    no_model = "model: neither a run directory" in done.stderr  # a command that got as far as its model
+    assert done.returncode == 0 or no_model, done.stderr
+    assert line not in done.stderr
+
+
+def test_every_setting_that_the_page_names_exists():
+    known = leaves(find("tiny").model_dump(mode="json"))
+    parts_of_keys = {".".join(key.split(".")[:n]) for key in known for n in range(1, 6)}
+    free = ("towers.vision_cfg.", "towers.text_cfg.", "train.epoch", "train.learningrate", "method.")
+    named = set(
+        re.findall(
+            r"\b(?:data|views|loader|train|towers|evaluation)\.[a-z_]+(?:\.[a-z_]+)?\b", DOC.read_text(encoding="utf-8")
+        )
+    )
+    assert named
+    unknown = {
+        key
+        for key in named
+        if key not in parts_of_keys and not key.startswith(free) and not key.endswith((".png", ".csv"))
+    }
+    assert not unknown
