@@ -145,7 +145,7 @@ for name in ("no_table", "unknown_kind", "empty_folder"):
     naming(name, ".tar shards", "{0..0}.tar", lambda here: as_tar(here, "0.tar"))
 remedy("no_source", "add --data SOURCE")(
     lambda here, arguments: [
-        *"train tiny --data embedded".split(),
+        *["train", "tiny", "--data", "embedded"],
         *arguments[2:],
         *micro_settings(),
         "--set",
