@@ -54,7 +54,7 @@ def setting(fault: str, words: str, wrong: str, right: str) -> None:
 
 def drawing(fault: str, words: str, *paths: str) -> None:
     """The remedy is to add pictures."""
-    mending(fault, words, lambda here: pictures(here, *paths))
+    fixing(fault, words, lambda here: pictures(here, *paths))
 
 
 def called(fault: str, words: str, *folders: str) -> None:
@@ -72,11 +72,11 @@ def naming(fault: str, words: str, data: str, prepare: Callable[[Path], object] 
     remedy(fault, words)(apply)
 
 
-def mending(fault: str, words: str, mend: Callable[[Path], object]) -> None:
+def fixing(fault: str, words: str, change: Callable[[Path], object]) -> None:
     """The remedy is to change files, and to repeat the command."""
 
     def apply(here: Path, arguments: list) -> list:
-        mend(here)
+        change(here)
         return arguments
 
     remedy(fault, words)(apply)
@@ -152,8 +152,8 @@ remedy("no_source", "add --data SOURCE")(
         "train.max_steps=1",
     ]
 )
-mending("empty_table", "its first line must name the columns: image,caption", whole)
-mending("header_only", "it needs one line per image-caption pair", whole)
+fixing("empty_table", "its first line must name the columns: image,caption", whole)
+fixing("header_only", "it needs one line per image-caption pair", whole)
 
 
 def with_words(here: Path) -> None:
@@ -237,7 +237,7 @@ def _(here, arguments):
 
 naming("compressed_tar", "unpack it to a plain .tar", "pairs.tar", as_tar)
 naming("missing_shards", "by a wildcard *", "?.tar", lambda here: as_tar(here, "0.tar"))
-mending("tar_without_pairs", "KEY.jpg (.png, .webp, .tif, ...) and KEY.txt", as_tar)
+fixing("tar_without_pairs", "KEY.jpg (.png, .webp, .tif, ...) and KEY.txt", as_tar)
 
 
 @remedy("images_without_texts", "put NAME.txt beside NAME.jpg")
@@ -261,7 +261,7 @@ def _(here, arguments):
     return replaced(arguments, "--data", "a/pairs.csv*1 + b/pairs.csv*2")
 
 
-mending("all_images_gone", "No such file or directory", lambda here: write_pairs(here / "data", 25))
+fixing("all_images_gone", "No such file or directory", lambda here: write_pairs(here / "data", 25))
 remedy("many_broken", "start a new run")(
     lambda here, arguments: write_pairs(here / "data", 25) and replaced(arguments, "--out", "another")
 )
@@ -270,9 +270,9 @@ for name in ("odd_source", "odd_source_in_a_worker"):
     @remedy(name, "a source raises askew.errors.Unusable")
     def _(here, arguments):
         text = (here / "my_source.py").read_text(encoding="utf-8")
-        mended = text.replace("raise KeyError(", "raise __import__('askew.errors').errors.Unusable('gone', ")
-        (here / "mended_source.py").write_text(mended, encoding="utf-8")
-        return replaced(replaced(arguments, "--out", "another"), "--data", "mended_source:odd")
+        right = text.replace("raise KeyError(", "raise __import__('askew.errors').errors.Unusable('gone', ")
+        (here / "right_source.py").write_text(right, encoding="utf-8")
+        return replaced(replaced(arguments, "--out", "another"), "--data", "right_source:odd")
 
 
 # What a source is read as
@@ -287,7 +287,7 @@ def _(here, arguments):
     return arguments
 
 
-mending("twice_named", "rename one of them", whole)
+fixing("twice_named", "rename one of them", whole)
 naming("addresses", "download the images first", "good", as_tar)
 adding("number_captions", "--set data.caption_column=NAME", "--set", "data.caption_column=words")
 adding("no_such_split", "--set data.split=NAME", "--set", "data.split=test")
@@ -298,7 +298,7 @@ naming("several_kinds", "name those to read by a pattern", "parts/*.parquet")
 naming("several_tables", "give one of them as the source", "data/a.csv")
 naming("several_tables", "several with + between them", "data/a.csv + data/b.csv")
 running("classes_to_train_on", "askew eval MODEL --data", "eval", "local-dir:model", "--data", "pets")
-mending(
+fixing(
     "classes_to_train_on",
     "put NAME.txt beside NAME.jpg",
     lambda here: [
@@ -311,7 +311,7 @@ for layout in ("pairs", "classes"):
     adding("two_readings", f"--set data.layout={layout}", "--set", f"data.layout={layout}")
 adding("no_captions_to_evaluate", "--set data.caption_column=NAME", *CAPTION)
 changing("other_setting", "such as data.split", "--set", "data.split=test,train")
-mending("lfs_pointer", "fetch them with git lfs pull", as_tar)
+fixing("lfs_pointer", "fetch them with git lfs pull", as_tar)
 
 # Settings
 
@@ -498,7 +498,7 @@ def _(here, arguments):
     return arguments
 
 
-mending("split_twice", "keep one folder for each split", lambda here: shutil.rmtree(here / "pets" / "valid"))
+fixing("split_twice", "keep one folder for each split", lambda here: shutil.rmtree(here / "pets" / "valid"))
 
 
 @remedy("splits_of_other_names", "call them train, val and test")
@@ -519,9 +519,9 @@ def _(here, arguments):
 
 
 drawing("one_class", "the class folders, at least two", "cat/0.png", "dog/0.png")
-mending("empty_class", "remove the folder", lambda here: shutil.rmtree(here / "pets" / "owl"))
+fixing("empty_class", "remove the folder", lambda here: shutil.rmtree(here / "pets" / "owl"))
 drawing("empty_class", "add some", "cat/0.png", "dog/0.png", "owl/0.png")
-mending(
+fixing(
     "linked_twice",
     "remove one of them",
     lambda here: (
@@ -530,7 +530,7 @@ mending(
 )
 called("one_name", "--class-names FILE", "hot dog", "hot_dog")
 changing("other_braces", "as in 'a photo of a {}'", "--prompts", "a photo of a {}")
-mending(
+fixing(
     "other_braces_in_a_file", "write {} once", lambda here: (here / "prompts.txt").write_text("a photo of a {}\n{}.\n")
 )
 changing("other_braces_for_captions", "as in 'a photo of a {}'", "--caption-prompt", "a photo of a {}")
