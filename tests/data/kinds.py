@@ -458,11 +458,18 @@ def _(d):
     return table(d / "t.csv", [*rows(0, 2), *copies])
 
 
-@case("hidden: shards", HIDDEN, kites(0, 1))
+@case("hidden: shards", HIDDEN, kites(0, 1), note="left out: 1")
 def _(d):
     tar(d / "0.tar", pairs_of(0, 2))
     put(d / "._0.tar", b"rubbish")
     return f"{d}/*.tar"
+
+
+@case("hidden: shards of a folder", HIDDEN, kites(0, 1), note="left out: 1")
+def _(d):
+    tar(d / "0.tar", pairs_of(0, 2))
+    put(d / "._0.tar", b"rubbish")
+    return d
 
 
 # Paths

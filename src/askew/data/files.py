@@ -66,6 +66,11 @@ def _put_back(old: Path, path: Path) -> None:
         os.replace(old, path)
 
 
+def home_path(text: str | os.PathLike[str]) -> Path:
+    """The path that a user typed: `~` is the home directory. That of a user who does not exist stays as it is."""
+    return Path(os.path.expanduser(text))
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file by UTF-8 text."""
     with replacing_file(path) as temporary:

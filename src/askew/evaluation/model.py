@@ -5,7 +5,6 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from askew.data.files import sha256_of
+from askew.data.files import home_path, sha256_of
 from askew.errors import UserError, printable
 from askew.evaluation.layers import Project, encode_trimmed, may_trim, take_off_projection
 from askew.evaluation.preprocess import Trimmed
@@ -137,7 +136,7 @@ def load_encoders(
     Raises:
         UserError: nothing has that name, it cannot be loaded, or its activation or tokenizer does not fit its weights.
     """
-    folder = Path(name.removeprefix("local-dir:")).expanduser()
+    folder = home_path(name.removeprefix("local-dir:"))
     pretrained = None
     config_file = folder / DIRECTORY_CONFIG
     if config_file.is_file():

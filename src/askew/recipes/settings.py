@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from askew.config import METHODS, Recipe, TowerSettings, ViewSettings, method_config_class
+from askew.data.files import home_path
 from askew.errors import UserError, printable
 from askew.methods.base import MethodConfig
 
@@ -71,7 +72,7 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
         if key == "method.name":
             fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
         another = key == "towers.model" and where[leaf] != recipe.towers.model
-        if another or (key == "towers.pretrained" and _brings_its_shape(Path(str(where[leaf])).expanduser())):
+        if another or (key == "towers.pretrained" and _brings_its_shape(home_path(str(where[leaf])))):
             where |= TowerSettings().model_dump(mode="json", include=set(OF_MODEL))
     keys = {setting.partition("=")[0].strip() for setting in settings}
     if keys & PLANNING and recipe.train.settled != (0, 0):  # what `minutes` settled was for another plan

@@ -6,6 +6,7 @@ from typing import Any
 
 from askew.config import Recipe
 from askew.data.check import Look, check
+from askew.data.files import home_path
 from askew.data.sources import SourceOptions, folder_reading, open_source
 from askew.errors import printable
 from askew.evaluation.datasets.classes import class_layout, open_class_folders
@@ -23,8 +24,8 @@ def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bo
     """
     recipe = override(Recipe(name="check", method=MCD.Config()), sets)
     recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
-    if _is_for_evaluation(Path(source).expanduser(), recipe.data.options):
-        found = check_classes(Path(source).expanduser(), limit)
+    if _is_for_evaluation(home_path(source), recipe.data.options):
+        found = check_classes(home_path(source), limit)
         lines = described_classes(found)
     else:
         views = build_views(recipe, ("image", "aug", "text", *MCD.Config().masked_views))

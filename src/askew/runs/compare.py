@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from askew.data.files import home_path
 from askew.errors import UserError, printable
 from askew.evaluation.results import ResultsFile, load
 from askew.evaluation.significance import Difference, differences
@@ -45,7 +46,7 @@ def compare(a: str, b: str, console: Console) -> list[Difference]:
 
 def _outcome_files(name: str) -> dict[str, Path]:
     """The files of outcomes by task."""
-    path = Path(name).expanduser()
+    path = home_path(name)
     directory, folder = RunDirectory(path), path
     if directory.exists:
         folder = directory.results.outcomes()

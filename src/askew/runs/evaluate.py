@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from askew import distributed
+from askew.data.files import home_path
 from askew.data.images import PixelLimit
 from askew.devices import choose_device
 from askew.errors import UserError, printable
@@ -152,7 +153,7 @@ def load_model(
 
 def _run_named(name: str) -> RunDirectory:
     """The run directory of that name, which exists or not; `~` is the home directory."""
-    return RunDirectory(Path(name).expanduser())
+    return RunDirectory(home_path(name))
 
 
 def _target(name: str, out: Path | None) -> ResultsFile | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from askew import distributed
 from askew.config import TowerSettings
+from askew.data.files import home_path
 from askew.devices import choose_device
 from askew.errors import UserError, printable, writing
 from askew.runs.directory import WEIGHTS, RunDirectory
@@ -57,7 +58,7 @@ def pretrained_run(towers: TowerSettings, device: str, warn: Callable[[str], Non
     Raises:
         UserError: as `export_checkpoint`; or the run has no teacher.
     """
-    path = Path(towers.pretrained).expanduser()
+    path = home_path(towers.pretrained)
     directory, weights = RunDirectory(path), "student"
     for kind, name in WEIGHTS.items():
         if path.name == name and not path.exists() and RunDirectory(path.parent).exists:

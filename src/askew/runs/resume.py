@@ -7,6 +7,7 @@ from typing import Any
 
 from askew import distributed
 from askew.config import Recipe
+from askew.data.files import home_path
 from askew.data.sources import EMBEDDED
 from askew.data.sources.recognise import FUNCTION, exists, expand_braces, parts_of
 from askew.errors import UserError, printable
@@ -151,7 +152,7 @@ def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> Non
     """
     for text, _ in parts_of(source) if source else ():
         if text != EMBEDDED and not FUNCTION.fullmatch(text) and not _is_there(text):
-            here = "" if Path(text).expanduser().is_absolute() else ", seen from the folder that this command runs in"
+            here = "" if home_path(text).is_absolute() else ", seen from the folder that this command runs in"
             raise UserError(
                 f"data: {printable(text, 400)} is not there{here}; if the data have moved, name their new place: "
                 f"askew train --resume --out {directory.path} --data SOURCE"
@@ -160,7 +161,7 @@ def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> Non
 
 def _is_there(text: str) -> bool:
     """Whether anything exists that a path with braces and wildcards names."""
-    paths = [Path(text).expanduser(), *(Path(part).expanduser() for part in expand_braces(text))]
+    paths = [home_path(text), *(home_path(part) for part in expand_braces(text))]
     return any(exists(path) or (exists(path.parent) and any(path.parent.glob(path.name or "*"))) for path in paths)
 
 

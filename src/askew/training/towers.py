@@ -12,6 +12,7 @@ from open_clip.timm_model import TimmModel
 from torch import nn
 
 from askew import config
+from askew.data.files import home_path
 from askew.errors import UserError, printable
 from askew.nn.locking import lock
 from askew.nn.towers import (
@@ -36,7 +37,7 @@ def resolve(towers: config.TowerSettings) -> config.TowerSettings:
     Raises:
         UserError: an unknown name, or pretrained weights that cannot be found.
     """
-    fields, path = towers.model_dump(), Path(towers.pretrained).expanduser().resolve()
+    fields, path = towers.model_dump(), home_path(towers.pretrained).resolve()
     if not towers.pretrained:
         pass
     elif (path / DIRECTORY_CONFIG).is_file():

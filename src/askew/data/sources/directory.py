@@ -55,7 +55,8 @@ def reading_of(folder: Path, options: SourceOptions, open_files: OpenFiles) -> R
     Raises:
         UserError: the folder is empty, or can be read in two ways, or lacks the split that is wanted.
     """
-    entries = visible(folder)
+    listing = Listing()
+    entries = visible(folder, listing)
     if is_saved_dataset(folder):
         return Reading("a data set saved to disk", lambda: open_saved_dataset(folder, options))
     if not entries:
@@ -68,7 +69,8 @@ def reading_of(folder: Path, options: SourceOptions, open_files: OpenFiles) -> R
     shards = _shards(folder, files, folders)
     if shards:
         kept, said = splits.files_of_split(shards, options, f"data: {folder}")
-        return Reading(f"{shards[0].suffix} files", lambda: noted(open_files(str(folder), kept, options), said))
+        notes = (said, listing.note)
+        return Reading(f"{shards[0].suffix} files", lambda: noted(open_files(str(folder), kept, options), *notes))
     tables, faults = _tables(folder, files, options)
     images_here = any(path.suffix.lower() in IMAGE_SUFFIXES for path in files)
     holding = [name for name in folders if _holds_data(folder / name)]
@@ -95,10 +97,9 @@ def _raise(error: UserError) -> Source:
     raise error
 
 
-def noted(source: Source, said: str) -> Source:
-    """The source, with one more note in front."""
-    if said:
-        source.notes = (said, *source.notes)
+def noted(source: Source, *said: str) -> Source:
+    """The source, with more notes in front; empty ones are left out."""
+    source.notes = (*filter(None, said), *source.notes)
     return source
 
 

@@ -40,8 +40,8 @@ class Contents:
     def text_of(self, image: str, kind: str) -> str:
         """The text of an image: of the same name beside it, or in a folder of texts beside its folder; or ""."""
         texts, stem = self.texts[kind], os.path.splitext(image)[0]
-        if stem in texts:
-            return texts[stem]
+        if not texts or stem in texts:
+            return texts.get(stem, "")
         folder, slash, rest = stem.rpartition("/")
         above, _, _ = folder.rpartition("/")
         first, _, inside = stem.partition("/")

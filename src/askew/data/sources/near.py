@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from askew.data.files import home_path
 from askew.data.sources.base import SourceOptions
 from askew.data.sources.listing import visible
 from askew.errors import UserError, printable
@@ -21,7 +22,7 @@ def root_of(path: Path, table: pa.Table, options: SourceOptions) -> tuple[Path, 
     It is `image_root`, the table's own folder, or the first folder near it that holds any of the first hundred images.
     """
     if options.image_root:
-        return Path(options.image_root).expanduser(), ""
+        return home_path(options.image_root), ""
     some = first_paths(table)
     if any(holds(path.parent, name) for name in some):
         return path.parent, ""
@@ -38,7 +39,7 @@ def located(path: Path, table: pa.Table, options: SourceOptions) -> Path:
         UserError: no folder near it holds any of the first hundred images.
     """
     some = first_paths(table)
-    roots = [Path(options.image_root).expanduser()] if options.image_root else [path.parent, *candidates(path)]
+    roots = [home_path(options.image_root)] if options.image_root else [path.parent, *candidates(path)]
     for root in roots:
         if any(holds(root, name) for name in some):
             return root

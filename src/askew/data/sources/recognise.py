@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from askew.data.files import home_path
 from askew.data.sources import splits
 from askew.data.sources.arrow import ArrowSource
 from askew.data.sources.base import LFS, Source, SourceOptions
@@ -49,7 +50,7 @@ def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
         if not source:
             raise UserError("data.source: the list is empty")
         return [part for text in source for part in parts_of(text)]
-    if source == EMBEDDED or exists(Path(source).expanduser()):
+    if source == EMBEDDED or exists(home_path(source)):
         return [(source, 1)]
     if PLUS in source:
         return [part for text in source.split(PLUS) for part in parts_of(text.strip())]
@@ -146,17 +147,18 @@ def paths_of(text: str, options: SourceOptions) -> tuple[list[Path], str]:
     Raises:
         UserError: nothing is there, or a file that a brace expands to is missing.
     """
-    path = Path(text).expanduser()
+    path = home_path(text)
     if exists(path):
         return [path], ""
     named = expand_braces(text)
     found: list[Path] = []
-    said = ""
+    said, hidden = "", list[Path]()
     missing: list[str] = []
     for part in named:
-        part_path = Path(part).expanduser()
+        part_path = home_path(part)
         if any(sign in part for sign in "*?["):
             matches = sorted(part_path.parent.glob(part_path.name)) if part_path.parent.is_dir() else []
+            hidden += [match for match in matches if is_left_out(match.name)]
             matches = [match for match in matches if not is_left_out(match.name)]
             if matches and not splits.splits_in(part_path.name):
                 matches, said = splits.files_of_split(matches, options, f"data: {printable(text)}")
@@ -172,6 +174,8 @@ def paths_of(text: str, options: SourceOptions) -> tuple[list[Path], str]:
             f"data: {len(missing):,} of the {len(named):,} files of {printable(text)} do not exist: {first}"
             f"{', ...' if len(missing) > 3 else ''}; name only files that exist, for example by a wildcard *"
         )
+    if hidden:
+        said += f"{'; ' if said else ''}hidden files and system files left out: {len(hidden):,}"
     return list(dict.fromkeys(found)), said
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from askew.data.files import home_path
 from askew.data.sources import splits
 from askew.data.sources.base import MAX_BYTES, Sample, SourceOptions, read_file, stable_id
 from askew.data.sources.columns import IMAGE_COLUMNS, pick_columns, unread_captions
@@ -116,7 +117,7 @@ def columns_of_all(schemas: Sequence[pa.Schema], paths: Sequence[Path], options:
 
 
 def _root(path: Path, options: SourceOptions) -> Path:
-    return Path(options.image_root).expanduser() if options.image_root else path.parent
+    return home_path(options.image_root) if options.image_root else path.parent
 
 
 def is_text(kind: pa.DataType) -> bool:

@@ -1,11 +1,13 @@
 """A user's own data as a data set: a folder of class folders, or any source of images and captions."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from askew.data.files import home_path
 from askew.data.images import decode
 from askew.data.loader import cause_of
 from askew.data.sources import Source, SourceOptions, folder_reading, open_source
@@ -55,7 +57,7 @@ def open_custom(
     Raises:
         UserError: the layout is neither, or has two readings; prompts or names are malformed, or given for captions.
     """
-    folder, options = Path(text).expanduser(), options or SourceOptions(split=EVALUATED)
+    folder, options = home_path(text), options or SourceOptions(split=EVALUATED)
     if folder.is_dir() and holds_classes(folder, options):
         return open_class_folders(folder, prompts, class_names)
     refuse_for_captions(text, prompts, class_names)
@@ -132,7 +134,7 @@ def captioned(text: str, options: SourceOptions) -> Captioned:
             f"{len(source):,} rows of {len(rows):,} images: rows with equal image bytes are captions of one image"
             + (f"; one image has {most:,} captions: is it a placeholder?" if most > MANY else "")
         )
-    name = Path(text).expanduser().stem or "data"
+    name = re.sub(r"[^\w.-]+", "-", home_path(text).stem).strip("-.") or "data"  # of a pattern, what names a file
     return Captioned(
         name, SourceImages(source, rows, names), tuple(captions), np.array(image_of, dtype=int), notes=tuple(notes)
     )
