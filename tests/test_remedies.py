@@ -310,7 +310,7 @@ fixing(
 for layout in ("pairs", "classes"):
     adding("two_readings", f"--set data.layout={layout}", "--set", f"data.layout={layout}")
 adding("no_captions_to_evaluate", "--set data.caption_column=NAME", *CAPTION)
-changing("other_setting", "such as data.split", "--set", "data.split=test,train")
+changing("other_setting", "such as data.split", "--set", "data.separator=comma")
 fixing("lfs_pointer", "fetch them with git lfs pull", as_tar)
 
 # Settings

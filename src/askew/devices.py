@@ -1,7 +1,6 @@
 """What differs between devices: which there are, precision, memory."""
 
 import ctypes
-import resource
 import sys
 
 import torch
@@ -63,5 +62,17 @@ def peak_memory_mb(device: torch.device) -> float:
     """Peak memory in MB: the device's on CUDA, this process's elsewhere."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
+    if sys.platform == "win32":
+        return _windows_peak_bytes() / 2**20
+    import resource  # Windows has no such module
+
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes there, in kB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def _windows_peak_bytes() -> int:
+    """PeakWorkingSetSize of this process, from PROCESS_MEMORY_COUNTERS."""
+    counters = (ctypes.c_size_t * 9)()  # two 32-bit numbers, which fill the first place, and eight sizes
+    library = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    library.K32GetProcessMemoryInfo(library.GetCurrentProcess(), ctypes.byref(counters), ctypes.sizeof(counters))
+    return counters[1]

@@ -13,8 +13,9 @@ from askew.data.check import Look, fails_after
 from askew.data.loader import BadSamples, Loader
 from askew.data.sources import SourceOptions, TarSource, open_source
 from askew.data.sources import positioned as positioned_module
+from askew.data.sources.base import EVALUATED
 from askew.errors import RunFailed, UserError
-from askew.evaluation.datasets.custom import EVALUATED, open_custom
+from askew.evaluation.datasets.custom import open_custom
 from askew.training.build import build_views
 from micro_runs import askew_here, micro_recipe
 

@@ -2,9 +2,10 @@
 
 from askew.config import DataSettings, Recipe
 from askew.data.sources import SourceOptions, open_source
+from askew.data.sources.base import EVALUATED
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet
-from askew.evaluation.datasets.custom import EVALUATED, open_custom
+from askew.evaluation.datasets.custom import open_custom
 from askew.evaluation.results import Result
 from askew.evaluation.tasks.overlap import overlap
 from askew.methods.mcd import MCD
@@ -18,7 +19,13 @@ def open_asked(
     data: str, sets: tuple[str, ...], prompts: str, class_names: str, against: str
 ) -> Classification | Captioned:
     """The data set, before the model is loaded: a wrong layout shows at once."""
-    opened = open_custom(data, source_options(sets), prompts, class_names)
+    options = source_options(sets)
+    opened = open_custom(data, options, prompts, class_names)
+    if isinstance(opened, Classification) and options.split != EVALUATED:
+        raise UserError(
+            f"--set data.split={printable(options.split)} chooses among images with captions; of class folders give "
+            "the folder of the split: --data FOLDER/SPLIT"
+        )
     if against:
         open_source(against)
     return opened

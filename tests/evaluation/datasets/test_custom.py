@@ -88,8 +88,8 @@ def test_options_of_class_folders_are_refused_for_captions(tmp_path, option):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("gone.png,a caption\n", r"1 of 5 images cannot be read: missing file: No such file"),
-        ("0001.png,\n", r"1 of 4 images have no caption .no caption.: 0001.png"),
+        ("gone.png,a caption\n", r"1 of 5 samples cannot be used: missing file: No such file"),
+        ("0001.png,\n", r"1 of 4 samples have no caption .no caption.: 0001.png"),
     ],
 )
 def test_images_without_a_file_or_a_caption_are_reported(tmp_path, line, words):

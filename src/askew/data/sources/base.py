@@ -19,6 +19,7 @@ SHUFFLE_BLOCK, SHUFFLE_WINDOW = (
     65_536,
 )  # of the order: blocks of neighbours are shuffled, then samples inside a window
 LFS = b"version https://git-lfs"  # how the files begin that Git LFS leaves in place of others
+EVALUATED = "test,validation,train"  # the split that is evaluated: the first of these that the data have
 MAX_BYTES = 256 * 2**20  # a larger encoded image or caption is refused before it is read
 
 

@@ -167,7 +167,11 @@ def delimited_rows(path: Path, dialect: Dialect, image: str, checked: bool) -> I
             extra = "" if dialect.quoted else f" (no quotes are read: {SEPARATORS.get(dialect.separator, 'text')})"
             raise UserError(
                 f"{path}, line {number}: {len(fields)} fields under {width} names{extra}; "
-                + (QUOTING if dialect.quoted else "remove the separator from the caption, or set data.quotes=enclosing")
+                + (
+                    QUOTING
+                    if dialect.quoted
+                    else "remove the separator from the caption, or read it with --set data.quotes=enclosing"
+                )
             )
         yield dict(zip(names, fields, strict=False))
     if empty:
@@ -184,7 +188,7 @@ def _refuse_swallowed_rows(path: Path, fields: list[str], dialect: Dialect, plac
                 raise UserError(
                     f"{path}, line {first}: a quote opens here and its field holds other lines, one of which looks "
                     f"like a row ({printable(line, 60)}); double the quotes inside captions; {NO_QUOTES}, and if the "
-                    "field is right, with data.quotes=enclosing"
+                    "field is right, with --set data.quotes=enclosing"
                 )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from askew.data.files import home_path
 from askew.data.sources import splits
 from askew.data.sources.arrow import ArrowSource
-from askew.data.sources.base import LFS, Source, SourceOptions
+from askew.data.sources.base import EVALUATED, LFS, Source, SourceOptions
 from askew.data.sources.directory import LISTS, RECOGNISED, Reading, noted, open_list, reading_of
 from askew.data.sources.listing import is_left_out, missing_parts
 from askew.data.sources.mixed import MixedSource
@@ -72,7 +72,22 @@ def _open(text: str, options: SourceOptions) -> Source:
     if FUNCTION.fullmatch(text) and not exists(Path(text)):
         return open_custom(text, options)
     paths, said = paths_of(text, options)
-    return noted(open_paths(text, paths, options), said)
+    source = noted(open_paths(text, paths, options), said)
+    _refuse_idle_split(text, paths, source, options)
+    return source
+
+
+def _refuse_idle_split(text: str, paths: list[Path], source: Source, options: SourceOptions) -> None:
+    """A split that was asked for by name must have chosen something."""
+    defaults = (SourceOptions().split, EVALUATED, splits.ALL)
+    if options.split in defaults or any(note.startswith(("split ", "all splits ")) for note in source.notes):
+        return
+    asked = {splits.canonical(name) for name in options.split.split(",")}
+    if not all(asked & splits.splits_in(path.name) for path in paths):
+        raise UserError(
+            f"data: {printable(text)}: data.split={printable(options.split)} chooses nothing, because no file, folder "
+            "or column names a split; leave data.split out"
+        )
 
 
 def open_custom(text: str, options: SourceOptions) -> Source:

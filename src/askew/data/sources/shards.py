@@ -94,10 +94,13 @@ class TarSource:
             for cause, count in faults.items()
         )
         self.notes += (said,) if said else ()
-        images = len(self) if self._split else have["image"]
+        images, texts = have["image"], have[self._text]
+        if self._split:
+            rows = zip(self._tables, self._rows, strict=True)
+            images, texts = len(self), sum(int((mapped(t, self._text)[kept] > 0).sum()) for t, kept in rows)
         self._repeated = len(self._tables) > 1 and has_repeats(self._ids)
         self.describe = (
-            f"{shard_names(self.paths)}: {images:,} images, {have[self._text]:,} texts (.{self._text}"
+            f"{shard_names(self.paths)}: {images:,} images, {texts:,} texts (.{self._text}"
             + (f", field {self._field}" if self._field else "")
             + ")"
             + (", ids by shard and name" if self._repeated else "")

@@ -11,14 +11,14 @@ from askew.data.files import home_path
 from askew.data.images import decode
 from askew.data.loader import cause_of
 from askew.data.sources import Source, SourceOptions, folder_reading, open_source
-from askew.data.sources.base import bytes_id
+from askew.data.sources.base import EVALUATED, bytes_id
 from askew.data.sources.folders import METADATA
+from askew.data.sources.recognise import parts_of
 from askew.data.sources.splits import UnclearFolders
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned, Classification
 from askew.evaluation.datasets.classes import class_layout, open_class_folders, refuse_for_captions
 
-EVALUATED = "test,validation,train"  # the split that is evaluated: the first of these that the data have
 MANY = 20  # captions of one image, from which on it looks like a host's "image not available"
 MOSTLY = 0.5  # share of images with a text of their own, from which on they are captions and not class folders
 
@@ -121,7 +121,7 @@ def captioned(text: str, options: SourceOptions) -> Captioned:
             names.append(sample.name or str(index))
         captions += sample.captions
         image_of += [image] * len(sample.captions)
-    for found, what in ((unreadable, "images cannot be read"), (bare, "images have no caption (no caption)")):
+    for found, what in ((unreadable, "samples cannot be used"), (bare, "samples have no caption (no caption)")):
         if found:
             raise UserError(
                 f"{printable(text)}: {len(found):,} of {len(source):,} {what}: {printable(found[0], 300)}"
@@ -134,7 +134,12 @@ def captioned(text: str, options: SourceOptions) -> Captioned:
             f"{len(source):,} rows of {len(rows):,} images: rows with equal image bytes are captions of one image"
             + (f"; one image has {most:,} captions: is it a placeholder?" if most > MANY else "")
         )
-    name = re.sub(r"[^\w.-]+", "-", home_path(text).stem).strip("-.") or "data"  # of a pattern, what names a file
+    name = re.sub(r"[^\w.-]+", "-", _called(text)).strip("-.") or "data"  # of a pattern, what names a file
     return Captioned(
         name, SourceImages(source, rows, names), tuple(captions), np.array(image_of, dtype=int), notes=tuple(notes)
     )
+
+
+def _called(text: str) -> str:
+    """What a source is called: the names of its files or folders."""
+    return "-".join(home_path(part).stem for part, _ in parts_of(text))
