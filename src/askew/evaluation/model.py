@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -137,7 +138,7 @@ def load_encoders(
     Raises:
         UserError: nothing has that name, it cannot be loaded, or its activation or tokenizer does not fit its weights.
     """
-    folder = Path(name.removeprefix("local-dir:")).expanduser()
+    folder = Path(os.path.expanduser(name.removeprefix("local-dir:")))
     pretrained = None
     config_file = folder / DIRECTORY_CONFIG
     if config_file.is_file():

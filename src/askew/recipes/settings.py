@@ -5,6 +5,7 @@ A recipe dumps to YAML, and the YAML is accepted wherever a recipe's name is, so
 """
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def override(recipe: Recipe, settings: list[str]) -> Recipe:
         if key == "method.name":
             fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
         another = key == "towers.model" and where[leaf] != recipe.towers.model
-        if another or (key == "towers.pretrained" and _brings_its_shape(Path(str(where[leaf])).expanduser())):
+        if another or (key == "towers.pretrained" and _brings_its_shape(Path(os.path.expanduser(str(where[leaf]))))):
             where |= TowerSettings().model_dump(mode="json", include=set(OF_MODEL))
     keys = {setting.partition("=")[0].strip() for setting in settings}
     if keys & PLANNING and recipe.train.settled != (0, 0):  # what `minutes` settled was for another plan

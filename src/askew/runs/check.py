@@ -1,12 +1,14 @@
 """What `askew data check` does: look at a source as a run would, and print what was found."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from askew.config import Recipe
 from askew.data.check import Look, check
 from askew.data.sources import SourceOptions, folder_reading, open_source
+from askew.data.sources.splits import UnclearFolders
 from askew.errors import printable
 from askew.evaluation.datasets.classes import class_layout, open_class_folders
 from askew.methods.mcd import MCD
@@ -23,8 +25,8 @@ def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bo
     """
     recipe = override(Recipe(name="check", method=MCD.Config()), sets)
     recipe = recipe.model_copy(update={"towers": resolve(recipe.towers)})
-    if _is_for_evaluation(Path(source).expanduser(), recipe.data.options):
-        found = check_classes(Path(source).expanduser(), limit)
+    if _is_for_evaluation(Path(os.path.expanduser(source)), recipe.data.options):
+        found = check_classes(Path(os.path.expanduser(source)), limit)
         lines = described_classes(found)
     else:
         views = build_views(recipe, ("image", "aug", "text", *MCD.Config().masked_views))
@@ -37,9 +39,15 @@ def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bo
 
 def _is_for_evaluation(folder: Path, options: SourceOptions) -> bool:
     """Whether a folder holds classes, and nothing that training could read."""
-    if not folder.is_dir() or options.layout == "pairs" or class_layout(folder) is None:
+    layout = class_layout(folder) if folder.is_dir() and options.layout != "pairs" else None
+    if layout is None:
         return False
-    return options.layout == "classes" or not folder_reading(folder, options).what
+    try:
+        return options.layout == "classes" or not folder_reading(folder, options).what
+    except UnclearFolders:  # steam_train beside bus: clear as classes
+        if layout.problem:
+            raise
+        return True
 
 
 def check_classes(folder: Path, limit: int) -> dict[str, Any]:

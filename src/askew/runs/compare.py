@@ -1,5 +1,6 @@
 """What `askew compare` does: two models on the same items, with paired intervals."""
 
+import os
 from pathlib import Path
 
 from askew.errors import UserError, printable
@@ -45,7 +46,7 @@ def compare(a: str, b: str, console: Console) -> list[Difference]:
 
 def _outcome_files(name: str) -> dict[str, Path]:
     """The files of outcomes by task."""
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     directory, folder = RunDirectory(path), path
     if directory.exists:
         folder = directory.results.outcomes()

@@ -152,7 +152,7 @@ def load_model(
 
 def _run_named(name: str) -> RunDirectory:
     """The run directory of that name, which exists or not; `~` is the home directory."""
-    return RunDirectory(Path(name).expanduser())
+    return RunDirectory(Path(os.path.expanduser(name)))
 
 
 def _target(name: str, out: Path | None) -> ResultsFile | None:

@@ -1,5 +1,6 @@
 """The model of a run that has not written one: made from its newest whole checkpoint."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def pretrained_run(towers: TowerSettings, device: str, warn: Callable[[str], Non
     Raises:
         UserError: as `export_checkpoint`; or the run has no teacher.
     """
-    path = Path(towers.pretrained).expanduser()
+    path = Path(os.path.expanduser(towers.pretrained))
     directory, weights = RunDirectory(path), "student"
     for kind, name in WEIGHTS.items():
         if path.name == name and not path.exists() and RunDirectory(path.parent).exists:

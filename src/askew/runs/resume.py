@@ -1,6 +1,7 @@
 """A run that was stopped, from its last checkpoint to its end: what `askew train --resume` does."""
 
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,11 @@ def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> Non
     """
     for text, _ in parts_of(source) if source else ():
         if text != EMBEDDED and not FUNCTION.fullmatch(text) and not _is_there(text):
-            here = "" if Path(text).expanduser().is_absolute() else ", seen from the folder that this command runs in"
+            here = (
+                ""
+                if Path(os.path.expanduser(text)).is_absolute()
+                else ", seen from the folder that this command runs in"
+            )
             raise UserError(
                 f"data: {printable(text, 400)} is not there{here}; if the data have moved, name their new place: "
                 f"askew train --resume --out {directory.path} --data SOURCE"
@@ -160,7 +165,7 @@ def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> Non
 
 def _is_there(text: str) -> bool:
     """Whether anything exists that a path with braces and wildcards names."""
-    paths = [Path(text).expanduser(), *(Path(part).expanduser() for part in expand_braces(text))]
+    paths = [Path(os.path.expanduser(text)), *(Path(os.path.expanduser(part)) for part in expand_braces(text))]
     return any(exists(path) or (exists(path.parent) and any(path.parent.glob(path.name or "*"))) for path in paths)
 
 

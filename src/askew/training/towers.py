@@ -1,6 +1,7 @@
 """Towers from a recipe: their full configuration, and their weights, random or pretrained."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def resolve(towers: config.TowerSettings) -> config.TowerSettings:
     Raises:
         UserError: an unknown name, or pretrained weights that cannot be found.
     """
-    fields, path = towers.model_dump(), Path(towers.pretrained).expanduser().resolve()
+    fields, path = towers.model_dump(), Path(os.path.expanduser(towers.pretrained)).resolve()
     if not towers.pretrained:
         pass
     elif (path / DIRECTORY_CONFIG).is_file():

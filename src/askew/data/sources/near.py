@@ -1,5 +1,6 @@
 """Where the images of a list are: in the list's own folder, or in one near it."""
 
+import os
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -21,7 +22,7 @@ def root_of(path: Path, table: pa.Table, options: SourceOptions) -> tuple[Path, 
     It is `image_root`, the table's own folder, or the first folder near it that holds any of the first hundred images.
     """
     if options.image_root:
-        return Path(options.image_root).expanduser(), ""
+        return Path(os.path.expanduser(options.image_root)), ""
     some = first_paths(table)
     if any(holds(path.parent, name) for name in some):
         return path.parent, ""
@@ -38,7 +39,7 @@ def located(path: Path, table: pa.Table, options: SourceOptions) -> Path:
         UserError: no folder near it holds any of the first hundred images.
     """
     some = first_paths(table)
-    roots = [Path(options.image_root).expanduser()] if options.image_root else [path.parent, *candidates(path)]
+    roots = [Path(os.path.expanduser(options.image_root))] if options.image_root else [path.parent, *candidates(path)]
     for root in roots:
         if any(holds(root, name) for name in some):
             return root

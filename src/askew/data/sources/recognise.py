@@ -1,5 +1,6 @@
 """Recognises what a user named as a source: the files that are there, or a function."""
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +23,7 @@ RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 SOURCE_NAMES = ("__len__", "__getitem__", "name", "describe", "notes", "block", "window")
+WILDCARDS = "*?["
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
 
 
@@ -49,7 +51,7 @@ def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
         if not source:
             raise UserError("data.source: the list is empty")
         return [part for text in source for part in parts_of(text)]
-    if source == EMBEDDED or exists(Path(source).expanduser()):
+    if source == EMBEDDED or exists(Path(os.path.expanduser(source))):
         return [(source, 1)]
     if PLUS in source:
         return [part for text in source.split(PLUS) for part in parts_of(text.strip())]
@@ -146,7 +148,7 @@ def paths_of(text: str, options: SourceOptions) -> tuple[list[Path], str]:
     Raises:
         UserError: nothing is there, or a file that a brace expands to is missing.
     """
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if exists(path):
         return [path], ""
     named = expand_braces(text)
@@ -154,12 +156,9 @@ def paths_of(text: str, options: SourceOptions) -> tuple[list[Path], str]:
     said = ""
     missing: list[str] = []
     for part in named:
-        part_path = Path(part).expanduser()
-        if any(sign in part for sign in "*?["):
-            matches = sorted(part_path.parent.glob(part_path.name)) if part_path.parent.is_dir() else []
-            matches = [match for match in matches if not is_left_out(match.name)]
-            if matches and not splits.splits_in(part_path.name):
-                matches, said = splits.files_of_split(matches, options, f"data: {printable(text)}")
+        part_path = Path(os.path.expanduser(part))
+        if any(sign in part for sign in WILDCARDS):
+            matches, said = matching(part_path, options, f"data: {printable(text)}")
         else:
             matches = [part_path] if exists(part_path) else []
         found += matches
@@ -173,6 +172,20 @@ def paths_of(text: str, options: SourceOptions) -> tuple[list[Path], str]:
             f"{', ...' if len(missing) > 3 else ''}; name only files that exist, for example by a wildcard *"
         )
     return list(dict.fromkeys(found)), said
+
+
+def matching(pattern: Path, options: SourceOptions, where: str) -> tuple[list[Path], str]:
+    """The files that wildcards in the last parts of a path match, and one line if splits were left out."""
+    fixed = next(place for place, part in enumerate(pattern.parts) if any(sign in part for sign in WILDCARDS))
+    below, rest = Path(*pattern.parts[:fixed]), "/".join(pattern.parts[fixed:])
+    try:
+        found = sorted(below.glob(rest)) if below.is_dir() else []
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    found = [path for path in found if not is_left_out(path.relative_to(below).as_posix())]
+    if not found or splits.splits_in(rest):
+        return found, ""
+    return splits.files_of_split(found, options, where, below)
 
 
 def exists(path: Path) -> bool:

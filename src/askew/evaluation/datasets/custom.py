@@ -1,5 +1,6 @@
 """A user's own data as a data set: a folder of class folders, or any source of images and captions."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def open_custom(
     Raises:
         UserError: the layout is neither, or has two readings; prompts or names are malformed, or given for captions.
     """
-    folder, options = Path(text).expanduser(), options or SourceOptions(split=EVALUATED)
+    folder, options = Path(os.path.expanduser(text)), options or SourceOptions(split=EVALUATED)
     if folder.is_dir() and holds_classes(folder, options):
         return open_class_folders(folder, prompts, class_names)
     refuse_for_captions(text, prompts, class_names)
@@ -132,7 +133,7 @@ def captioned(text: str, options: SourceOptions) -> Captioned:
             f"{len(source):,} rows of {len(rows):,} images: rows with equal image bytes are captions of one image"
             + (f"; one image has {most:,} captions: is it a placeholder?" if most > MANY else "")
         )
-    name = Path(text).expanduser().stem or "data"
+    name = Path(os.path.expanduser(text)).stem or "data"
     return Captioned(
         name, SourceImages(source, rows, names), tuple(captions), np.array(image_of, dtype=int), notes=tuple(notes)
     )
