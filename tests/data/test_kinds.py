@@ -1,5 +1,6 @@
 """Every kind of trouble in every format: training, evaluation and `data check` agree on what is usable, and why."""
 
+import json
 import os
 from collections import Counter
 
@@ -7,7 +8,7 @@ import pyarrow as pa
 import pytest
 from faults import SAMPLE_FAULTS
 from formats import FORMATS
-from kinds import CASES, arrow, images, kites, png, put, tar
+from kinds import CASES, arrow, images, kites, parquet, png, put, table, tar
 
 from askew.data.check import Look, fails_after
 from askew.data.loader import BadSamples, Loader
@@ -142,7 +143,127 @@ def test_several_caption_columns_are_named_with_commas(tmp_path):
     assert open_source(str(path), SourceOptions(caption_column="caption,title"))[0].captions == ("a", "b")
 
 
+# Captions, splits and patterns
+
+BOXES = "0 0.5 0.25 0.1 0.2\n3 0.500000 1 0 1e-05"
+
+
+@pytest.mark.parametrize("name", ["tar shards", "folder of images"])
+def test_boxes_of_objects_are_no_captions(name, tmp_path):
+    """YOLO's labels lie where captions would."""
+    if name == "tar shards":
+        made = tar(tmp_path / "a.tar", [("0.png", png(0)), ("0.txt", BOXES)])
+    else:
+        images(tmp_path / "train" / "images", 1)
+        put(tmp_path / "train" / "labels" / "0.txt", BOXES)
+        made = tmp_path / "train"
+    look = look_at(open_source(str(made)))
+    assert dict(look.unusable) == {"caption not text": 1}
+    assert "boxes or outlines of objects" in look.examples["caption not text"][0]
+    assert "caption not text" in evaluated(str(made))[2]
+
+
+@pytest.mark.parametrize("text", ["7", "1 2 3 4 5", "0.5 0.5", "3 cats at 0.5 0.5 0.5 0.5"])
+def test_numbers_that_are_no_boxes_are_captions(text, tmp_path):
+    images(tmp_path, 1)
+    put(tmp_path / "0.txt", text)
+    assert open_source(str(tmp_path))[0].captions == (text,)
+
+
+@pytest.mark.parametrize(
+    ("cell", "captions"),
+    [
+        ("['a kite' 'two kites']", ("a kite", "two kites")),
+        ("['a kite'\n \"a dog's kite\"]", ("a kite", "a dog's kite")),
+        ("array(['a kite', 'two kites'], dtype=object)", ("a kite", "two kites")),
+        ("['a' 'kite', 'two']", ("akite", "two")),
+        ("array of kites", ("array of kites",)),
+        ("['a kite' by me]", ("['a kite' by me]",)),
+    ],
+)
+def test_a_list_as_numpy_prints_it(cell, captions, tmp_path):
+    """pandas writes such cells into CSV. Python reads texts without commas between them as one."""
+    images(tmp_path, 1)
+    path = put(tmp_path / "a.jsonl", json.dumps({"image": "0.png", "caption": cell}))
+    assert open_source(str(path))[0].captions == captions
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"),
+    [
+        ({"split": [b"train", b"test"]}, 1),
+        ({"subset": ["coco", "sbu"], "set": ["train", "test"]}, 1),
+        ({"set": [["a"], ["b"]]}, 2),
+        ({"fold": [{"a": 1}, {"a": 2}]}, 2),
+        ({"split": [None, None]}, 2),
+        ({"path": [b"train/0.png", b"test/1.png"]}, 1),
+    ],
+)
+def test_columns_that_may_name_a_split(columns, kept, tmp_path):
+    pairs = {"image": [png(0), png(1)], "caption": ["a", "b"], **columns}
+    assert len(open_source(str(parquet(tmp_path / "a.parquet", **pairs)))) == kept
+    if "path" not in columns:
+        assert len(open_source(str(arrow(tmp_path / "b", **pairs)))) == kept
+    images(tmp_path / "c", 2)
+    if "path" not in columns:
+        cells = [[cell.decode() if isinstance(cell, bytes) else cell for cell in cells] for cells in columns.values()]
+        rows = [[f"{n}.png", f"a kite {n}", *(cell[n] for cell in cells)] for n in range(2)]
+        made = table(tmp_path / "c" / "a.jsonl", rows, ["image", "caption", *columns])
+        assert len(open_source(str(made))) == kept
+
+
+def test_a_pattern_searches_folders_and_their_names_are_splits(tmp_path):
+    for folder, n in (("train/a", 0), ("train/b", 1), ("test/a", 2), (".old/a", 3)):
+        parquet(tmp_path / folder / "0.parquet", image=[png(n)], caption=[f"a kite {n}"])
+    for pattern in ("*/*/*.parquet", "**/*.parquet"):
+        source = open_source(str(tmp_path / pattern))
+        assert [source[n].captions[0] for n in range(len(source))] == kites(0, 1)
+        assert source.notes[0] == "split train: 2 files; left out: test 1 (data.split)"
+        assert evaluated(str(tmp_path / pattern))[0] == kites(2)
+    assert len(open_source(str(tmp_path / "t*" / "a" / "*.parquet"), SourceOptions(split="all"))) == 2
+    assert open_source(str(tmp_path / "test" / "*" / "0.parquet"))[0].captions == ("a kite 2",)
+
+
+@pytest.mark.parametrize("command", [("data", "check"), ("train", "tiny", "--data"), ("eval", "embedded", "--data")])
+def test_the_home_of_nobody_does_not_exist(command):
+    done = askew_here(*command, "~nobody-of-this-name/a.csv")
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+
+
+def test_an_open_quote_is_found_where_names_have_no_suffix(tmp_path):
+    rows = "".join(f"img{n},{{}}a kite {n}{{}}\n".format('"' * (n == 1), '"' * (n == 3)) for n in range(5))
+    with pytest.raises(UserError, match=r"line 3: a quote opens here.*looks like a row"):
+        open_source(str(put(tmp_path / "a.csv", f"image,caption\n{rows}")))
+    lines = '"a kite,\nred, 3 m, and\nnew, 2024"'
+    put(tmp_path / "img1", png(1))
+    source = open_source(str(put(tmp_path / "b.csv", f"image,caption\nimg1,{lines}\n")))
+    assert source[0].captions == (lines.strip('"'),)
+
+
+def test_folders_that_hold_data_are_named(tmp_path):
+    for name in ("english", "german"):
+        parquet(tmp_path / name / "0.parquet", image=[png(0)], caption=["a kite"])
+    with pytest.raises(UserError, match=r"holds data in several folders \(english, german\).*with \+ between them"):
+        open_source(str(tmp_path))
+
+
+def test_a_list_of_names_beside_images_with_texts_is_no_table(tmp_path):
+    images(tmp_path, 1)
+    put(tmp_path / "0.txt", "a kite 0")
+    put(tmp_path / "classes.json", '["cat", "dog"]')
+    put(tmp_path / "info.json", '{"images": 1}')
+    assert open_source(str(tmp_path))[0].captions == ("a kite 0",)
+
+
 # One reading of a folder
+
+
+def test_check_and_eval_agree_on_classes_with_the_words_of_splits(tmp_path):
+    for n, name in enumerate(("steam_train", "test_tube", "bus")):
+        images(tmp_path / name, 1, n)
+    assert len(open_custom(str(tmp_path)).classes) == 3
+    assert "classes  3: bus" in askew_here("data", "check", tmp_path).stdout
 
 
 def class_folders(folder, captions: bool):

@@ -8,6 +8,7 @@ from askew.config import Recipe
 from askew.data.check import Look, check
 from askew.data.files import home_path
 from askew.data.sources import SourceOptions, folder_reading, open_source
+from askew.data.sources.splits import UnclearFolders
 from askew.errors import printable
 from askew.evaluation.datasets.classes import class_layout, open_class_folders
 from askew.methods.mcd import MCD
@@ -38,9 +39,15 @@ def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bo
 
 def _is_for_evaluation(folder: Path, options: SourceOptions) -> bool:
     """Whether a folder holds classes, and nothing that training could read."""
-    if not folder.is_dir() or options.layout == "pairs" or class_layout(folder) is None:
+    layout = class_layout(folder) if folder.is_dir() and options.layout != "pairs" else None
+    if layout is None:
         return False
-    return options.layout == "classes" or not folder_reading(folder, options).what
+    try:
+        return options.layout == "classes" or not folder_reading(folder, options).what
+    except UnclearFolders:  # steam_train beside bus: clear as classes
+        if layout.problem:
+            raise
+        return True
 
 
 def check_classes(folder: Path, limit: int) -> dict[str, Any]:

@@ -250,3 +250,33 @@ def test_classes_whose_images_lie_deeper_are_said(tmp_path):
 def test_one_folder_called_like_a_split_inside_a_class_is_a_thing(tmp_path):
     data = open_class_folders(made(tmp_path, "vehicles/car/0.png", "vehicles/train/0.png", "pets/cat/0.png"))
     assert keys(data.test) == ["pets/cat/0.png", "vehicles/car/0.png", "vehicles/train/0.png"]
+
+
+@pytest.mark.parametrize(
+    "splits",
+    [
+        ("seg_train", "seg_test"),
+        ("seg_train/seg_train", "seg_test/seg_test"),
+        ("training_set/training_set", "test_set/test_set"),
+        ("pets-training-128", "pets-test-128"),
+    ],
+)
+def test_names_that_differ_only_in_the_split_are_splits(tmp_path, splits):
+    made(tmp_path, *under(*splits))
+    data = open_class_folders(tmp_path)
+    assert data.classes == (("cat",), ("dog",))
+    assert keys(data.test) == keys(data.train) == list(PAIR)
+
+
+def test_a_split_in_the_name_of_a_thing_is_none(tmp_path):
+    made(tmp_path, "steam_train/0.png", "bullet_train/1.png", "test_tube/2.png", "bus/3.png")
+    assert len(open_class_folders(tmp_path).classes) == 4
+
+
+@pytest.mark.parametrize("names", [("images", "annotations/trimaps"), ("JPEGImages", "SegmentationClass")])
+def test_images_beside_masks_are_no_classes(tmp_path, names):
+    made(tmp_path, *(f"{name}/{n}.png" for name in names for n in range(2)))
+    with pytest.raises(UserError, match=f"{names[0]} is rarely the name of a class.*--class-names FILE"):
+        open_class_folders(tmp_path)
+    (tmp_path / "names.txt").write_text("".join(f"{(top := name.partition('/')[0])}: {top}\n" for name in names))
+    assert len(open_class_folders(tmp_path, "", str(tmp_path / "names.txt")).classes) == 2

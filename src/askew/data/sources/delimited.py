@@ -2,6 +2,7 @@
 
 import codecs
 import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -11,6 +12,7 @@ from askew.data.sources.base import IMAGE_SUFFIXES, SourceOptions
 from askew.data.sources.columns import CAPTION_COLUMNS, IMAGE_COLUMNS, NUMBERED_CAPTIONS
 from askew.errors import UserError, printable
 
+NUMBER = re.compile(r"\d+")
 _NAMED = {"comma": ",", "tab": "\t", "semicolon": ";", "bar": "|"}
 SEPARATORS = {sign: name for name, sign in _NAMED.items()}
 QUOTING = "put a caption that contains the separator in quotes, and double the quotes inside it"
@@ -184,7 +186,8 @@ def _refuse_swallowed_rows(path: Path, fields: list[str], dialect: Dialect, plac
         for line in field.replace("\r", "\n").split("\n")[1:]:
             parts = line.split(dialect.separator)
             named = len(parts) > place and parts[place].strip().strip('"').lower().endswith(IMAGE_SUFFIXES)
-            if named or (len(parts) == len(dialect.names) and len(parts) > 1 and _looks_like_a_path(parts[place])):
+            whole = len(parts) == len(dialect.names) and len(parts) > 1
+            if named or (whole and _looks_like_a_path(parts[place], fields[place])):
                 raise UserError(
                     f"{path}, line {first}: a quote opens here and its field holds other lines, one of which looks "
                     f"like a row ({printable(line, 60)}); double the quotes inside captions; {NO_QUOTES}, and if the "
@@ -192,9 +195,10 @@ def _refuse_swallowed_rows(path: Path, fields: list[str], dialect: Dialect, plac
                 )
 
 
-def _looks_like_a_path(text: str) -> bool:
-    text = text.strip()
-    return bool(text) and " " not in text and ("/" in text or "\\" in text or "." in text[1:])
+def _looks_like_a_path(text: str, another: str) -> bool:
+    """Whether a text may be a path: it has a slash or a suffix, or differs from the row's own only in its numbers."""
+    text, alike = text.strip(), NUMBER.sub("0", text.strip()) == NUMBER.sub("0", another.strip())
+    return bool(text) and " " not in text and ("/" in text or "\\" in text or "." in text[1:] or alike)
 
 
 def with_first(rows: Iterator[dict], number: int) -> tuple[list[dict], Iterator[dict]]:

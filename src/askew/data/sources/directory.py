@@ -23,6 +23,7 @@ from askew.errors import UserError, printable
 SHARDS = (".tar", ".parquet", ".arrow")
 LISTS = (*TABLE_SUFFIXES, ".token", ".json")
 ANNOTATIONS = "annotations"  # COCO's folder of caption files
+RECORDS = re.compile(r'\[\s*(\{|$)|\{.*"(images|annotations)"\s*:\s*\[', re.DOTALL)  # of JSON: not a list of names
 TOKEN_LINE = re.compile(r"\S.*\.\w+#\w+\t")
 RECOGNISED = (
     "give a .csv, .tsv or .jsonl table, .tar shards ('data/{000..331}.tar', 'data/*.tar'), .parquet files, a folder of "
@@ -88,6 +89,13 @@ def reading_of(folder: Path, options: SourceOptions, open_files: OpenFiles) -> R
     if tables:
         kept, said = _one_table(folder, tables, options)
         return Reading(kept.name, lambda: noted(open_list(kept, options), said))
+    if not contents.images and len(holding) > 1:
+        listed = ", ".join(map(printable, holding[:4])) + (", ..." if len(holding) > 4 else "")
+        error = UserError(
+            f"data: {folder} holds data in several folders ({listed}); give one of them as the source, or several with "
+            "+ between them"
+        )
+        return Reading("", lambda: _raise(error))
     if not share and faults:
         return Reading("", lambda: _raise(faults[0]))
     return Reading("texts of images" if share else "", lambda: _folder(folder, options, contents), share)
@@ -160,7 +168,7 @@ def _is_list(path: Path, options: SourceOptions) -> bool:
     if suffix == ".json":
         with path.open("rb") as file:
             start = file.read(4096).decode("utf-8", "replace").lstrip("\ufeff \r\n\t")
-        return start.startswith("[") or '"images"' in start or '"annotations"' in start
+        return RECORDS.match(start) is not None
     if suffix == ".token" or (suffix == ".txt" and _is_token_file(path)):
         return True
     opened(path, options)

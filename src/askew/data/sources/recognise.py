@@ -23,6 +23,7 @@ RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 SOURCE_NAMES = ("__len__", "__getitem__", "name", "describe", "notes", "block", "window")
+WILDCARDS = "*?["
 PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4")
 
 
@@ -167,16 +168,13 @@ def paths_of(text: str, options: SourceOptions) -> tuple[list[Path], str]:
         return [path], ""
     named = expand_braces(text)
     found: list[Path] = []
-    said, hidden = "", list[Path]()
+    said: list[str] = []
     missing: list[str] = []
     for part in named:
         part_path = home_path(part)
-        if any(sign in part for sign in "*?["):
-            matches = sorted(part_path.parent.glob(part_path.name)) if part_path.parent.is_dir() else []
-            hidden += [match for match in matches if is_left_out(match.name)]
-            matches = [match for match in matches if not is_left_out(match.name)]
-            if matches and not splits.splits_in(part_path.name):
-                matches, said = splits.files_of_split(matches, options, f"data: {printable(text)}")
+        if any(sign in part for sign in WILDCARDS):
+            matches, notes = matching(part_path, options, f"data: {printable(text)}")
+            said += notes
         else:
             matches = [part_path] if exists(part_path) else []
         found += matches
@@ -189,9 +187,24 @@ def paths_of(text: str, options: SourceOptions) -> tuple[list[Path], str]:
             f"data: {len(missing):,} of the {len(named):,} files of {printable(text)} do not exist: {first}"
             f"{', ...' if len(missing) > 3 else ''}; name only files that exist, for example by a wildcard *"
         )
-    if hidden:
-        said += f"{'; ' if said else ''}hidden files and system files left out: {len(hidden):,}"
-    return list(dict.fromkeys(found)), said
+    return list(dict.fromkeys(found)), "; ".join(dict.fromkeys(said))
+
+
+def matching(pattern: Path, options: SourceOptions, where: str) -> tuple[list[Path], list[str]]:
+    """The files that wildcards in the last parts of a path match, and notes on splits and files that were left out."""
+    fixed = next(place for place, part in enumerate(pattern.parts) if any(sign in part for sign in WILDCARDS))
+    below, rest = Path(*pattern.parts[:fixed]), "/".join(pattern.parts[fixed:])
+    try:
+        found = sorted(below.glob(rest)) if below.is_dir() else []
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    kept = [path for path in found if not is_left_out(path.relative_to(below).as_posix())]
+    hidden = len(found) - len(kept)
+    said = [f"hidden files and system files left out: {hidden:,}"] if hidden else []
+    if not kept or splits.splits_in(rest):
+        return kept, said
+    kept, split = splits.files_of_split(kept, options, where, below)
+    return kept, [split, *said] if split else said
 
 
 def exists(path: Path) -> bool:

@@ -206,7 +206,8 @@ class RowSplit:
 
     def keep(self, values: Iterable[object]) -> np.ndarray:
         """The numbers of the rows to read, from the values of the column."""
-        kept = ((splits.folder_split(str(value)) if self.by_folder else value) in self.chosen for value in values)
+        names = map(splits.as_name, values)
+        kept = ((splits.folder_split(str(name)) if self.by_folder else name) in self.chosen for name in names)
         return np.flatnonzero(np.fromiter(kept, dtype=bool))
 
 
@@ -219,16 +220,19 @@ def find_row_split(
         names: all columns.
         read: the values of a column, row group by row group.
     """
-    column = splits.column_of([name for name in names if name not in columns.all])
-    if column:
-        values = Counter(value for group in read(column) for value in group)
+    for column in splits.columns_of([name for name in names if name not in columns.all]):
+        values = Counter(splits.as_name(value) for group in read(column) for value in group)
         chosen, said = splits.rows_of_split(column, values, options, where)
         if chosen is not None:
             return RowSplit(column, False, frozenset(chosen)), said
         if said:
             return None, said
-    if columns.path and all(splits.folder_split(str(value)) for value in next(read(columns.path), [""])):
-        have = Counter(splits.folder_split(str(value)) for group in read(columns.path) for value in group)
+
+    def folder(value: object) -> str:
+        return splits.folder_split(str(splits.as_name(value)))
+
+    if columns.path and all(map(folder, next(read(columns.path), [""]))):
+        have = Counter(folder(value) for group in read(columns.path) for value in group)
         if len(have) > 1 and "" not in have:
             if options.split == splits.ALL:
                 return None, f"all splits are read: {splits.counted(have)}"

@@ -68,15 +68,20 @@ def wanted(options: SourceOptions, have: Iterable[str], where: str) -> str:
     )
 
 
-def files_of_split(paths: Sequence[Path], options: SourceOptions, where: str) -> tuple[list[Path], str]:
+def files_of_split(
+    paths: Sequence[Path], options: SourceOptions, where: str, below: Path | None = None
+) -> tuple[list[Path], str]:
     """Of files found together, those of the split that is wanted, and one line that says so, or "".
 
     If no name contains a split, all files are read.
 
+    Args:
+        below: the folder that a pattern searches: the folders in it name the split of a file whose own name does not.
+
     Raises:
         UserError: no file is of the wanted split, or some names contain a split and others none.
     """
-    names = {path: split_of(path.name) for path in paths}
+    names = {path: _split_of_file(path, below) for path in paths}
     have = Counter(filter(None, names.values()))
     if not have:
         return list(paths), ""
@@ -92,6 +97,11 @@ def files_of_split(paths: Sequence[Path], options: SourceOptions, where: str) ->
     split = wanted(options, have, where)
     kept = [path for path, found in names.items() if found == split]
     return kept, said(split, have)
+
+
+def _split_of_file(path: Path, below: Path | None) -> str:
+    parts = path.relative_to(below).parts if below is not None else (path.name,)
+    return next(filter(None, map(split_of, reversed(parts))), "")
 
 
 def folder_of_split(folder: Path, names: Sequence[str], options: SourceOptions) -> tuple[Path, str] | None:
@@ -155,10 +165,17 @@ def folders_of_split(counts: Sequence[int], options: SourceOptions, where: str) 
     return 1 + list(WORDS).index(split), said(split, have, "sample")
 
 
-def column_of(columns: Sequence[str]) -> str:
-    """The column that may name the split of each row; "" if there is none."""
+def columns_of(columns: Sequence[str]) -> list[str]:
+    """The columns that may name the split of each row, the likeliest first."""
     lowered = {name.strip().lower(): name for name in columns if name}
-    return next((lowered[name] for name in COLUMNS if name in lowered), "")
+    return [lowered[name] for name in COLUMNS if name in lowered]
+
+
+def as_name(value: object) -> str | int | float | bool | None:
+    """A cell of such a column: bytes as text, and lists and mappings, which name no split, as they are printed."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def rows_of_split(column: str, values: Counter, options: SourceOptions, where: str) -> tuple[set | None, str]:
@@ -176,6 +193,8 @@ def rows_of_split(column: str, values: Counter, options: SourceOptions, where: s
     named = Counter()
     for value, count in values.items():
         named[canonical(str(value)) if value is not None else ""] += count
+    if not any(named):  # a column without any value
+        return None, ""
     if any(name not in WORDS and name != "restval" for name in named) and column.strip().lower() != "split":
         return None, ""
     if options.split == ALL:

@@ -60,15 +60,21 @@ def pairs_of(path: Path, options: SourceOptions) -> tuple[CaptionsByPath, list[s
     """The captions of a table, grouped by image path, and notes on what was read."""
     rows, columns, image, captions = opened(path, options)
     notes = unread_captions(columns, image, captions, options)
-    column, pairs = splits.column_of([name for name in columns if name not in (image, *captions)]), CaptionsByPath()
-    chosen: set | None = None
-    if column:
-        values = Counter(_hashable(row.get(column)) for row in rows)
-        chosen, said = splits.rows_of_split(column, values, options, str(path))
-        notes += [said] if said else []
+    candidates = splits.columns_of([name for name in columns if name not in (image, *captions)])
+    pairs, column, chosen = CaptionsByPath(), "", None
+    if candidates:
+        values: dict[str, Counter] = {name: Counter() for name in candidates}
+        for row in rows:
+            for name in candidates:
+                values[name][splits.as_name(row.get(name))] += 1
+        for column in candidates:
+            chosen, said = splits.rows_of_split(column, values[column], options, str(path))
+            notes += [said] if said else []
+            if said:
+                break
         rows = opened(path, options)[0]
     for row in rows:
-        if chosen is None or _hashable(row.get(column)) in chosen:
+        if chosen is None or splits.as_name(row.get(column)) in chosen:
             pairs.add(_path_text(row.get(image)), [row.get(caption) for caption in captions])
     kept, said = splits.paths_of_split(pairs, options, str(path))
     return kept, notes + ([said] if said else [])
@@ -101,10 +107,6 @@ def _with_other_keys(row: dict, image: str, captions: Sequence[str], options: So
             other = next((key for name in known for key in row if key.lower() == name), None)
             row = {**row, chosen[0]: row[other]} if other is not None else row
     return row
-
-
-def _hashable(value: object) -> object:
-    return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
 def _path_text(cell: object) -> str:

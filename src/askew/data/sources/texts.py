@@ -17,6 +17,7 @@ from askew.errors import Unusable, printable
 MISSING = ("nan", "null", "none", "<na>", "n/a", "#n/a")  # what tools write for a cell without a value
 INVISIBLE = dict.fromkeys(map(ord, "\u200b\u200c\u200d\u2060\ufeff\u00ad"))
 NOT_TEXT = "caption not text"
+BOX = re.compile(r"\d+(\s+-?(0|1|[01]?\.\d+|\d(\.\d+)?e-\d+)){4,}")  # YOLO's line: a class and shares of the picture
 
 
 def caption_texts(cell: object) -> tuple[str, ...]:
@@ -56,11 +57,20 @@ def _caption_text(cell: object) -> str:
 
 LITERALS = re.compile(r"""\s*(\[\s*(['"]|[bu]['"]|\])|\(\s*['"]|\{\s*['"]|b['"]).*[\])}'"]\s*""", re.DOTALL)
 
+QUOTED = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\"""", re.DOTALL)
+NUMPY_LIST = re.compile(rf"\s*\[\s*(?:{QUOTED.pattern})(?:\s+(?:{QUOTED.pattern}))+\s*\]\s*", re.DOTALL)  # no commas
+ARRAY = re.compile(r"\s*array\((\[.*\])(?:,\s*dtype=[\w<>|'\"]+)?\)\s*", re.DOTALL)
+
 
 def _literal(text: str) -> object:
     """The list, mapping or bytes that a text is, as Python or JSON writes them; any other text as it is."""
+    array = ARRAY.fullmatch(text)
+    text = array[1] if array else text
     if not LITERALS.fullmatch(text):
         return text
+    listed = NUMPY_LIST.fullmatch(text)
+    if listed:  # Python would join the texts into one
+        return [ast.literal_eval(each[0]) for each in QUOTED.finditer(text)]
     for read in (ast.literal_eval, json.loads):
         try:
             found = read(text.strip())
@@ -86,6 +96,9 @@ def captions_in(data: bytes, kind: str, field: str) -> tuple[str, ...]:
     """
     text = decode_text(data, f"the .{kind}")
     if kind != "json":
+        lines = [line.strip() for line in text.splitlines()]
+        if "." in text and all(BOX.fullmatch(line) for line in lines):
+            raise Unusable(f"the .{kind} holds boxes or outlines of objects (YOLO), not a caption", NOT_TEXT)
         return caption_texts(text)
     try:
         fields = json.loads(text)

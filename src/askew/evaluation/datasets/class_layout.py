@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from askew.data.sources import splits as names_of_splits
 from askew.data.sources.base import IMAGE_SUFFIXES
 from askew.data.sources.listing import Listing
 from askew.errors import printable
@@ -23,6 +24,8 @@ SPLITS = {
 SPLIT = re.compile(r"([a-z]+?)[ _.-]?(?:sets?|images?|imgs?|data|split|\d+)?", re.IGNORECASE)
 CONTAINERS = ("images", "image", "imgs", "img", "pictures", "photos", "jpegimages", "jpeg", "jpg", "png")
 """Names of folders that hold all images of a split, and are no class."""
+NO_CLASS = ("images", "image", "imgs", "img", "jpegimages")
+"""Of these, the ones that are no class beside other folders either: `images/` and `annotations/`."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,25 @@ def split_of(name: str) -> str:
     return next((split for split, words in SPLITS.items() if found and found[1].lower() in words), "")
 
 
+def named_splits(folders: list[Node], known: Collection[str] = ()) -> dict[str, str]:
+    """The split of each folder that is named like one, by the folder's name.
+
+    Beside the words of `split_of`, these are names that differ only in the split: `seg_train` and `seg_test`. One such
+    name alone is a thing: `steam_train`.
+    """
+    found = {folder.name: split_of(folder.name) for folder in folders}
+    alike: dict[str, list[str]] = {}
+    for name in found:
+        if split := names_of_splits.split_of(name):
+            words = "|".join(sorted(names_of_splits.WORDS[split], key=len, reverse=True))
+            alike.setdefault(re.sub(words, "*", name.lower(), count=1), []).append(name)
+    alike.pop("*", None)  # `train` beside `eval`: whole words are split_of's
+    for names in alike.values():
+        splits = {name: names_of_splits.split_of(name) for name in names}
+        found |= splits if len(set(splits.values())) > 1 else {}
+    return {name: split for name, split in found.items() if split and name not in known}
+
+
 def class_layout(folder: Path, known: Collection[str] = ()) -> Layout | None:
     """The layout of a folder; None if it is no folder of folders with images.
 
@@ -86,19 +108,24 @@ def class_layout(folder: Path, known: Collection[str] = ()) -> Layout | None:
         return None
     notes = [*([listing.note] if listing.note else []), *listing.notes]
     node = _unwrapped(root, known, notes)
-    named = [child for child in node.full if split_of(child.name) and child.name not in known]
+    split_by_name = named_splits(node.full, known)
+    named = [child for child in node.full if child.name in split_by_name]
     if named:
-        splits = {split_of(child.name): _unwrapped(child, known, notes) for child in named}
+        splits = {split_by_name[child.name]: _unwrapped(child, known, notes) for child in named}
         unused = [child.name for child in node.folders if child not in node.full]
         notes += [f"folders without images left out: {', '.join(map(printable, unused[:5]))}"] if unused else []
     else:
         splits = {"test": node}
     problem = _repeated(repeats, splits.values(), notes)
-    problem = problem or (_of_splits(node, named) if named else _of_other_splits(node, known))
+    problem = problem or (
+        _of_splits(node, named, list(split_by_name.values())) if named else _of_other_splits(node, known)
+    )
     if named and not problem and "test" not in splits:
         notes.append(f"no test split: evaluated on {splits['validation'].inside.rstrip('/')}")
         splits["test"] = splits.pop("validation")
     splits = {split: splits[split] for split in SPLITS if split in splits}
+    if not problem:
+        problem = next(filter(None, (_of_containers(split, known) for split in splits.values())), "")
     if not problem:
         problem = next(filter(None, (_of_classes(split, splits["test"]) for split in splits.values())), "")
     if not problem and len(splits["test"].folders) == 1:
@@ -111,7 +138,8 @@ def _unwrapped(node: Node, known: Collection[str], notes: list[str]) -> Node:
     """The folder whose subfolders are classes or splits: below folders that hold nothing but one folder of folders."""
     while not node.images and len(node.full) == 1:
         only = node.full[0]
-        if only.images or not only.full or split_of(only.name) or only.name in known:
+        is_split = split_of(only.name) and only.name != node.name  # archives often repeat: training_set/training_set
+        if only.images or not only.full or is_split or only.name in known:
             break
         notes.append(f"the class folders were looked for in {printable(only.inside.rstrip('/'))}")
         node = only
@@ -132,13 +160,12 @@ def _repeated(repeats: list[tuple[str, str]], splits: Iterable[Node], notes: lis
     return ""
 
 
-def _of_splits(node: Node, named: list[Node]) -> str:
+def _of_splits(node: Node, named: list[Node], by_split: list[str]) -> str:
     """What is wrong with folders that are named like splits."""
     where = printable(str(node.path), 400)
     listed = _listed(named)
     others = [child for child in node.full if child not in named]
     flat = [child for child in named if _is_flat(child)]
-    by_split = [split_of(child.name) for child in named]
     as_classes = "if they are classes, list every class in a file and name it with --class-names FILE"
     if others:
         return (
@@ -186,6 +213,19 @@ def _is_flat(split: Node) -> bool:
     """Whether a split's images have no labels: they lie in it directly, or in one folder called `images`."""
     alone = split.full[0] if len(split.full) == 1 else None
     return not split.full or (alone is not None and alone.name.lower() in CONTAINERS and not alone.full)
+
+
+def _of_containers(split: Node, known: Collection[str]) -> str:
+    """Images without labels, beside folders of something else: masks, annotations."""
+    holders = [child for child in split.full if child.name.lower() in NO_CLASS and child.name not in known]
+    others = [child for child in split.full if child not in holders]
+    if not holders or not others:
+        return ""
+    return (
+        f"{printable(str(split.path), 400)}: {_listed([*holders, *others])} hold images, and {_listed(holders[:1])} "
+        "is rarely the name of a class; put the images into a folder per class, or, if these are classes, list every "
+        "class in a file and name it with --class-names FILE"
+    )
 
 
 def _of_classes(split: Node, test: Node) -> str:

@@ -1,6 +1,7 @@
 """What the classes of a user's folders are called in prompts: by a file of names, by ImageNet, or by the folders."""
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ def read_class_names(text: str) -> dict[str, tuple[str, ...]]:
     """
     path, where = Path(text), f"--class-names {printable(text, 400)}"
     try:
-        content = path.expanduser().read_bytes().decode("utf-8-sig")
+        content = Path(os.path.expanduser(path)).read_bytes().decode("utf-8-sig")
     except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: `~NAME` of no user
         reason = getattr(error, "strerror", None) or ("it is not UTF-8" if isinstance(error, UnicodeError) else error)
         raise UserError(f"{where}: not a readable text file ({reason}); {FORMAT}") from error

@@ -1,6 +1,7 @@
 """Class names and prompt templates, stored as data. Their sources and licences are in assets/prompts/NOTICE."""
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -61,7 +62,7 @@ def read_prompts(text: str) -> tuple[str, ...]:
         return DEFAULT_PROMPTS
     path, where = Path(text), f"--prompts {printable(text, 400)}"
     try:
-        path = path.expanduser()
+        path = Path(os.path.expanduser(path))
         is_file = path.is_file()
     except (OSError, ValueError, RuntimeError):  # no file can have this name
         is_file = False
