@@ -218,7 +218,7 @@ def test_a_pattern_searches_folders_and_their_names_are_splits(tmp_path):
     for pattern in ("*/*/*.parquet", "**/*.parquet"):
         source = open_source(str(tmp_path / pattern))
         assert [source[n].captions[0] for n in range(len(source))] == kites(0, 1)
-        assert source.notes[0] == "split train: 2 files; left out: test 1 (data.split)"
+        assert source.notes[0].startswith("split train: 2 files; left out: test 1 (data.split)")
         assert evaluated(str(tmp_path / pattern))[0] == kites(2)
     assert len(open_source(str(tmp_path / "t*" / "a" / "*.parquet"), SourceOptions(split="all"))) == 2
     assert open_source(str(tmp_path / "test" / "*" / "0.parquet"))[0].captions == ("a kite 2",)

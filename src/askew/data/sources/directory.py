@@ -215,14 +215,6 @@ def share_of_texts(contents: Contents) -> float:
 
 def _folder(folder: Path, options: SourceOptions, contents: Contents) -> Source:
     """Images with texts. Class folders are refused by name: they have no captions."""
-    below = sorted(
-        {stem.partition("/")[0] for stem, suffix in contents.others.items() if "/" in stem and suffix in SHARDS}
-    )
-    if below and not contents.images:
-        raise UserError(
-            f"data: {folder} holds data files in its folders ({', '.join(map(printable, below[:3]))}); give one of "
-            "them, or several with + between them"
-        )
     classes = sorted({name.partition("/")[0] for name in contents.images if "/" in name})
     if not any(contents.texts.values()) and len(classes) > 1:
         listed = ", ".join(map(printable, classes[:3])) + (", ..." if len(classes) > 3 else "")
