@@ -315,7 +315,9 @@ fixing("lfs_pointer", "fetch them with git lfs pull", as_tar)
 
 # Settings
 
-running("unknown_recipe", "did you mean 'tiny'?", "train", "tiny", "--set", "train.max_steps=1")
+remedy("unknown_recipe", "did you mean 'tiny'?")(
+    lambda here, arguments: ["train", "tiny", *micro_settings(), "--set", "train.max_steps=1"]
+)
 setting("misspelt", "did you mean 'train.epochs'?", "train.epoch=2", "train.epochs=1")
 
 

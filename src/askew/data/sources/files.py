@@ -208,12 +208,11 @@ class FileSource:
 
     def _read(self, where: str) -> bytes:
         """The file's bytes. A path that Windows wrote, with backslashes, is found too."""
+        path = self.root / where
         try:
-            return read_file(self.root / where)
-        except FileNotFoundError:
-            if "\\" not in where:
-                raise
-            return read_file(self.root / where.replace("\\", "/"))
+            if "\\" in where and not path.exists() and (turned := self.root / where.replace("\\", "/")).exists():
+                path = turned
+            return read_file(path)
         except ValueError as error:  # a NUL in the name
             raise Unusable(f"{printable(where)}: {error}", "missing file") from error
 
