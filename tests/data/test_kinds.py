@@ -15,6 +15,7 @@ from askew.data.loader import BadSamples, Loader
 from askew.data.sources import SourceOptions, TarSource, open_source
 from askew.data.sources import positioned as positioned_module
 from askew.data.sources.base import EVALUATED
+from askew.data.sources.listing import COPIES, LEFT_OUT, is_left_out
 from askew.errors import RunFailed, UserError
 from askew.evaluation.datasets.custom import open_custom
 from askew.training.build import build_views
@@ -356,3 +357,20 @@ def test_ids_beyond_63_bits_are_hashed(tmp_path):
         tmp_path / "a", image=[png(0), png(1)], caption=["a", "b"], id=pa.array([2**64 - 1, 2**64 - 2], pa.uint64())
     )
     assert all(0 <= sample.id < 2**63 for sample in open_source(str(made)))
+
+
+def test_the_rule_of_hidden_files_knows_every_name_at_every_depth():
+    for name in (*LEFT_OUT, *COPIES, ".a", "._a.png", "a.png~", "#a.png#"):
+        assert all(map(is_left_out, (name, name.upper(), f"a/{name}", f"a\\{name}", f"{name}/a.png"))), name
+    for name in (
+        "a.png",
+        "./a.png",
+        "../a/b.png",
+        "lost.png",
+        "systems/a.png",
+        "#1.png",
+        "desktop.png",
+        "@a.png",
+        "__a",
+    ):
+        assert not is_left_out(name), name

@@ -20,12 +20,16 @@ LEFT_OUT = {  # in lower case
 }  # fmt: skip
 
 PART = re.compile(r"(.*?)(\d{3,})(-of-\d+)?(\D*)")  # of the name of a numbered file
+# Nearly all names can be passed over without being taken apart
+SUSPECT = re.compile(r"(^|[/\\])([.#@$]|__|thumbs|ehthumbs|desktop|system|lost)|~($|[/\\])", re.IGNORECASE)
 COPIES = LEFT_OUT | {".ipynb_checkpoints", ".ds_store", ".trash", ".trashes", ".thumbnails"}
 
 
 def is_left_out(path: str) -> bool:
     """Whether a relative path is hidden, or rubbish: judged by each of its parts. `.` and `..` are neither."""
-    return any(_is_rubbish(part) for part in path.replace("\\", "/").split("/") if part not in ("", ".", ".."))
+    return SUSPECT.search(path) is not None and any(
+        _is_rubbish(part) for part in path.replace("\\", "/").split("/") if part not in ("", ".", "..")
+    )
 
 
 def is_copy_of_a_tool(path: str) -> bool:

@@ -144,7 +144,7 @@ def folder_split(path: str) -> str:
 
 def code_of_folder(path: str) -> int:
     """The same as a number: 0 for none, else 1 + the place in WORDS."""
-    split = folder_split(path)
+    split = folder_split(path) if "/" in path else ""
     return 1 + list(WORDS).index(split) if split else 0
 
 
