@@ -374,3 +374,16 @@ def test_the_rule_of_hidden_files_knows_every_name_at_every_depth():
         "__a",
     ):
         assert not is_left_out(name), name
+
+
+def test_all_may_follow_a_split_that_is_not_there(tmp_path):
+    for folder in ("train", "val"):
+        for number in range(2):
+            put(tmp_path / "a" / folder / f"{folder}{number}.png", png(number))
+            put(tmp_path / "a" / folder / f"{folder}{number}.txt", f"a kite {number}")
+    images(tmp_path, 4)
+    rows = "".join(f"{number}.png,a kite,{'train' if number < 2 else 'val'}\n" for number in range(4))
+    put(tmp_path / "a.csv", f"image,caption,split\n{rows}")
+    for made in (str(tmp_path / "a"), str(tmp_path / "a.csv")):
+        assert len(open_source(made, SourceOptions(split="train,all"))) == 2
+        assert len(open_source(made, SourceOptions(split="test,all"))) == 4

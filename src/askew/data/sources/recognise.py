@@ -80,10 +80,10 @@ def _open(text: str, options: SourceOptions) -> Source:
 
 def _refuse_idle_split(text: str, paths: list[Path], source: Source, options: SourceOptions) -> None:
     """A split that was asked for by name must have chosen something."""
-    defaults = (SourceOptions().split, EVALUATED, splits.ALL)
-    if options.split in defaults or any(note.startswith(("split ", "all splits ")) for note in source.notes):
-        return
     asked = {splits.canonical(name) for name in options.split.split(",")}
+    is_default = options.split in (SourceOptions().split, EVALUATED)
+    if is_default or splits.ALL in asked or any(note.startswith(("split ", "all splits ")) for note in source.notes):
+        return
     if not all(asked & splits.splits_in(path.name) for path in paths):
         raise UserError(
             f"data: {printable(text)}: data.split={printable(options.split)} chooses nothing, because no file, folder "

@@ -234,8 +234,6 @@ def find_row_split(
     if columns.path and all(map(folder, next(read(columns.path), [""]))):
         have = Counter(folder(value) for group in read(columns.path) for value in group)
         if len(have) > 1 and "" not in have:
-            if options.split == splits.ALL:
-                return None, f"all splits are read: {splits.counted(have)}"
-            split = splits.wanted(options, have, where)
-            return RowSplit(columns.path, True, frozenset([split])), splits.said(split, have, "row")
+            split, line = splits.choice(options, have, where, "row")
+            return None if split == splits.ALL else RowSplit(columns.path, True, frozenset([split])), line
     return None, ""

@@ -68,6 +68,20 @@ def wanted(options: SourceOptions, have: Iterable[str], where: str) -> str:
     )
 
 
+def choice(options: SourceOptions, have: Counter, where: str, what: str) -> tuple[str, str]:
+    """The split to read, or ALL, and one line that says so.
+
+    Args:
+        have: how many there are of each split.
+        what: of what, for the line: file, row, ...
+
+    Raises:
+        UserError: the wanted split is not there.
+    """
+    split = wanted(options, have, where)
+    return split, f"all splits are read: {counted(have)}" if split == ALL else said(split, have, what)
+
+
 def files_of_split(
     paths: Sequence[Path], options: SourceOptions, where: str, below: Path | None = None
 ) -> tuple[list[Path], str]:
@@ -86,17 +100,14 @@ def files_of_split(
     if not have:
         return list(paths), ""
     bare = [path for path, split in names.items() if not split]
-    if options.split == ALL:
-        return list(paths), f"all splits are read: {counted(have)}"
-    if bare:
+    if bare and options.split != ALL:
         raise UserError(
             f"{where}: {len(bare):,} of {len(paths):,} files name no split, or several (first: "
             f"{printable(bare[0].name)}), and others do ({counted(have)}); name the files to read by a pattern, or "
             "read everything with --set data.split=all"
         )
-    split = wanted(options, have, where)
-    kept = [path for path, found in names.items() if found == split]
-    return kept, said(split, have)
+    split, line = choice(options, have, where, "file")
+    return [path for path, found in names.items() if split in (found, ALL)], line
 
 
 def _split_of_file(path: Path, below: Path | None) -> str:
@@ -126,14 +137,16 @@ def folder_of_split(folder: Path, names: Sequence[str], options: SourceOptions) 
             f" and others do not ({', '.join(map(printable, sorted(others)[:3]))}); give the folder to read, or read "
             "everything with --set data.split=all"
         )
-    split = wanted(options, have, f"data: {folder}")
+    split, line = choice(options, have, f"data: {folder}", "folder")
+    if split == ALL:
+        return None
     chosen = sorted(name for name, named in found.items() if named == split)
     if len(chosen) > 1:
         raise UnclearFolders(
             f"data: {folder}: {len(chosen)} folders are of the split {split!r} ({', '.join(map(printable, chosen))}); "
             "give the one to read, or several with + between them"
         )
-    return folder / chosen[0], said(split, have, "folder")
+    return folder / chosen[0], line
 
 
 def folder_split(path: str) -> str:
@@ -159,10 +172,8 @@ def folders_of_split(counts: Sequence[int], options: SourceOptions, where: str) 
     have = Counter({split: count for split, count in zip(WORDS, counts[1:], strict=True) if count})
     if counts[0] or len(have) < 2:
         return 0, ""
-    if options.split == ALL:
-        return 0, f"all splits are read: {counted(have)}"
-    split = wanted(options, have, where)
-    return 1 + list(WORDS).index(split), said(split, have, "sample")
+    split, line = choice(options, have, where, "sample")
+    return 0 if split == ALL else 1 + list(WORDS).index(split), line
 
 
 def columns_of(columns: Sequence[str]) -> list[str]:
@@ -197,15 +208,15 @@ def rows_of_split(column: str, values: Counter, options: SourceOptions, where: s
         return None, ""
     if any(name not in WORDS and name != "restval" for name in named) and column.strip().lower() != "split":
         return None, ""
-    if options.split == ALL:
-        return None, f"all splits of the column {column!r} are read: {counted(named)}"
     split = canonical(wanted(options, [name for name in named if name], f"{where}, column {column!r}"))
+    if split == ALL:
+        return None, f"all splits of the column {column!r} are read: {counted(named)}"
     also = {"restval"} if split == "train" else set()  # Karpathy's leftover validation images belong to training
     chosen = {v for v in values if v is not None and canonical(str(v)) in {split, *also}}
     return chosen, said(split, named, "row")
 
 
-def said(split: str, have: Counter, what: str = "file") -> str:
+def said(split: str, have: Counter, what: str) -> str:
     """`split train: 2 files; left out: test 1, validation 1`."""
     number = have[split]
     others = Counter({name: count for name, count in have.items() if name != split})
@@ -226,8 +237,7 @@ def paths_of_split(pairs: CaptionsByPath, options: SourceOptions, where: str) ->
         have[SPLIT_OF.get(folder.lower(), "")] += count
     if len(have) < 2 or "" in have:
         return pairs, ""
-    if options.split == ALL:
-        return pairs, f"all splits are read: {counted(have)}"
-    split = wanted(options, have, where)
-    kept = pairs.in_folders([folder for folder in pairs.folders if SPLIT_OF[folder.lower()] == split])
-    return kept, said(split, have, "row")
+    split, line = choice(options, have, where, "row")
+    if split == ALL:
+        return pairs, line
+    return pairs.in_folders([folder for folder in pairs.folders if SPLIT_OF[folder.lower()] == split]), line
