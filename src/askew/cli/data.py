@@ -1,0 +1,25 @@
+"""Commands that look at data before training: `data check`."""
+
+from typing import Annotated
+
+import typer
+
+from askew.cli.app import Sets, app
+
+data_app = typer.Typer(no_args_is_help=True, help="Look at data before training.")
+app.add_typer(data_app, name="data")
+
+
+@data_app.command(name="check")
+def data_check(
+    source: Annotated[str, typer.Argument(help="As --data of `train`: a table, shards, Parquet, a folder, ...")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    ranks: Annotated[int, typer.Option(min=1, help="Processes that will read it on this machine.")] = 1,
+    limit: Annotated[int, typer.Option(min=1, help="Samples to look at, spread evenly.")] = 10_000,
+    sets: Sets = None,
+) -> None:
+    """Show what is in a source, what cannot be used, and how fast this machine can feed a run from it."""
+    from askew.report.console import Console
+    from askew.runs.check import check_data
+
+    check_data(source, sets or [], ranks, limit, as_json, Console())
