@@ -8,7 +8,7 @@ from typing import Any
 from askew.data.files import home_path
 from askew.errors import UserError, printable, writing
 from askew.report.console import Console
-from askew.report.figures import save_svg, svg_of
+from askew.report.figures import save_svg
 from askew.report.page import write_page
 from askew.runs.directory import RunDirectory
 from askew.runs.reporting import words
@@ -99,8 +99,7 @@ def _groups(runs: Sequence[ReadRun]) -> dict[str, list[DrawnFigure]]:
 
 def _drawn(drawn: DrawnFigure, folder: Path) -> tuple[str, str, str]:
     """A figure for the page: its SVG, title and caption. It is written as a file too."""
-    save_svg(drawn.figure, folder / f"{drawn.name}.svg")
-    return svg_of(drawn.figure), drawn.title, drawn.caption
+    return save_svg(drawn.figure, folder / f"{drawn.name}.svg"), drawn.title, drawn.caption
 
 
 def _values(runs: Sequence[ReadRun]) -> dict[str, Any]:
@@ -109,7 +108,7 @@ def _values(runs: Sequence[ReadRun]) -> dict[str, Any]:
     compared, refused = comparisons(runs) if several else ([], [])
     return {
         "title": words.headline(runs),
-        "lead": "" if several else words.state(runs[0]),
+        "lead": "" if several else f"{words.subject(runs[0])} {words.state(runs[0])}".strip(),
         "overview": words.overview(runs) if several else None,
         "stats": [] if several else main_results(runs) + words.training_stats(runs[0]),
         "runs": [
