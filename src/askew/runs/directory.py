@@ -8,6 +8,7 @@ results.jsonl, outcomes/ one line per evaluation result, and which items were ri
 results.before.jsonl     results of the weights that training started from
 fault/                   batches that made a step fail
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
+examples.json            what a report shows of the model with single images and texts
 earlier/step-N           models and results of step N, at which a plan ended that was extended
 """
 
@@ -168,6 +169,11 @@ class RunDirectory:
     def results_before(self) -> ResultsFile:
         """Results of the weights that training started from."""
         return ResultsFile(self.path / "results.before.jsonl")
+
+    @property
+    def examples(self) -> Path:
+        """What a report shows of the model with single images and texts."""
+        return self.path / "examples.json"
 
     # Its end
 

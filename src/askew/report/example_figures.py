@@ -1,0 +1,3 @@
+"""Stub."""
+def examples_figures(examples):
+    return {}
