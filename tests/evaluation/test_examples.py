@@ -151,7 +151,7 @@ class TestEffects:
     def test_in_words(self):
         view = recorded(crop_w=0.5, crop_h=0.46, brightness=-0.5, hue=0.8, blur=0.2, flip=1, grayscale=1, contrast=0.01)
         assert in_words(view, AUG.operations) == (
-            "crop to 23% of the area", "brightness -20%", "hue +0.08 turns", "blur 0.4 px", "flipped", "grayscale",
+            "crop 23 % of the area", "brightness -20 %", "hue +29°", "blur 0.4 px", "flipped", "grayscale",
         )  # fmt: skip
         assert in_words(recorded(), AUG.operations) == ()
 

@@ -15,17 +15,17 @@ GEOMETRY = {name for name in PARAMETERS if name.startswith("crop_")}
 
 def in_words(parameters: Sequence[float], operations: Sequence[Bound]) -> tuple[str, ...]:
     """What was done to one view, from its P recorded numbers; () if nothing was. Too small a change is left out."""
-    said = [f"crop to {parameters[WIDTH] * parameters[HEIGHT]:.0%} of the area"]
-    said = [] if said[0].endswith(" 100% of the area") else said
+    area = round(100 * parameters[WIDTH] * parameters[HEIGHT])
+    said = [f"crop {area} % of the area"] if area < 100 else []
     for number, bound in zip(parameters, operations, strict=True):
         name = bound.operation.name
         if name in GEOMETRY or number == bound.operation.untouched:
             continue
         amount = _amount(number, bound)
         if name in ("brightness", "contrast", "saturation"):
-            said += [f"{name} {amount:+.0%}"] if abs(amount) >= 0.005 else []
+            said += [f"{name} {100 * amount:+.0f} %"] if abs(amount) >= 0.005 else []
         elif name == "hue":
-            said += [f"hue {amount:+.2f} turns"] if abs(amount) >= 0.005 else []
+            said += [f"hue {360 * amount:+.0f}\N{DEGREE SIGN}"] if abs(amount) >= 0.005 else []
         elif name == "blur":
             said += [f"blur {amount:.1f} px"] if amount >= 0.05 else []
         elif name in ("flip", "grayscale"):
