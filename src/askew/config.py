@@ -164,9 +164,13 @@ class TrainSettings(Part):
     @field_validator("track", mode="before")
     @classmethod
     def _one_or_several(cls, names: Any) -> Any:
-        """`train.track=wandb` and `train.track=wandb,trackio` are lists too. A name counts once."""
-        names = names.split(",") if isinstance(names, str) else names
-        return tuple(dict.fromkeys(map(str.strip, names))) if all(isinstance(name, str) for name in names) else names
+        """`train.track=wandb` and `train.track=wandb,trackio` are lists too."""
+        return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+
+    @field_validator("track")
+    @classmethod
+    def _each_once(cls, names: tuple[TrackerName, ...]) -> tuple[TrackerName, ...]:
+        return tuple(dict.fromkeys(names))
 
     @field_validator("min_learning_rate", "warmup_learning_rate")
     @classmethod
