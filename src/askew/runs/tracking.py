@@ -3,8 +3,8 @@
 A tracker that fails, at any call and for any reason, is reported by one warning and left out from there on.
 """
 
-import importlib.util
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
@@ -25,7 +25,7 @@ def refuse_missing_packages(names: Sequence[str]) -> None:
 
     def look() -> None:
         for name in names:
-            if importlib.util.find_spec(name) is None:
+            if find_spec(name) is None:
                 raise UserError(
                     f"train.track: {name} is not installed; pip install 'askew[{name}]', or leave it out of train.track"
                 )
