@@ -25,7 +25,7 @@ from askew.runs.directory import RunDirectory
 
 PROJECT = "askew"  # under which the trackers that know projects list a run
 FLUSH_SECONDS = 10  # until TensorBoard sees a logged line
-LONGEST_FINISH = 60.0  # seconds that Weights & Biases may upload after the end of a run
+LONGEST_WAIT = 30.0  # seconds for the network of Weights & Biases, before the first step and after the last
 WANDB_HOST = "api.wandb.ai"
 
 
@@ -93,7 +93,7 @@ class WeightsAndBiases:
         directory = record.directory
         offline = not _logged_in_to_wandb(wandb.setup().settings)
         settings = wandb.Settings(
-            silent=True, console="off", save_code=False, finish_timeout=LONGEST_FINISH, login_timeout=0
+            silent=True, console="off", save_code=False, init_timeout=LONGEST_WAIT, finish_timeout=LONGEST_WAIT
         )
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
