@@ -15,6 +15,7 @@ from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
 from askew.runs.export import pretrained_run
+from askew.runs.tracking import Tracking, refuse_missing_packages
 from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of
 from askew.training.build import build
 from askew.training.loop import Trainer
@@ -26,6 +27,7 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "loader.cache_mb",
     "loader.stall_minutes",
     "train.log_every",
+    "train.track",
     "train.checkpoint_steps",
     "train.checkpoint_minutes",
     "train.keep_checkpoints",
@@ -59,6 +61,7 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
         directory = RunDirectory.newest(recipe.name)
     recipe = compatible(recipe, directory)
     refuse_missing_data(recipe.data.source, directory)
+    refuse_missing_packages(recipe.train.track)
     found = directory.latest_checkpoint(console.warn if distributed.is_main() else lambda text: None)
     moved = recipe.data != directory.read_recipe().data
     if moved and found is None:
@@ -70,7 +73,8 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
     if extend_to is not None:
         step = found.step if found is not None else 0
         built = replace(built, recipe=extended(built.recipe, built.loader.steps_per_epoch, step, extend_to))
-    trainer = Trainer(built, directory, reporter_of(console))
+    tracking = Tracking(recipe.train.track, directory, console)
+    trainer = Trainer(built, directory, reporter_of(console), hooks=(tracking,))
     if found is not None:
         trainer.load(found)
     if trainer.done == trainer.total and directory.is_complete(recipe):
@@ -95,9 +99,11 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
             record_facts(trainer, directory)
         announce(trainer, directory, console)
         evaluate_before(trainer, directory, console)
+        tracking.open(trainer)
 
     distributed.on_main(prepare)
-    return finish(trainer, directory, console)
+    with tracking:
+        return finish(trainer, directory, console, tracking)
 
 
 def extended(recipe: Recipe, steps_per_epoch: int, done: int, epochs: float) -> Recipe:
