@@ -23,7 +23,7 @@ Cache = Annotated[Path | None, typer.Option(help="Folder of cached embeddings (d
 def search(
     model: Model,
     data: Data,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to search for.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="What to search for.")] = None,
     image: Annotated[list[Path] | None, typer.Option(help="An image to search for; may be repeated.")] = None,
     kind: Annotated[str, typer.Option("--for", help="What is searched: images or captions.")] = "images",
     top: Annotated[int, typer.Option(min=1, max=1000, help="Results for each query.")] = 10,
