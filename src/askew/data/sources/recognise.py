@@ -14,6 +14,7 @@ from askew.data.sources.directory import LISTS, RECOGNISED, Reading, noted, open
 from askew.data.sources.listing import is_left_out, missing_parts
 from askew.data.sources.mixed import MixedSource
 from askew.data.sources.parquet import EmbeddedSource, open_parquet
+from askew.data.sources.selection import is_selection, open_selection
 from askew.data.sources.shards import TarSource
 from askew.errors import UserError, imported, printable
 
@@ -135,6 +136,8 @@ def _open_kind(text: str, paths: list[Path], kinds: list[str], options: SourceOp
     match kinds:
         case [".tar"]:
             return TarSource(paths, options)
+        case [".parquet"] if is_selection(paths):
+            return open_selection(paths, options, open_source)
         case [".parquet"]:
             return open_parquet(paths, options)
         case [".arrow"]:
