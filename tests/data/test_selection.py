@@ -110,7 +110,7 @@ def test_options_are_those_of_the_time(data, tmp_path):
     path = written(tmp_path / "kept.parquet", data, [1], [1], options)
     assert len(open_source(path)) == 1
     assert json.loads(pq.read_table(path)["askew_options"][0].as_py())["selected_from"] == ""
-    with pytest.raises(UserError, match="leave out data.caption_column=words"):
+    with pytest.raises(UserError, match=r"leave out data\.caption_column=words"):
         open_source(path, SourceOptions(caption_column="words"))
 
 
