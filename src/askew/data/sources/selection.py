@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from askew.data.sources.base import EVALUATED, Sample, Source, SourceOptions, names_hash
@@ -164,7 +163,7 @@ def _origin(table: pa.Table, where: str) -> Origin:
     """The constant columns. Raises UserError if they differ from row to row, or were not written by askew."""
     found = []
     for name in CONSTANTS:
-        values = pc.unique(table[name].combine_chunks()).to_pylist()
+        values = table[name].unique().to_pylist()
         if len(values) != 1:
             raise UserError(
                 f"{where}: its rows select from {len(values)} sources; write one file for each, and mix them by A + B"

@@ -13,6 +13,7 @@ from askew.data.sources.base import stable_id
 from askew.evaluation.chunks import Chunk
 from askew.evaluation.misalignment.pairs import Pool
 
+ARRAYS = ("sample", "caption", "image", "text", "match", "words")
 STREAM = 11  # of random numbers; others have others
 
 
@@ -40,12 +41,12 @@ class DrawnPairs:
 
     def first(self, number: int) -> "DrawnPairs":
         """The first `number` of them, or all if there are fewer."""
-        arrays = (self.sample, self.caption, self.image, self.text, self.match, self.words)
-        return DrawnPairs(*(array[:number] for array in arrays), self.captions[:number])
+        return _taken(self, np.arange(min(number, len(self))))
 
-    def pool(self, image: np.ndarray | None = None) -> Pool:
-        """What pairs are compared with; `image` (P, D) replaces the images by those of another model."""
-        return Pool(self.image if image is None else image, self.text, self.match, self.words)
+    @property
+    def pool(self) -> Pool:
+        """What pairs are compared with."""
+        return Pool(self.image, self.text, self.match, self.words)
 
 
 def words_of(captions: Iterable[str]) -> np.ndarray:
@@ -87,24 +88,11 @@ def draw_pairs(chunks: Iterable[Chunk], number: int, seed: int = 0) -> DrawnPair
     return kept
 
 
-def rows_of(chunks: Iterable[Chunk], samples: np.ndarray) -> np.ndarray:
-    """(P, D) the image embeddings of these samples, in their order."""
-    found = None
-    for chunk in chunks:
-        inside = np.flatnonzero((samples >= chunk.first) & (samples < chunk.first + len(chunk)))
-        if found is None:
-            found = np.zeros((len(samples), chunk.image.shape[1]), dtype=np.float32)
-        found[inside] = chunk.image[samples[inside] - chunk.first]
-    assert found is not None, "a source has samples"
-    return found
-
-
 def _joined(one: DrawnPairs, other: DrawnPairs) -> DrawnPairs:
-    names = ("sample", "caption", "image", "text", "match", "words")
-    arrays = (np.concatenate([getattr(one, name), getattr(other, name)]) for name in names)
-    return DrawnPairs(*arrays, one.captions + other.captions)
+    arrays = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in ARRAYS}
+    return DrawnPairs(**arrays, captions=one.captions + other.captions)
 
 
 def _taken(drawn: DrawnPairs, order: np.ndarray) -> DrawnPairs:
-    names = ("sample", "caption", "image", "text", "match", "words")
-    return DrawnPairs(*(getattr(drawn, name)[order] for name in names), [drawn.captions[place] for place in order])
+    arrays = {name: getattr(drawn, name)[order] for name in ARRAYS}
+    return DrawnPairs(**arrays, captions=[drawn.captions[place] for place in order])
