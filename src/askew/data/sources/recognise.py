@@ -1,5 +1,6 @@
 """Recognises what a user named as a source: the files that are there, or a function."""
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -66,6 +67,16 @@ def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
             "instead of A*0.5 + B write A*1 + B*2"
         )
     return [(text.strip(), int(weight))]
+
+
+def absolute_source(source: str) -> str:
+    """The same source as a text that does not depend on the working directory."""
+    parts = []
+    for text, weight in parts_of(source):
+        named = text == EMBEDDED or (FUNCTION.fullmatch(text) and not exists(Path(text)))
+        where = text if named else os.path.abspath(home_path(text))
+        parts.append(where if weight == 1 else f"{where}*{weight}")
+    return PLUS.join(parts)
 
 
 def _open(text: str, options: SourceOptions) -> Source:

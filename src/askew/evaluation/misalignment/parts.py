@@ -20,11 +20,12 @@ from askew.data.images import decode
 from askew.data.sources.base import Source
 from askew.data.views import Normalise
 from askew.errors import writing
+from askew.evaluation.chunks import SIZE, Chunk
 from askew.evaluation.misalignment.draws import DrawnPairs, numbers_of, words_of
 from askew.evaluation.misalignment.operations import Condition, Operator
 from askew.evaluation.misalignment.pairs import PairMeasures, measure
 from askew.evaluation.model import Encoders
-from askew.evaluation.streaming import Chunk, Embeddings
+from askew.evaluation.streaming import Embeddings
 
 BATCH = 32  # pairs whose images go through all operations at once
 Arrays = dict[str, np.ndarray]
@@ -52,7 +53,9 @@ class PairParts:
     folder: Path
 
     def __post_init__(self) -> None:
-        pools = [array for drawn in self.drawn.values() for array in (drawn.image, drawn.text, drawn.match, drawn.words)]
+        pools = [
+            array for drawn in self.drawn.values() for array in (drawn.image, drawn.text, drawn.match, drawn.words)
+        ]
         self._pool_hash = _hash(pools, repr((sorted(self.scales.items()), self.neighbours)))
 
     @property
@@ -61,11 +64,11 @@ class PairParts:
         return next(iter(self.stores.values())).num_chunks
 
     def make(self, tick: Tick = lambda done, total: None) -> None:
-        """This rank's parts, as far as they are not there."""
+        """This rank's parts, as far as they are not there. `tick` gets samples done, and samples in all, about."""
         numbers = range(self.number)[distributed.rank() :: distributed.world_size()]
         for done, number in enumerate(numbers, 1):
             self.part(number)
-            tick(done, len(numbers))
+            tick(done * SIZE, len(numbers) * SIZE)
 
     def part(self, number: int) -> Arrays:
         """The pairs of one chunk that can be used, in order.
@@ -151,9 +154,11 @@ class OperationParts:
             return found
         one = next(iter(self.encoders.values()))
         normalise = Normalise(tuple(one.model.visual.image_mean), tuple(one.model.visual.image_std))
-        operator = Operator(one.preprocess, normalise, lambda seen: [e.features(seen)[1] for e in self.encoders.values()])
+        operator = Operator(
+            one.preprocess, normalise, lambda seen: [e.features(seen)[1] for e in self.encoders.values()]
+        )
         places = list(images)
-        text = [drawn.text[start : start + BATCH][places] for drawn in self.drawn.values()][0]
+        text = first.text[start : start + BATCH][places]
         keys = [self.source.name(samples[place]) for place in places]
         found[:, :, places] = operator.misalignment(list(images.values()), keys, text, self.conditions)
         return found
