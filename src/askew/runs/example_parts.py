@@ -53,7 +53,9 @@ def retrieval(shelf: Shelf) -> parts.RetrievalExamples | None:
     return parts.RetrievalExamples(to_image, to_text) if to_image or to_text else None
 
 
-def _direction(found: Ranking, scores: np.ndarray, match: np.ndarray, query, candidate) -> parts.RetrievalDirection | None:
+def _direction(
+    found: Ranking, scores: np.ndarray, match: np.ndarray, query, candidate
+) -> parts.RetrievalDirection | None:
     """One direction; `query` and `candidate` put rows and columns on the shelf."""
     if found.candidates < 2:
         return None
