@@ -3,9 +3,9 @@
     python scripts/page_pictures.py runs/tiny-001/report.html --out pictures
     python scripts/page_pictures.py runs/tiny-001/report.html --readme docs/report.png
 
-The first writes NAME-390-light.png, NAME-390-dark.png, NAME-1440-light.png and NAME-1440-dark.png: whole pages, cut into
-pieces (NAME-390-light-2.png) where they are longer than 4,000 px. The second writes the top of the page for the README.
-It needs a Chromium: scripts/install_chromium.sh.
+The first writes NAME-390-light.png, NAME-390-dark.png, NAME-1440-light.png and NAME-1440-dark.png: whole pages, in
+pieces (NAME-390-light-2.png) where they are longer than 4,000 px. The second writes the top of the page for the
+README. It needs a Chromium: scripts/install_chromium.sh.
 """
 
 import argparse
