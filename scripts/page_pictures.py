@@ -12,10 +12,12 @@ import argparse
 import io
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 FIND = Path(__file__).with_name("install_chromium.sh")
 WIDTHS = {390: 844, 1440: 900}  # CSS pixels: width to height of the window
@@ -23,10 +25,9 @@ PIECE = 4000  # px: a longer picture cannot be looked at as a whole
 README_WIDTH, README_HEIGHT, README_BYTES = 1200, 1500, 300_000
 
 
-def picture(
-    browser: Browser, page: Path, width: int, height: int, dark: bool, whole: bool, unfold: bool
-) -> Image.Image:
-    """A page as a browser shows it: its whole length, or what a window shows."""
+@contextmanager
+def window(browser: Browser, page: Path, width: int, height: int, dark: bool) -> Iterator[Page]:
+    """A page in a window of that size; a phone's where it is narrow."""
     context = browser.new_context(
         viewport={"width": width, "height": height},
         color_scheme="dark" if dark else "light",
@@ -36,29 +37,31 @@ def picture(
     context.set_offline(True)
     tab = context.new_page()
     tab.goto(page.resolve().as_uri())
-    if unfold:
-        tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-    content = tab.screenshot(full_page=whole)
+    yield tab
     context.close()
-    return Image.open(io.BytesIO(content)).convert("RGB")
 
 
 def write_all(browser: Browser, page: Path, folder: Path, unfold: bool) -> None:
-    """All four pictures of a page."""
+    """All four pictures of a page, from top to bottom."""
     folder.mkdir(parents=True, exist_ok=True)
     for width, height in WIDTHS.items():
         for dark in (False, True):
-            whole = picture(browser, page, width, height, dark, True, unfold)
-            stem = f"{page.stem}-{width}-{'dark' if dark else 'light'}"
-            for number, top in enumerate(range(0, whole.height, PIECE), 1):
-                path = folder / f"{stem}{f'-{number}' if whole.height > PIECE else ''}.png"
-                whole.crop((0, top, width, min(top + PIECE, whole.height))).save(path)
-                print(path)
+            with window(browser, page, width, height, dark) as tab:
+                if unfold:
+                    tab.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+                length = tab.evaluate("document.documentElement.scrollHeight")
+                stem = f"{page.stem}-{width}-{'dark' if dark else 'light'}"
+                for number, top in enumerate(range(0, length, PIECE), 1):
+                    path = folder / f"{stem}{f'-{number}' if length > PIECE else ''}.png"
+                    piece = {"x": 0, "y": top, "width": width, "height": min(PIECE, length - top)}
+                    tab.screenshot(path=path, full_page=True, clip=piece)
+                    print(path)
 
 
 def write_readme(browser: Browser, page: Path, path: Path) -> None:
     """The top of a page, light, as a PNG of few colours under 300 kB."""
-    whole = picture(browser, page, README_WIDTH, README_HEIGHT, False, False, False)
+    with window(browser, page, README_WIDTH, README_HEIGHT, False) as tab:
+        whole = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     for colours in (256, 128, 64, 32):
         whole.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
         if path.stat().st_size <= README_BYTES:

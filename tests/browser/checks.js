@@ -95,7 +95,7 @@
       [left, right] = [Math.max(left, rect.left), Math.min(right, rect.right)];
       [top, bottom] = [Math.max(top, rect.top), Math.min(bottom, rect.bottom)];
     }
-    return { shown: right - left > 1 && bottom - top > 1, cut };
+    return { shown: right - left > 1 && bottom - top > 1, right, cut };
   }
 
   function overflow() {
@@ -103,7 +103,7 @@
     if (root.scrollWidth <= root.clientWidth) return [];
     const wide = [...document.body.querySelectorAll("*")].filter((element) => {
       const box = element.getBoundingClientRect();
-      return box.right > root.clientWidth + 1 && visible(element) && seenOf(element.parentElement, box).shown
+      return seenOf(element.parentElement, box).right > root.clientWidth + 1 && visible(element)
         && ![...element.children].some((child) => child.getBoundingClientRect().right >= box.right);
     });
     return [`the page is ${root.scrollWidth} px wide in ${root.clientWidth}: ${wide.slice(0, 4).map(named).join("; ")}`];
@@ -145,7 +145,7 @@
 
   // ---- colours
 
-  const canvas = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+  const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
   const colours = new Map();
 
   /** Any CSS colour as [red, green, blue, alpha], each 0 to 1. */

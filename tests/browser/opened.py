@@ -23,6 +23,11 @@ addEventListener("securitypolicyviolation", (event) => {
   (window.askewViolations ??= []).push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
 });
 """
+UNFOLD = """() => {
+  const folded = [...document.querySelectorAll("details:not([open])")];
+  folded.forEach((one) => { one.open = true; });
+  return folded.length;
+}"""
 
 
 def chromium() -> str | None:
@@ -109,6 +114,15 @@ class Opened:
         self.page.mouse.up()
         return self.page.evaluate("getSelection().toString()")
 
+    def all_seen(self, selector: str) -> list[str]:
+        """The text that a reader sees in each such element, spaces collapsed."""
+        texts = self.page.evaluate("s => [...document.querySelectorAll(s)].map((one) => one.innerText)", selector)
+        return [" ".join(text.split()) for text in texts]
+
+    def unfold(self) -> bool:
+        """Open what is folded. Returns whether anything was."""
+        return self.page.evaluate(UNFOLD) > 0
+
     def ran(self) -> bool:
         """Whether any hostile string ran as a script."""
         return self.page.evaluate(
@@ -154,11 +168,6 @@ class Reader:
         return context.new_page()
 
 
-UNFOLD = """() => {
-  const folded = [...document.querySelectorAll("details:not([open])")];
-  folded.forEach((one) => { one.open = true; });
-  return folded.length;
-}"""
 LAYOUT = ("overflow", "overlap", "cut")
 
 
@@ -175,7 +184,7 @@ def faults_of(reader: Reader, path: Path, widths: tuple[int, ...] = (PHONE, WIDE
     for width in widths:
         one = reader.open(path, width)
         lines = one.faults(*LAYOUT, "contrast")
-        if unfold and one.page.evaluate(UNFOLD):
+        if unfold and one.unfold():
             lines += one.faults(*LAYOUT, "contrast")
         lines += one.faults("structure", "selectable")
         lines += (one.faults("targets") if width == PHONE else []) + one.walk()
