@@ -1,13 +1,11 @@
-"""One table, drawn three ways."""
+"""One table, drawn in the terminal and as Markdown; test_page.py draws it as HTML."""
 
 import io
-from html.parser import HTMLParser
 
 import pytest
 from rich.console import Console as RichConsole
 
 from askew.report.console import Console, clock
-from askew.report.html import html_table
 from askew.report.markdown import markdown
 from askew.report.table import Table
 
@@ -28,32 +26,6 @@ def test_markdown_is_aligned_and_escaped():
         "| CLIP | 1.0 |",
         "| **<b>\\|ours\\|</b> [red]** | **12.5** |",
     ]
-
-
-class Elements(HTMLParser):
-    """Tags with their classes, and text."""
-
-    def __init__(self):
-        super().__init__()
-        self.tags, self.texts = [], []
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes).get("class")))
-
-    def handle_data(self, data):
-        self.texts += [data.strip()] if data.strip() else []
-
-
-def test_html_shows_text_and_never_interprets_it():
-    found = Elements()
-    found.feed(html_table(TABLE))
-    assert found.texts == [
-        "Numbers, %", "of 100 items", "method", "top-1", "CLIP", "1.0", "<b>|ours|</b> [red]", "12.5",
-    ]  # fmt: skip
-    assert ("b", None) not in found.tags
-    assert ("tr", "emphasized") in found.tags
-    assert found.tags.count(("td", "number")) == 2
-    assert found.tags.count(("td", None)) == 2
 
 
 def shown(table, width=80, terminal=True):

@@ -1,4 +1,4 @@
-"""A table as plain data: any code with numbers makes one, and console.py, markdown.py and html.py draw it."""
+"""A table as plain data: any code with numbers makes one, and console.py, markdown.py and pages draw it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
