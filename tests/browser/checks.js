@@ -143,6 +143,30 @@
     return [...found];
   }
 
+  /** Words that a column is too narrow for: a few letters in each of many lines. */
+  function squeezed() {
+    const found = new Set();
+    for (const { node, element, lines } of leaves()) {
+      const letters = node.data.trim().length;
+      if (lines.length >= 4 && letters / lines.length < 4) {
+        found.add(`${named(element)} ${quoted(node.data)} is set in ${lines.length} lines for ${letters} letters`);
+      }
+    }
+    return [...found];
+  }
+
+  /** Letters that are too small to read as they stand on the screen: those of a figure shrink with it. */
+  function small() {
+    const found = new Map();
+    for (const { node, element } of leaves()) {
+      const matrix = inPicture(element) ? element.closest("text")?.getScreenCTM() : null;
+      const scale = matrix ? Math.hypot(matrix.c, matrix.d) : 1;
+      const size = parseFloat(getComputedStyle(element).fontSize) * scale;
+      if (size < 8.95) found.set(named(element), `${named(element)} ${quoted(node.data)} has letters of ${size.toFixed(1)} px`);
+    }
+    return [...found.values()];
+  }
+
   // ---- colours
 
   const canvas = new OffscreenCanvas(1, 1).getContext("2d", { willReadFrequently: true });
@@ -342,7 +366,7 @@
       .map((one) => `${named(one)} ${quoted(one.textContent)} is not reached by the Tab key`);
   }
 
-  const all = { overflow, overlap, cut, contrast, structure, selectable, targets };
+  const all = { overflow, overlap, cut, squeezed, small, contrast, structure, selectable, targets };
   window.askewChecks = {
     run: (names) => names.flatMap((name) => all[name]().map((line) => `${name}: ${line}`)),
     count: () => interactive().length,

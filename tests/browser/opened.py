@@ -168,7 +168,7 @@ class Reader:
         return context.new_page()
 
 
-LAYOUT = ("overflow", "overlap", "cut")
+LAYOUT = ("overflow", "overlap", "cut", "squeezed", "small")
 
 
 def faults_of(reader: Reader, path: Path, widths: tuple[int, ...] = (PHONE, WIDE), unfold: bool = True) -> list[str]:

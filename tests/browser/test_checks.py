@@ -48,6 +48,13 @@ FAULTS = {  # what is put where; what the checks then say
         'cut: div#low > p "Two" is cut off by div#low',
     ),
     "text out of its figure": ('x="100" y="25"', 'x="170" y="25"', 'cut: text#off "off blue" is cut off by main > svg'),
+    "a column of letters": (
+        "<!--body-->",
+        "<p id='thin' style='width: 1em; overflow-wrap: anywhere'>letters</p>",
+        'squeezed: p#thin "letters" is set in',
+    ),
+    "small letters": ("/*style*/", "#words { font-size: 8px; }", "small: p#words"),
+    "small letters of a figure": ('width="200" height="60"', 'width="80" height="24"', "small: text#on"),
     "pale text": ("/*style*/", "#words { color: #888; }", "contrast: p#words"),
     "faded text": ("/*style*/", "#words { opacity: 0.5; }", "contrast: p#words"),
     "text that is not for the dark": ("/*style*/", "#words { color: #222; }", "dark: contrast: p#words"),

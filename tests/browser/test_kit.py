@@ -53,9 +53,9 @@ def rows(texts):
 def drawing(texts):
     """A figure with these texts one below the other, each as far as it fits."""
     with style():
-        figure = blank(6, 0.25 * len(texts) + 0.5)
+        figure = blank(3.4, 0.25 * len(texts) + 0.5)
         for number, text in enumerate(texts):
-            figure.text(0.02, (number + 0.5) / len(texts), page.shown(text, 40))
+            figure.text(0.02, (number + 0.5) / len(texts), page.shown(text, 30))
     return figure
 
 
