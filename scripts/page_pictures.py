@@ -21,6 +21,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 FIND = Path(__file__).with_name("install_chromium.sh")
 WIDTHS = {390: 844, 1440: 900}  # CSS pixels: width to height of the window
+LOAD = """() => Promise.all([...document.images].map((one) => {
+  one.loading = "eager";
+  return one.decode().catch(() => {});
+}))"""  # pictures that the window has not come to yet
 PIECE = 4000  # px: a longer picture cannot be looked at as a whole
 README_WIDTH, README_HEIGHT, README_BYTES = 1200, 1500, 300_000
 
@@ -37,6 +41,7 @@ def window(browser: Browser, page: Path, width: int, height: int, dark: bool) ->
     context.set_offline(True)
     tab = context.new_page()
     tab.goto(page.resolve().as_uri())
+    tab.evaluate(LOAD)
     yield tab
     context.close()
 

@@ -275,7 +275,8 @@
       level = next;
     }
     for (const image of document.querySelectorAll("img")) {
-      if (!image.alt.trim() && image.getAttribute("role") !== "presentation") found.push(`${named(image)} has no alt`);
+      const told = image.alt.trim() || (image.hasAttribute("alt") && image.parentElement.textContent.trim());
+      if (!told) found.push(`${named(image)} has no alt, and no words beside it`);
       if (image.complete && image.naturalWidth === 0) found.push(`${named(image)} does not load`);
     }
     for (const svg of document.querySelectorAll("svg")) {

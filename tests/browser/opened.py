@@ -153,6 +153,7 @@ class Reader:
         one.dark(dark)
         one.page.goto(one.path.as_uri())
         one.page.evaluate(CHECKS)
+        one.page.evaluate(LOAD)
         return one
 
     def _new_page(self, width: int) -> Page:
@@ -168,6 +169,10 @@ class Reader:
         return context.new_page()
 
 
+LOAD = """() => Promise.all([...document.images].map((one) => {
+  one.loading = "eager";
+  return one.decode().catch(() => {});
+}))"""  # pictures that the window has not come to yet
 LAYOUT = ("overflow", "overlap", "cut", "squeezed", "small")
 
 
