@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLUMNS = 320  # of pixels that a curve is wide: more points than two in each cannot be seen
-GAP = 0.085  # between two labels, of the height of the axes
-WIDTH, HEIGHT = 4.4, 2.5  # inches
-ROW = 0.27  # inches
+GAP = 0.1  # between two labels, of the height of the axes
+WIDTH, HEIGHT = 3.6, 2.25  # inches
+ROW = 0.25  # inches
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def curve_chart(
             ends.append((value, name, FAINT))
         if log:
             ax.set_yscale("log")
-            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: power(value)))
             ax.minorticks_off()
         elif bottom is not None:
             ax.set_ylim(bottom=bottom)
@@ -121,7 +122,7 @@ def curve_chart(
 def share_chart(rows: Sequence[ShareRow], num_runs: int) -> "Figure":
     """Shares in percent with their 95 % intervals, one row per task, one colour per run; a bar marks chance."""
     with style():
-        figure = blank(6.4, ROW * (len(rows) + 0.35 * len(rows) * (num_runs - 1)) + 0.7)
+        figure = blank(5.2, ROW * (len(rows) + 0.35 * len(rows) * (num_runs - 1)) + 0.7)
         ax = figure.subplots()
         for place, row in enumerate(rows):
             for run, (value, ends) in enumerate(zip(row.values, row.ranges, strict=True)):
@@ -170,6 +171,12 @@ def _label_ends(ax: Any, ends: Sequence[tuple[float, str, str]]) -> None:
         text_colour = INK if colour != FAINT else FAINT
         ax.text(1.035, place, label, transform=ax.transAxes, va="center", color=text_colour)
         ax.plot([1.015], [place], marker="s", ms=4, color=colour, transform=ax.transAxes, clip_on=False)
+
+
+def power(value: float) -> str:
+    """A power of ten as a tick shows it: 0.01, 1, 1000, and 10⁻⁵ where the digits would be many."""
+    exponent = round(float(np.log10(value)))
+    return f"{value:g}" if -3 <= exponent <= 4 else f"10{str(exponent).translate(SUPERSCRIPTS)}"
 
 
 def spread(wanted: Sequence[float], gap: float) -> list[float]:

@@ -10,6 +10,7 @@ results.before.jsonl     results of the weights that training started from
 report.html, report/     the report, and its figures as SVG
 fault/                   batches that made a step fail
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
+examples.json            what a report shows of the model with single images and texts
 earlier/step-N           models and results of step N, at which a plan ended that was extended
 """
 
@@ -202,6 +203,11 @@ class RunDirectory:
     def report(self) -> Path:
         """The page that shows the run."""
         return self.path / "report.html"
+
+    @property
+    def examples(self) -> Path:
+        """What a report shows of the model with single images and texts."""
+        return self.path / "examples.json"
 
     # Its end
 

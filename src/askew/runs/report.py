@@ -8,9 +8,12 @@ from typing import Any
 from askew.data.files import home_path
 from askew.errors import UserError, printable, writing
 from askew.report.console import Console
-from askew.report.figures import save_svg, svg_of
+from askew.report.example_figures import examples_figures
+from askew.report.examples_view import SCRIPTS, STYLES, views_of
+from askew.report.figures import save_svg
 from askew.report.page import write_page
 from askew.runs.directory import RunDirectory
+from askew.runs.examples import examples_of
 from askew.runs.reporting import words
 from askew.runs.reporting.curves import (
     COLLAPSE_PANELS,
@@ -75,15 +78,22 @@ def write_report(directories: Sequence[RunDirectory], page: Path, console: Conso
     groups = _groups(runs)
     chart = result_chart(runs)
     values = _values(runs)
+    examples = [(run, found) for run in runs if (found := examples_of(run.directory, console)) is not None]
+    values["examples"] = views_of([(run.label and run.name, found) for run, found in examples])
     with writing("the report", page):
         folder = figures_folder(page)
         folder.mkdir(parents=True, exist_ok=True)
         shown = {name: [_drawn(figure, folder) for figure in figures] for name, figures in groups.items()}
         values |= {"groups": [(*group, shown[group[0]]) for group in GROUPS if shown[group[0]]]}
         values |= {"result_figures": [_drawn(figure, folder) for figure in chart]}
+        saved = [
+            save_svg(figure, folder / "-".join(filter(None, (run.label, f"{name}.svg"))))
+            for run, found in examples
+            for name, figure in examples_figures(found).items()
+        ]
         values["contents"] = _contents(values)
-        write_page(page, TEMPLATE, **values)
-    return sum(map(len, shown.values())) + len(chart)
+        write_page(page, TEMPLATE, styles=STYLES, scripts=SCRIPTS, **values)
+    return sum(map(len, shown.values())) + len(chart) + len(saved)
 
 
 def _groups(runs: Sequence[ReadRun]) -> dict[str, list[DrawnFigure]]:
@@ -99,8 +109,7 @@ def _groups(runs: Sequence[ReadRun]) -> dict[str, list[DrawnFigure]]:
 
 def _drawn(drawn: DrawnFigure, folder: Path) -> tuple[str, str, str]:
     """A figure for the page: its SVG, title and caption. It is written as a file too."""
-    save_svg(drawn.figure, folder / f"{drawn.name}.svg")
-    return svg_of(drawn.figure), drawn.title, drawn.caption
+    return save_svg(drawn.figure, folder / f"{drawn.name}.svg"), drawn.title, drawn.caption
 
 
 def _values(runs: Sequence[ReadRun]) -> dict[str, Any]:
@@ -109,7 +118,7 @@ def _values(runs: Sequence[ReadRun]) -> dict[str, Any]:
     compared, refused = comparisons(runs) if several else ([], [])
     return {
         "title": words.headline(runs),
-        "lead": "" if several else words.state(runs[0]),
+        "lead": "" if several else f"{words.subject(runs[0])} {words.state(runs[0])}".strip(),
         "overview": words.overview(runs) if several else None,
         "stats": [] if several else main_results(runs) + words.training_stats(runs[0]),
         "runs": [
@@ -126,7 +135,6 @@ def _values(runs: Sequence[ReadRun]) -> dict[str, Any]:
         "settings": words.differing_settings(runs) if several else None,
         "comparisons": compared,
         "refused": refused,
-        "examples": None,
     }
 
 
@@ -137,6 +145,6 @@ def _contents(values: dict[str, Any]) -> list[tuple[str, str]]:
         ("what", "What was trained"),
         *((name, title) for name, title, _, _ in values["groups"]),
         *([("results", "Results")] if has_results else []),
-        *([("examples", "Examples")] if values["examples"] else []),
+        *([(f"{values['examples'][0].prefix}-retrieval", "Examples")] if values["examples"] else []),
         ("missing", "What is not here"),
     ]

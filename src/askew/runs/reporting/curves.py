@@ -149,7 +149,7 @@ def draw(panels: Sequence[Panel], runs: Sequence[ReadRun]) -> list[DrawnFigure]:
             for number, (key, text) in enumerate(panel.keys)
             if (curve := _curve(panel, run, place, number, key, text)) is not None
         ]
-        if curves:
+        if curves and (panel.name != "skipped" or any(any(curve.values) for curve in curves)):
             made = curve_chart(curves, panel.unit, panel.levels, panel.log, panel.bottom)
             found.append(DrawnFigure(_file_name(panel.name), panel.title, panel.caption, made))
     return found

@@ -82,10 +82,10 @@ def _measures(title: str, scored: Sequence[Scored], before: dict[str, Result]) -
     rows = []
     for one in scored:
         result, former = one.result, before.get(one.result.task)
-        for measure in measures_of(result.values):
+        for number, measure in enumerate(measures_of(result.values)):
             chance = chance_of(result, measure)
             row = [
-                result.task,
+                result.task if number == 0 else "",
                 _title(measure),
                 percent(result.values[measure]),
                 _interval(one, measure),

@@ -19,6 +19,15 @@ def headline(runs: Sequence[ReadRun]) -> str:
     return runs[0].directory.path.resolve().name
 
 
+def subject(run: ReadRun) -> str:
+    """What was trained on what, in a sentence."""
+    if run.recipe is None:
+        return ""
+    source = run.recipe.data.source
+    data = run.facts.data if run.facts else source if isinstance(source, str) else ", ".join(source)
+    return f"{run.recipe.method.name}, trained on {data}."
+
+
 def state(run: ReadRun) -> str:
     """Where a run stands, in a sentence or two."""
     of_total = f" of {run.total:,}" if run.total is not None else ""
@@ -92,6 +101,8 @@ def facts(run: ReadRun) -> list[tuple[str, str]]:
     if found is not None:
         pairs.append(("versions", ", ".join(f"{name} {version}" for name, version in found.versions.items())))
         pairs.append(("started", found.started))
+    if run.lines and "skipped" in run.lines[-1]:
+        pairs.append(("samples replaced", f"{run.lines[-1]['skipped']:,.0f}"))
     return pairs
 
 
