@@ -94,6 +94,7 @@ class DataSettings(Part):
     # Whether samples whose captions are equal are contrasted, or are positives of one another; docs/training.md
     equal_captions: Literal["negatives", "positives"] = "negatives"
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
+    selected_from: str = ""  # where the data of a selection lie now, if they have moved; docs/inspect.md
     max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; memory: docs/sources.md
 
     @property

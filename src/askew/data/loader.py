@@ -2,7 +2,6 @@
 
 import errno
 import gc
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from askew.data.images import Picture
 from askew.data.order import Order
 from askew.data.parcel import EXHAUSTED, Mail, Parcel, remedy_of
 from askew.data.sources import Sample, Source
+from askew.data.sources.base import names_hash
 from askew.data.views import Views
 from askew.data.watch import Batches, Watch, name_of, tick_of, watched
 from askew.data.workers import forget_frames, signals_held, start_worker
@@ -25,7 +25,6 @@ from askew.errors import RunFailed, Unusable, UserError, place_of, printable
 
 MAX_ATTEMPTS = 100  # substitutes tried for one bad sample before the run fails
 ERRNO_CAUSES = {errno.ELOOP: "link loop", errno.ENAMETOOLONG: "missing file", errno.EIO: "disk error"}
-FINGERS = 64  # samples whose names go into a fingerprint
 SUBSTITUTE = 1  # its random stream; Order has another
 
 
@@ -129,9 +128,7 @@ class Loader:
     @cached_property
     def fingerprint(self) -> str:
         """A hash of the number of samples and of the names of some of them, evenly spaced."""
-        number = len(self.source)
-        names = [self.source.name(index * number // FINGERS) for index in range(min(FINGERS, number))]
-        return hashlib.sha256("\n".join([str(number), *names]).encode("utf-8", "surrogateescape")).hexdigest()
+        return names_hash(self.source)
 
     def batches(self, first: int, last: int) -> Batches:
         """Batches of steps first .. last - 1, made ahead of time by the workers. It starts at `first` right away.

@@ -12,6 +12,7 @@ fault/                   batches that made a step fail
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
 examples.json            what a report shows of the model with single images and texts
 earlier/step-N           models and results of step N, at which a plan ended that was extended
+inspect/                 what `askew inspect` writes; see inspection.py
 """
 
 import json
@@ -29,6 +30,7 @@ from askew.evaluation.results import RESULTS, ResultsFile
 from askew.recipes.settings import from_yaml, to_yaml
 from askew.training import checkpoint
 
+INSPECTION = "inspect"
 RUNS = Path("runs")  # where runs without --out go
 RECIPE, METRICS, DISCARDED = "recipe.yaml", "metrics.jsonl", "metrics.discarded.jsonl"
 FACTS = "run.json"
@@ -184,6 +186,11 @@ class RunDirectory:
     def fault_file(self, step: int, rank: int) -> Path:
         """Where a batch that made a step fail is kept."""
         return self.path / "fault" / f"batch-step{step}-rank{rank}.safetensors"
+
+    @property
+    def inspection(self) -> Path:
+        """Where `askew inspect` writes unless it is given a folder."""
+        return self.path / INSPECTION
 
     # Results
 

@@ -7,6 +7,7 @@ from askew.data.sources.folders import FolderSource
 from askew.data.sources.mixed import MixedSource
 from askew.data.sources.parquet import EmbeddedSource, ParquetSource, embedded_files
 from askew.data.sources.recognise import EMBEDDED, folder_reading, open_source
+from askew.data.sources.selection import SelectionSource
 from askew.data.sources.shards import TarSource
 from askew.data.sources.tables import TableSource
 
@@ -19,6 +20,7 @@ __all__ = [
     "MixedSource",
     "ParquetSource",
     "Sample",
+    "SelectionSource",
     "Source",
     "SourceOptions",
     "TableSource",

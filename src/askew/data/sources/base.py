@@ -92,6 +92,7 @@ class SourceOptions:
             CSV, and are letters in tab-separated tables.
         layout: what a folder holds, if it could be two things: "pairs" or "classes".
         allow_outside: whether listed paths may lead out of that folder.
+        selected_from: where the data of a selection lie now; "" where they lay when it was made. See selection.py.
     """
 
     image_column: str = ""
@@ -102,6 +103,17 @@ class SourceOptions:
     quotes: str = "auto"
     layout: str = "auto"
     allow_outside: bool = False
+    selected_from: str = ""
+
+
+FINGERS = 64  # samples whose names go into a hash
+
+
+def names_hash(source: Source) -> str:
+    """A hash of the number of samples and of the names of some of them, evenly spaced. No sample is read."""
+    number = len(source)
+    names = [source.name(index * number // FINGERS) for index in range(min(FINGERS, number))]
+    return hashlib.sha256("\n".join([str(number), *names]).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def path_bytes(text: str) -> bytes:

@@ -1,5 +1,6 @@
 """Recognises what a user named as a source: the files that are there, or a function."""
 
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from askew.data.sources.directory import LISTS, RECOGNISED, Reading, noted, open
 from askew.data.sources.listing import is_left_out, missing_parts
 from askew.data.sources.mixed import MixedSource
 from askew.data.sources.parquet import EmbeddedSource, open_parquet
+from askew.data.sources.selection import is_selection, open_selection
 from askew.data.sources.shards import TarSource
 from askew.errors import UserError, imported, printable
 
@@ -65,6 +67,16 @@ def parts_of(source: str | Sequence[str]) -> list[tuple[str, int]]:
             "instead of A*0.5 + B write A*1 + B*2"
         )
     return [(text.strip(), int(weight))]
+
+
+def absolute_source(source: str) -> str:
+    """The same source as a text that does not depend on the working directory."""
+    parts = []
+    for text, weight in parts_of(source):
+        named = text == EMBEDDED or (FUNCTION.fullmatch(text) and not exists(Path(text)))
+        where = text if named else os.path.abspath(home_path(text))
+        parts.append(where if weight == 1 else f"{where}*{weight}")
+    return PLUS.join(parts)
 
 
 def _open(text: str, options: SourceOptions) -> Source:
@@ -135,6 +147,8 @@ def _open_kind(text: str, paths: list[Path], kinds: list[str], options: SourceOp
     match kinds:
         case [".tar"]:
             return TarSource(paths, options)
+        case [".parquet"] if is_selection(paths):
+            return open_selection(paths, options, open_source)
         case [".parquet"]:
             return open_parquet(paths, options)
         case [".arrow"]:
