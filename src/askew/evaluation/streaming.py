@@ -116,6 +116,11 @@ class Embeddings:
         """Chunks in the order of their numbers; None: all of them."""
         return (self.chunk(number) for number in (range(self.num_chunks) if numbers is None else numbers))
 
+    def beside(self, name: str) -> Path:
+        """A file for what is derived from all chunks; another source or model has another one. `make` comes first."""
+        whole = item_hash(name, *(self._files[number].name for number in range(self.num_chunks)))
+        return self.folder / whole[:2] / f"{whole}-{name}"
+
     def _make(self) -> None:
         """This rank's chunks."""
         numbers = range(self.num_chunks)[distributed.rank() :: distributed.world_size()]
