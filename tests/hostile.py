@@ -72,7 +72,7 @@ HOSTILE = {
     "right to left": _as_it_is("שלום <b>עולם</b> 123"),
     "no width": Hostile("pass\u200bword\u00ad\u2060\ufeffend", r"pass\u200bword\xad\u2060\ufeffend"),
     "letters that show nothing": Hostile("a\u3164b\u2800c", r"a\u3164b\u2800c"),
-    "half a letter": Hostile("half \ud83d\ude00 \udcff", r"half \ud83d\ude00 \udcff"),
+    "half a letter": Hostile("half \ude00 \udcff", r"half \ude00 \udcff"),
     "no letter": Hostile("\ufffe\uffff\U000e0041", r"\ufffe\uffff\U000e0041"),
     "a flag, a family": Hostile("🇯🇵 👩\u200d🚀 凧 é", r"🇯🇵 👩\u200d🚀 凧 é"),
     "marks on marks": _as_it_is("Z" + "\u0334\u0321\u0330" * 8 + "algo"),

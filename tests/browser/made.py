@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,15 @@ PLAIN = [
     for place in ("by the sea", "in the snow in front of an old stone house")
 ]
 SIDE = 40  # pixels of a picture
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run's directory, the table of its pairs, and a folder for embeddings."""
+
+    run: Path
+    table: Path
+    cache: Path
 
 
 def pairs(folder: Path, captions: list[str], names: list[str]) -> Path:
@@ -48,15 +58,15 @@ def is_linux_name(text: str) -> bool:
     return is_name("".join(c for c in text if c not in '\\:*?"<>|')) and "/" not in text
 
 
-def plain_run(folder: Path) -> Path:
+def plain_run(folder: Path) -> Made:
     """A finished micro run on ordinary pairs; its data is beside it."""
     table = pairs(folder / "photographs", PLAIN, ["street", "harbour"])
     run = train(micro_recipe(table, epochs=2), folder / "first")
     write_results(run, ["naming/unseen_style", "retrieval/flickr30k", "imagenet"])
-    return run
+    return Made(run, table, folder / "cache")
 
 
-def hostile_run(folder: Path, plain: Path) -> Path:
+def hostile_run(folder: Path, plain: Made) -> Made:
     """A finished micro run that is hostile in captions, files, its own name, and the names of its terms and tasks.
 
     Its weights are those of `plain`: what a model has learned makes no page.
@@ -64,9 +74,9 @@ def hostile_run(folder: Path, plain: Path) -> Path:
     names = [raw for raw in RAW if is_linux_name(raw)]
     table = pairs(folder / "data <b>", RAW, names)
     run = folder / '"><img src=x onerror="askewWasHere=1">'
-    shutil.copytree(plain, run)
+    shutil.copytree(plain.run, run, ignore=shutil.ignore_patterns("report*", "examples*"))
     recipe = (run / "recipe.yaml").read_text(encoding="utf-8")
-    before = json.dumps(str(plain.parent / "photographs" / "pairs.jsonl"))[1:-1]
+    before = str(plain.table)
     assert before in recipe
     recipe = recipe.replace(before, str(table)).replace("name: micro-mcd", f"name: {json.dumps(RAW[0])}")
     (run / "recipe.yaml").write_text(recipe, encoding="utf-8")
@@ -75,7 +85,7 @@ def hostile_run(folder: Path, plain: Path) -> Path:
         for line in lines:
             file.write(json.dumps({**line, **{raw: float(line["step"]) for raw in RAW if raw not in line}}) + "\n")
     write_results(run, [raw for raw in RAW if raw.strip()])
-    return run
+    return Made(run, table, folder / "cache")
 
 
 def write_results(run: Path, tasks: list[str]) -> None:

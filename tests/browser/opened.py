@@ -198,3 +198,10 @@ def faults_of(reader: Reader, path: Path, widths: tuple[int, ...] = (PHONE, WIDE
         lines += one.all_incidents()
         found += [f"{width} px: {line}" for line in dict.fromkeys(lines)]
     return found
+
+
+def assert_sound(reader: Reader, path: Path, widths: tuple[int, ...] = (PHONE, WIDE)) -> None:
+    """Fail with one line per fault."""
+    found = faults_of(reader, path, widths)
+    if found:
+        pytest.fail("\n".join([f"{len(found)} faults of {path.name}:", *found[:40]]), pytrace=False)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from jinja2 import ChoiceLoader, DictLoader
-from opened import PHONE, WIDE, faults_of
+from opened import PHONE, WIDE, assert_sound
 from PIL import Image
 
 from askew.report import page
@@ -60,7 +60,7 @@ def drawing(texts):
 
 
 def test_a_page_of_everything_has_no_faults(reader, sink):
-    assert faults_of(reader, sink(PLAIN)) == []
+    assert_sound(reader, sink(PLAIN))
 
 
 def test_text_is_selected_by_a_mouse(reader, sink):
@@ -79,7 +79,7 @@ def test_hostile_texts_are_shown_and_do_nothing(reader, sink):
     assert [(place, name) for place in places for name in missing(one, place)] == []
     title = " ".join(one.page.title().split())
     assert [name for name, text in HOSTILE.items() if text.shown not in title] == []
-    assert faults_of(reader, path, widths=(PHONE,)) == []
+    assert_sound(reader, path, widths=(PHONE,))
     assert one.all_incidents() == []
 
 
