@@ -13,6 +13,7 @@ train: $(STAMP)
 	$(BIN)/askew train tiny $(SETS)
 
 test: $(STAMP)
+	@sh scripts/install_chromium.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 check: $(STAMP)
