@@ -13,11 +13,12 @@ from askew.evaluation.significance import intervals
 from askew.recipes import find
 from askew.recipes.settings import override
 from askew.report.console import Console
+from askew.runs import report as reporting
 from askew.runs import train as training
 from askew.runs.compare import compared
 from askew.runs.directory import RunDirectory
 from askew.runs.facts import RunFacts, read_facts, write_facts
-from askew.runs.report import report, write_report
+from askew.runs.report import write_report
 from micro_runs import askew_here, metrics_of, micro_recipe, table_of_25
 from micro_runs import train as trained
 
@@ -161,6 +162,7 @@ STATES = {
     "killed": (tuple(short(s) for s in (1, 2, 3)), "--resume --out"),
     "without numbers": (({"step": 1, "loss": "much", "contrast": float("nan"), "alpha": None, "x": True},),
                         "4 values in metrics.jsonl that are not finite numbers left out"),
+    "too large": (({"step": 10**400, "loss": 1.0}, {"step": 1, "loss": 10**400}), "last logged step is 1 of 10"),
     "twice": ((short(5), short(2), short(5)), "the last logged step is 5 of 10"),
     "a term of any name": ((short(1), short(2, **{HOSTILE: 2.0})), "<script>alert(1)</script>\\u202e$x$"),
 }  # fmt: skip
@@ -264,6 +266,7 @@ def test_a_run_ends_with_its_report_and_a_report_that_fails_ends_no_run(tmp_path
         trained(recipe, tmp_path / "unlucky")
     assert "the report was not written (JSONDecodeError" in capsys.readouterr().err
     assert not (tmp_path / "unlucky" / "report.html").exists()
+    monkeypatch.setattr(reporting, "examples_figures", lambda found: {})  # slow, and tested where they are made
     run = RunDirectory(trained(recipe, tmp_path / "lucky"))
     assert "Finished: 2 of 2 steps" in Page(run.report).text
     assert metrics_of(tmp_path / "lucky") != []
@@ -271,5 +274,3 @@ def test_a_run_ends_with_its_report_and_a_report_that_fails_ends_no_run(tmp_path
     assert facts is not None
     assert (facts.samples, facts.steps_per_epoch, facts.total_steps, facts.precision) == (25, 3, 2, "fp32")
     assert facts.chance == {"contrast": pytest.approx(np.log(8))}
-    report([str(run.path)], tmp_path / "again.html", Console(quiet=True))
-    assert Page(tmp_path / "again.html").text == Page(run.report).text

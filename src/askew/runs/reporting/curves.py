@@ -142,10 +142,10 @@ def draw(panels: Sequence[Panel], runs: Sequence[ReadRun]) -> list[DrawnFigure]:
 
 
 def _curve(panel: Panel, run: ReadRun, place: int, number: int, key: str, text: str) -> Curve | None:
-    points = [(line["step"], panel.factor * line[key]) for line in run.lines if key in line]
-    if not points:
+    steps = [line["step"] for line in run.lines if key in line]
+    if not steps:
         return None
-    steps, values = zip(*points, strict=True)
+    values = [panel.factor * line[key] for line in run.lines if key in line]
     alone = not run.label
     label = text if alone else " ".join(part for part in (run.label, text) if part)
     return Curve(label, steps, values, number if alone else place, dashed=number > 0 and not alone)
