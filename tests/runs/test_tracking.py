@@ -233,7 +233,8 @@ def fake_wandb(monkeypatch, tmp_path):
     def init(**arguments):
         calls.append(arguments)
         offline = arguments["mode"] == "offline"
-        return SimpleNamespace(offline=offline, url=None if offline else "https://wandb.ai/run")
+        disabled = os.environ.get("WANDB_MODE") == "disabled"
+        return SimpleNamespace(offline=offline, url=None if offline or disabled else "https://wandb.ai/run")
 
     settings = SimpleNamespace(api_key=None, identity_token_file=None, base_url="https://api.example.org")
     module = SimpleNamespace(
@@ -283,7 +284,9 @@ def test_a_netrc_of_other_hosts_and_a_damaged_one_are_no_login(fake_wandb, table
 
 def test_wandb_that_was_disabled_stays_so(fake_wandb, table, tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "disabled")
-    assert opened(fake_wandb, table, tmp_path / "run")[1]["mode"] is None
+    made, call = opened(fake_wandb, table, tmp_path / "run")
+    assert call["mode"] is None
+    assert made.how_to_look == "WANDB_MODE=disabled records nothing"
 
 
 def test_a_resumed_run_keeps_its_id(fake_wandb, table, tmp_path):

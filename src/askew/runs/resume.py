@@ -102,8 +102,7 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
         tracking.open(trainer)
 
     distributed.on_main(prepare)
-    with tracking:
-        return finish(trainer, directory, console, tracking)
+    return finish(trainer, directory, console, tracking)
 
 
 def extended(recipe: Recipe, steps_per_epoch: int, done: int, epochs: float) -> Recipe:

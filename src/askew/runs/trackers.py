@@ -107,7 +107,7 @@ class WeightsAndBiases:
             settings=settings,
         )
         sync = f"recorded offline; upload it by `wandb sync {directory.tracked('wandb')}/*-run-*`"
-        self.how_to_look = sync if self._run.offline else self._run.url
+        self.how_to_look = sync if self._run.offline else self._run.url or "WANDB_MODE=disabled records nothing"
 
     def log(self, step: int, numbers: Mapping[str, float]) -> None:
         """One row."""

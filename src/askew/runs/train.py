@@ -65,12 +65,19 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
             raise
 
     distributed.on_main(prepare)
-    with tracking:
-        return finish(trainer, directory, console, tracking)
+    return finish(trainer, directory, console, tracking)
 
 
 def finish(trainer: Trainer, directory: RunDirectory, console: Console, tracking: Tracking) -> RunDirectory:
     """Train what is left, save the model, and evaluate it."""
+    with tracking:
+        _train(trainer, directory, console, tracking)
+        distributed.on_main(lambda: _end(trainer, directory, console))
+    return directory
+
+
+def _train(trainer: Trainer, directory: RunDirectory, console: Console, tracking: Tracking) -> None:
+    """Train what is left. A failure says how to continue."""
     try:
         with console.training_bar(trainer.done):
             trainer.run()
@@ -88,8 +95,6 @@ def finish(trainer: Trainer, directory: RunDirectory, console: Console, tracking
             )
             raise Interrupted(error.signal_number, f"{error}; {how} again") from error
         raise
-    distributed.on_main(lambda: _end(trainer, directory, console))
-    return directory
 
 
 def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
