@@ -186,6 +186,14 @@ def test_a_caption_is_nearest_to_itself(here):
     assert rows_of(done.stdout)[0] == ["1", "1.000", "0008.png", caption]
 
 
+def test_data_that_are_as_they_were_are_not_read_again(here):
+    first = searched(here, "a square", "--set", "data.split=all", "--unchanged")
+    assert "not embedded yet, or changed since then: all of it is read" in first.stderr
+    again = searched(here, "a square", "--set", "data.split=all", "--unchanged")
+    assert "embedded 12 samples, as they were: the data were not read again" in again.stderr
+    assert again.stdout == first.stdout
+
+
 def test_a_long_query_is_said_to_be_cut(here):
     done = searched(here, "red " * 40, "--top", "1")
     assert "is longer than the model's context, and its end is not encoded" in done.stderr
