@@ -12,6 +12,7 @@ from standins import micro_model
 
 from askew.data.sources.base import bytes_id
 from askew.evaluation import approximate
+from askew.evaluation import nearest as nearest_module
 from askew.evaluation.chunks import Chunk
 from askew.evaluation.nearest import Block, blocks, candidates, located, nearest, place_of
 from helpers import write_pairs
@@ -112,6 +113,14 @@ def many(tmp_path):
     return Chunks(chunks, tmp_path)
 
 
+def test_blocks_hold_all_candidates_of_several_chunks(many, monkeypatch):
+    monkeypatch.setattr(nearest_module, "TOGETHER", 1500)
+    found = list(blocks(many.chunks(), "images"))
+    assert [len(block.places) for block in found] == [2000, 2000, 1000]
+    assert [located(place) for place in found[1].places[[0, -1]]] == [(2, 0), (3, 999)]
+    np.testing.assert_array_equal(found[2].vectors, many.chunk(4).image)
+
+
 def test_the_graph_finds_nearly_all_and_is_made_once(many):
     pytest.importorskip("usearch")
     queries, said = unit(np.random.default_rng(2), 50, 32), []
@@ -184,6 +193,14 @@ def test_a_caption_is_nearest_to_itself(here):
     caption = (here / "data" / "pairs.csv").read_text().splitlines()[9].split(",")[1]
     done = searched(here, caption, "--for", "captions", "--top", "2")
     assert rows_of(done.stdout)[0] == ["1", "1.000", "0008.png", caption]
+
+
+def test_data_that_are_as_they_were_are_not_read_again(here):
+    first = searched(here, "a square", "--set", "data.split=all", "--unchanged")
+    assert "not embedded yet, or changed since then: all of it is read" in first.stderr
+    again = searched(here, "a square", "--set", "data.split=all", "--unchanged")
+    assert "embedded 12 samples, as they were: the data were not read again" in again.stderr
+    assert again.stdout == first.stdout
 
 
 def test_a_long_query_is_said_to_be_cut(here):
