@@ -186,7 +186,7 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
     """Every data set in turn. One that fails costs a line, and the others still run."""
     started = time.monotonic()
     encoders = load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision, console.warn)
-    progress = _Progress(console)
+    progress = PassProgress(console)
     extractor = Extractor(encoders, asked.cache, tick=progress.tick, warn=console.warn)
     if extractor.cache is None:
         console.say("features are not kept: there is no cache folder; name one with --cache DIR")
@@ -268,7 +268,7 @@ def _share_out(openers: Openers, extractor: Extractor, options: EvaluationOption
 
 
 @dataclass
-class _Progress:
+class PassProgress:
     """How far a pass over the images of a set is."""
 
     console: Console
