@@ -1060,7 +1060,7 @@ def unknown_ranking(here):
     return ["inspect", "local-dir:model", "--data", pairs(here), "--by", "size"]
 
 
-@fault(INSPECTING, "a setting of training in an inspection", "`askew inspect` takes settings of how --data is read")
+@fault(INSPECTING, "a setting of training in an inspection", "only settings of how --data is read can be changed")
 def other_setting_to_inspect(here):
     return ["inspect", "local-dir:model", "--data", pairs(here), "--set", "train.epochs=2"]
 
