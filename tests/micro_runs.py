@@ -48,7 +48,7 @@ def micro_recipe(table: Path, method: str = "mcd", **train) -> Recipe:
         data=config.DataSettings(source=str(table)),
         loader=config.LoaderSettings(batch_size=8, num_workers=0),
         train=config.TrainSettings(**settings),
-        evaluation=config.EvaluationSettings(suite="none"),
+        evaluation=config.EvaluationSettings(suite="none", report=False),
     )
 
 
@@ -138,5 +138,6 @@ def micro_settings() -> list[str]:
         "train.log_every": 1,
         "train.checkpoint_steps": 1,
         "evaluation.suite": "none",
+        "evaluation.report": "false",
     }
     return as_options(*(f"{key}={value}" for key, value in settings.items()))

@@ -420,6 +420,7 @@ def _(here, arguments):
 
 
 SHORT = ("--set", "train.max_steps=1", "--set", "loader.batch_size=8", "--set", "evaluation.suite=none")
+SHORT += ("--set", "evaluation.report=false")
 MODEL = "first/model"
 
 

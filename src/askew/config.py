@@ -174,6 +174,7 @@ class EvaluationSettings(Part):
     suite: Literal["none", "tiny"] = "none"
     before: bool = False  # evaluate the starting weights too: what fine-tuning gains and loses
     batch_size: int = Field(default=256, ge=1)
+    report: bool = True  # write report.html at the end
     # Pairs that are not trained on: the loss on them is logged as `held_out/loss`; "" measures none
     held_out: str | list[str] = ""
     held_out_split: str = ""  # of files that hold several splits; "" = data.split

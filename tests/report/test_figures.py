@@ -40,7 +40,7 @@ def test_two_figures_on_a_page_share_no_names():
 
 
 def test_a_file_stands_alone(tmp_path):
-    save_svg(a_figure(), tmp_path / "a.svg")
+    assert save_svg(a_figure(), tmp_path / "a.svg") == svg_of(a_figure())
     root = ElementTree.parse(tmp_path / "a.svg").getroot()
     assert root.get("width") == "216pt"
     assert INK in (tmp_path / "a.svg").read_text("utf-8")

@@ -107,7 +107,9 @@ def test_preprocessing_activation_and_temperature_are_the_pretrained_models(tune
 def test_a_locked_tower_keeps_its_weights(lock, method, pretrained, halves, tmp_path):
     settings = [f"towers.pretrained={pretrained / 'model'}", f"towers.lock={lock}", f"method.name={method}"]
     settings += [f"data.source={halves / '1.parquet'}", "loader.batch_size=8", "loader.num_workers=0"]
-    recipe = override(recipes.find("finetune"), [*settings, "train.max_steps=3", "evaluation.suite=none"])
+    recipe = override(
+        recipes.find("finetune"), [*settings, "train.max_steps=3", "evaluation.suite=none", "evaluation.report=false"]
+    )
     folder = train(recipe, tmp_path / "run")
     before, after = load_file(pretrained / WEIGHTS), load_file(folder / WEIGHTS)
     changed = [key for key in before if not torch.equal(before[key], after[key]) and key != "logit_scale"]
@@ -118,7 +120,7 @@ def test_a_locked_tower_keeps_its_weights(lock, method, pretrained, halves, tmp_
 @pytest.mark.parametrize("std", [0.003, 0.02])
 def test_a_setting_that_pretrained_weights_make_void_is_named(std, pretrained, halves, tmp_path):
     settings = [f"towers.pretrained={pretrained / 'model'}", f"towers.token_std={std}", "loader.batch_size=8"]
-    settings += ["loader.num_workers=0", "train.max_steps=1", "evaluation.suite=none"]
+    settings += ["loader.num_workers=0", "train.max_steps=1", "evaluation.suite=none", "evaluation.report=false"]
     done = askew_here(
         "train", "finetune", "--data", halves / "1.parquet", "--out", tmp_path / "run", *as_options(*settings)
     )
@@ -177,7 +179,7 @@ def test_weights_of_other_shapes_name_the_first_difference(pretrained, tmp_path)
 def test_a_run_goes_on_when_its_pretrained_weights_are_gone(pretrained, halves, tmp_path):
     shutil.copytree(pretrained / "model", tmp_path / "start")
     settings = [f"towers.pretrained={tmp_path / 'start'}", f"data.source={halves / '1.parquet'}", "train.max_steps=4"]
-    settings += ["loader.batch_size=8", "loader.num_workers=0", "evaluation.suite=none"]
+    settings += ["loader.batch_size=8", "loader.num_workers=0", "evaluation.suite=none", "evaluation.report=false"]
     recipe = override(recipes.find("finetune"), settings)
     train(recipe, tmp_path / "whole")
 

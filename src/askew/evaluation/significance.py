@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from askew.errors import UserError, printable
-from askew.evaluation.metrics import accuracy, mean_per_class
+from askew.evaluation.metrics import accuracy, mean_per_class, wilson_interval
 from askew.evaluation.results import Outcomes
 
 REPLICATES = 10_000
@@ -78,6 +78,32 @@ def _mean_over_classes(drawn: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     drawn_at_all = items > 0
     within = np.divide(gains, items, out=np.zeros_like(gains), where=drawn_at_all)
     return within.sum(axis=1) / drawn_at_all.sum(axis=1)
+
+
+def intervals(outcomes: Outcomes, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of each measure of one model: (low, high) by the measure's name.
+
+    Wilson's where every item counts alike and stands for itself; otherwise that of a bootstrap over clusters, or within
+    classes. Items that are all right, or all wrong, tell a bootstrap nothing: then Wilson's, of as many trials as there
+    are clusters.
+    """
+    found = {}
+    for measure, right in outcomes.right.items():
+        classes, clusters = outcomes.classes.get(measure), outcomes.clusters
+        units = len(right) if clusters is None else len(np.unique(clusters))
+        if right.all() or not right.any():
+            found[measure] = wilson_interval(units * int(right.any()), units)
+        elif classes is None and clusters is None:
+            found[measure] = wilson_interval(int(right.sum()), units)
+        else:
+            found[measure] = bootstrap(np.zeros_like(right), right, classes, clusters, seed)
+    return found
+
+
+def mean_of(outcomes: Outcomes, measure: str) -> float:
+    """The measure itself, a share: a mean over items, or over classes."""
+    right, classes = outcomes.right[measure], outcomes.classes.get(measure)
+    return accuracy(right) if classes is None else mean_per_class(right, classes)
 
 
 def differences(task: str, a: Outcomes, b: Outcomes, names: tuple[str, str], seed: int = 0) -> list[Difference]:

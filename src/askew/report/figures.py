@@ -126,9 +126,20 @@ def blank(width: float, height: float) -> "Figure":
 
 def svg_of(figure: "Figure") -> "Markup":
     """An <svg> element for a page. It has a view box and no size of its own: it is as wide as what it stands in."""
+    return _for_pages(_written(figure))
+
+
+def save_svg(figure: "Figure", path: Path) -> "Markup":
+    """Write a figure as a file of its own, with dark lines and text on no background. Returns what `svg_of` gives."""
+    text = _written(figure)
+    write_text(path, text)
+    return _for_pages(text)
+
+
+def _for_pages(text: str) -> "Markup":
     from markupsafe import Markup
 
-    root = ElementTree.fromstring(_written(figure))
+    root = ElementTree.fromstring(text)
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{SVG}metadata", f"{SVG}style"):
@@ -140,11 +151,6 @@ def svg_of(figure: "Figure") -> "Markup":
     root.set("role", "img")
     _name_apart(root)
     return Markup(ElementTree.tostring(root, encoding="unicode"))
-
-
-def save_svg(figure: "Figure", path: Path) -> None:
-    """Write a figure as a file of its own, with dark lines and text on no background."""
-    write_text(path, _written(figure))
 
 
 def _written(figure: "Figure") -> str:

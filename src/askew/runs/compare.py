@@ -1,5 +1,6 @@
 """What `askew compare` does: two models on the same items, with paired intervals."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from askew.data.files import home_path
@@ -11,14 +12,31 @@ from askew.runs.directory import RunDirectory
 from askew.runs.tables import comparison_table
 
 
-def compare(a: str, b: str, console: Console) -> list[Difference]:
+@dataclass(frozen=True)
+class Comparison:
     """Differences of two models on the tasks that both were evaluated on.
+
+    Attributes:
+        tasks: that both have.
+        differences: one per task and measure.
+        refused: why tasks could not be compared: they were run on different items.
+        alone: tasks that one of them alone has, by its name.
+    """
+
+    tasks: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    refused: tuple[str, ...]
+    alone: dict[str, tuple[str, ...]]
+
+
+def compared(a: str, b: str) -> Comparison:
+    """Two models on the same items.
 
     Args:
         a, b: run directories, results files, or folders of outcomes.
 
     Raises:
-        UserError: no outcomes, or no task in common; after the table, tasks whose items differ.
+        UserError: no outcomes, or no task in common.
     """
     files_a, files_b = (_outcome_files(name) for name in (a, b))
     common = [task for task in sorted(files_a) if task in files_b]
@@ -32,14 +50,25 @@ def compare(a: str, b: str, console: Console) -> list[Difference]:
             found += differences(task, load(files_a[task]), load(files_b[task]), (printable(a), printable(b)))
         except UserError as error:
             refused.append(str(error))
-    for name, files, others in ((a, files_a, files_b), (b, files_b, files_a)):
-        alone = sorted(set(files) - set(others))
-        if alone:
-            console.say(f"only on {printable(name)}: {', '.join(alone)}")
+    pairs = ((a, files_a, files_b), (b, files_b, files_a))
+    alone = {name: tuple(sorted(set(files) - set(others))) for name, files, others in pairs}
+    return Comparison(tuple(common), tuple(found), tuple(refused), {n: tasks for n, tasks in alone.items() if tasks})
+
+
+def compare(a: str, b: str, console: Console) -> list[Difference]:
+    """Print the differences of two models; see `compared`.
+
+    Raises:
+        UserError: no outcomes, or no task in common; after the table, tasks whose items differ.
+    """
+    comparison = compared(a, b)
+    found, refused = list(comparison.differences), list(comparison.refused)
+    for name, tasks in comparison.alone.items():
+        console.say(f"only on {printable(name)}: {', '.join(tasks)}")
     if found:
         console.table(comparison_table(found, printable(a, 400), printable(b, 400)))
     if refused:
-        more = f" (and {len(refused) - 1} more tasks of {len(common)})" if len(refused) > 1 else ""
+        more = f" (and {len(refused) - 1} more tasks of {len(comparison.tasks)})" if len(refused) > 1 else ""
         raise UserError(refused[0] + more)
     return found
 

@@ -1,11 +1,13 @@
 """A run's directory: the one place that knows what a file inside a run is called.
 
 recipe.yaml              the recipe, complete: it repeats the run
+run.json                 what the run found at its start: data, device, versions, chance levels
 metrics.jsonl            one line per logged step; metrics.discarded.jsonl: lines of steps that were taken again
 checkpoints/step-N       what the run resumes from
 model/, teacher/         open_clip directories
 results.jsonl, outcomes/ one line per evaluation result, and which items were right
 results.before.jsonl     results of the weights that training started from
+report.html, report/     the report, and its figures as SVG
 fault/                   batches that made a step fail
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
 examples.json            what a report shows of the model with single images and texts
@@ -29,6 +31,7 @@ from askew.training import checkpoint
 
 RUNS = Path("runs")  # where runs without --out go
 RECIPE, METRICS, DISCARDED = "recipe.yaml", "metrics.jsonl", "metrics.discarded.jsonl"
+FACTS = "run.json"
 WEIGHTS = {"student": "model", "teacher": "teacher"}
 
 
@@ -85,6 +88,11 @@ class RunDirectory:
 
     # The recipe
 
+    @property
+    def recipe_file(self) -> Path:
+        """The recorded recipe, which `askew train` accepts."""
+        return self.path / RECIPE
+
     def write_recipe(self, recipe: Recipe) -> None:
         """Record the recipe, in place of an earlier one."""
         write_text(self.path / RECIPE, to_yaml(recipe))
@@ -92,6 +100,13 @@ class RunDirectory:
     def read_recipe(self) -> Recipe:
         """The recorded recipe."""
         return from_yaml(self.path / RECIPE)
+
+    # What the run found at its start
+
+    @property
+    def facts(self) -> Path:
+        """A JSON object; see runs/facts.py. Runs of earlier versions have none."""
+        return self.path / FACTS
 
     # Metrics
 
@@ -102,7 +117,19 @@ class RunDirectory:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Every logged step, oldest first; a last line that a crash cut off is left out."""
-        return [line for _, line in self._metrics() if line is not None]
+        return self.read_metrics_and_damage()[0]
+
+    def read_metrics_and_damage(self) -> tuple[list[dict[str, Any]], int]:
+        """Every logged step, and the number of lines that are damaged."""
+        lines = [line for _, line in self._metrics()]
+        whole = [line for line in lines if line is not None]
+        return whole, len(lines) - len(whole)
+
+    @property
+    def metrics_written(self) -> float:
+        """When the last line was written, in seconds since 1970; 0 where there is none."""
+        file = self.path / METRICS
+        return file.stat().st_mtime if file.exists() else 0.0
 
     def discard_metrics_after(self, step: int) -> None:
         """Move the lines of later steps, and damaged ones, to another file: these steps are taken again."""
@@ -113,13 +140,13 @@ class RunDirectory:
             with (self.path / DISCARDED).open("a", encoding="utf-8") as file:
                 file.writelines(f"{text}\n" for text in dropped)
         whole = "".join(f"{text}\n" for text in kept)
-        if lines and whole != (self.path / METRICS).read_text(encoding="utf-8"):  # the last line may lack its end
+        if lines and whole != (self.path / METRICS).read_text("utf-8", "backslashreplace"):  # the last may lack its end
             write_text(self.path / METRICS, whole)
 
     def _metrics(self) -> list[tuple[str, dict[str, Any] | None]]:
         """Each line as text, and what it says; None where it was cut off."""
         file = self.path / METRICS
-        texts = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        texts = file.read_text("utf-8", "backslashreplace").splitlines() if file.exists() else []
         return [(text, _line(text)) for text in texts]
 
     # Checkpoints, models, faults
@@ -170,6 +197,13 @@ class RunDirectory:
         """Results of the weights that training started from."""
         return ResultsFile(self.path / "results.before.jsonl")
 
+    # The report
+
+    @property
+    def report(self) -> Path:
+        """The page that shows the run."""
+        return self.path / "report.html"
+
     @property
     def examples(self) -> Path:
         """What a report shows of the model with single images and texts."""
@@ -181,14 +215,17 @@ class RunDirectory:
         """Whether the run has written the last thing that it writes."""
         if not ends_with_the_suite(recipe):
             return self.model().exists()
-        named = [line.get("protocol", {}).get("weights", "") for line in self.results.read()]
+        protocols = [line.get("protocol") for line in self.results.read()]
+        named = [str(protocol.get("weights", "")) for protocol in protocols if isinstance(protocol, dict)]
         only_of_checkpoints = bool(named) and all(" at step " in weights for weights in named)
         return self.results.path.exists() and not only_of_checkpoints
 
     def remove_if_unstarted(self) -> None:
         """Remove the directory of a run that failed before its first step, so that the command can be repeated."""
-        if [entry.name for entry in self.path.iterdir()] == [RECIPE]:
-            (self.path / RECIPE).unlink()
+        entries = list(self.path.iterdir())
+        if {entry.name for entry in entries} in ({RECIPE}, {RECIPE, FACTS}):
+            for entry in entries:
+                entry.unlink()
             self.path.rmdir()
 
 

@@ -15,7 +15,7 @@ from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
 from askew.runs.export import pretrained_run
-from askew.runs.train import announce, evaluate_before, finish, reporter_of
+from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of
 from askew.training.build import build
 from askew.training.loop import Trainer
 from askew.training.schedule import Schedule
@@ -30,6 +30,7 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "train.checkpoint_minutes",
     "train.keep_checkpoints",
     "train.device",
+    "evaluation.report",
     "evaluation.held_out",
     "evaluation.held_out_split",
     "evaluation.held_out_every",
@@ -90,6 +91,8 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
         if moved:  # and the same, or loading would have refused them
             console.say(f"data     in a new place, and the same: {RECIPE} now names it")
         directory.discard_metrics_after(trainer.done)
+        if extend_to is not None or not directory.facts.exists():
+            record_facts(trainer, directory)
         announce(trainer, directory, console)
         evaluate_before(trainer, directory, console)
 

@@ -185,6 +185,25 @@ def _chance(result: Result) -> float | None:
     return 0.5 if result.task.startswith("sugarcrepe") else None
 
 
+def measures_of(values: Mapping[str, Any]) -> list[str]:
+    """The measures that are shares, in the order of the results; counts and bounds of intervals are left out."""
+    return [
+        name
+        for name, value in values.items()
+        if isinstance(value, float) and 0 <= value <= 1 and name not in (*COUNTS, "low", "high")
+    ]
+
+
+def chance_of(result: Result, measure: str) -> float | None:
+    """What guessing gives of a measure: a share, or None where that is not known."""
+    values, kind = result.values, measure.rpartition("/")[2]
+    level = _chance(result) if "classes" in values or "/r@" not in measure else 1 / values["n"]
+    if level is None:
+        return None
+    tries = int(kind[len(kind.rstrip("0123456789")) :] or 1) if kind.startswith(("top", "r@")) else 1
+    return min(1.0, tries * level)
+
+
 # A comparison
 
 

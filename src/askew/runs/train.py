@@ -7,11 +7,22 @@ from pathlib import Path
 from askew import distributed
 from askew.config import Recipe, TowerSettings
 from askew.data.views import Views
-from askew.errors import THEN_RESUME, Interrupted, RunFailed, Stopped, writing
+from askew.errors import (
+    THEN_RESUME,
+    Interrupted,
+    RunFailed,
+    Stopped,
+    UserError,
+    place_of,
+    printable,
+    writing,
+)
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory, ends_with_the_suite
 from askew.runs.evaluate import evaluate_tiny
 from askew.runs.export import pretrained_run
+from askew.runs.facts import facts_of, write_facts
+from askew.runs.report import write_report
 from askew.training.build import build
 from askew.training.export import save_models
 from askew.training.interfaces import Reporter
@@ -40,6 +51,7 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
     def prepare() -> None:
         with writing("the recipe", directory.path):
             directory.write_recipe(built.recipe)
+            record_facts(trainer, directory)
         try:
             announce(trainer, directory, console)
             evaluate_before(trainer, directory, console)
@@ -87,6 +99,19 @@ def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
         )
     model = directory.model()
     console.say(f'model    {model}: open_clip.create_model_and_transforms("local-dir:{model}")')
+    if suite.report:
+        _report(directory, console)
+
+
+def _report(directory: RunDirectory, console: Console) -> None:
+    """Write the report. The run is finished and everything of it is kept: nothing that fails here may fail it."""
+    try:
+        write_report([directory], directory.report, console)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}{place_of(error)}" if not isinstance(error, UserError) else str(error)
+        console.warn(f"the report was not written ({printable(reason, 400)}); try again: askew report {directory.path}")
+    else:
+        console.say(f"report   {directory.report}")
 
 
 def reporter_of(console: Console) -> Reporter:
@@ -107,6 +132,11 @@ def evaluate_before(trainer: Trainer, directory: RunDirectory, console: Console)
     model = f"local-dir:{start / directory.model().name}"
     evaluate_tiny(model, "student", console, directory.results_before.path, suite.batch_size)
     shutil.rmtree(start)
+
+
+def record_facts(trainer: Trainer, directory: RunDirectory) -> None:
+    """Keep what the run found at its start, for its report."""
+    write_facts(directory, facts_of(trainer, _towers(trainer.recipe.towers, trainer.loader.views)))
 
 
 def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> None:

@@ -1,0 +1,1 @@
+"""What a report shows of runs: reading them, their curves, their results, and the words around these."""
