@@ -14,11 +14,13 @@ from PIL import Image
 from askew.report import joint_map, page
 from askew.report.example_figures import examples_figures, histogram
 from askew.report.examples import (
+    AttractedView,
     Examples,
     Gallery,
     GallerySample,
     GalleryView,
     Hit,
+    InnatePair,
     JointMap,
     MappedPair,
     OperationEffect,
@@ -58,6 +60,8 @@ def example(text="a red dot", teacher=True):
         ratios * 2 if teacher else None,
         0.875 if teacher else None,
         (OperationEffect("crop", 1.0, 0.5, 0.25, 0.75), OperationEffect("odd", 0.5, None, None, None)),
+        (AttractedView(text, "a green dot", dot(3), dot(4), ("flipped",), 0.625, 0.5 if teacher else None),),
+        (InnatePair(text, "a gray dot", dot(5), 1.125, 1.25 if teacher else None),),
     )
     return Examples(
         "student", "drawings", False, ("1 of 3 samples could not be used; the first: " + text,), (dot(0), dot(1)),
@@ -83,6 +87,8 @@ def test_the_page_says_what_is_shown(monkeypatch):
         "mean text, is 0.60",
         "crop 23 % of the area, grayscale",
         "student 1.60 teacher 1.60",
+        "a green dot student 0.62 teacher 0.50 flipped",
+        "student 1.12 teacher 1.25 nearest: a gray dot",
         "2 out of 2.",  # samples
         "is 0.88.",
     ):
@@ -177,7 +183,8 @@ class TestFigures:
         made = examples_figures(example(HOSTILE))
         assert set(made) == {
             "retrieval_text_to_image", "retrieval_image_to_text", "wrong_names", "map", "misalignment_gallery",
-            "misalignment_ratios", "misalignment_operations",
+            "misalignment_ratios", "misalignment_operations", "misalignment_other_captions",
+            "misalignment_from_the_start",
         }  # fmt: skip
         for name, figure in made.items():
             content = svg_of(figure)

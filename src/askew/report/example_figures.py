@@ -12,7 +12,16 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
-    from askew.report.examples import Examples, Gallery, JointMap, RetrievalDirection, WrongNames
+    from askew.report.examples import (
+        AttractedView,
+        Examples,
+        Gallery,
+        GalleryView,
+        InnatePair,
+        JointMap,
+        RetrievalDirection,
+        WrongNames,
+    )
 
 STUDENT, TEACHER = COLOURS[0], COLOURS[1]
 IMAGE, TEXT = COLOURS[0], COLOURS[1]
@@ -35,6 +44,10 @@ def examples_figures(examples: "Examples") -> dict[str, "Figure"]:
     if examples.gallery is not None:
         made["misalignment_gallery"] = views(examples.gallery)
         made["misalignment_ratios"] = histogram(examples.gallery)
+        if examples.gallery.attracted:
+            made["misalignment_other_captions"] = attracted(examples.gallery)
+        if examples.gallery.innate:
+            made["misalignment_from_the_start"] = innate(examples.gallery)
         if any(effect.correlation is not None for effect in examples.gallery.operations):
             made["misalignment_operations"] = effects(examples.gallery)
     return made
@@ -123,13 +136,40 @@ def views(gallery: "Gallery") -> "Figure":
         sheet.place(1.8, y, 1.1, sample.original)
         sheet.write(1.8, y + 1.15, ["original view"])
         for column, view in enumerate(sample.views, 1):
-            ratios = [f"student {view.student:.2f}"]
-            ratios += [] if view.teacher is None else [f"teacher {view.teacher:.2f}"]
+            done = _lines(", ".join(view.changes) or "unchanged", LETTERS, 4)
             sheet.place(1.8 + 1.2 * column, y, 1.1, view.picture)
-            sheet.write(
-                1.8 + 1.2 * column, y + 1.15, [*ratios, *_lines(", ".join(view.changes) or "unchanged", LETTERS, 4)]
-            )
+            sheet.write(1.8 + 1.2 * column, y + 1.15, [*_ratios(view), *done])
     return sheet.figure
+
+
+def attracted(gallery: "Gallery") -> "Figure":
+    """Original and caption, then the augmented view and the caption of another sample that it came near."""
+    columns = min(2, len(gallery.attracted))
+    sheet = Sheet(columns * 2.6, -(-len(gallery.attracted) // columns) * 2.2)
+    for number, one in enumerate(gallery.attracted):
+        x, y = 2.6 * (number % columns) + 0.1, 2.2 * (number // columns) + 0.05
+        done = _lines(", ".join(one.changes), LETTERS, 3)
+        sheet.place(x, y, 1.1, one.original)
+        sheet.write(x, y + 1.15, _lines(one.caption, LETTERS, 6))
+        sheet.place(x + 1.2, y, 1.1, one.picture)
+        sheet.write(x + 1.2, y + 1.15, [*_lines(one.other, LETTERS, 3), *_ratios(one), *done])
+    return sheet.figure
+
+
+def innate(gallery: "Gallery") -> "Figure":
+    """Image and caption of pairs that do not fit, with ratios and the nearest caption of another sample."""
+    columns = min(4, len(gallery.innate))
+    sheet = Sheet(columns * 1.3, -(-len(gallery.innate) // columns) * 2.2)
+    for number, one in enumerate(gallery.innate):
+        x, y = 1.3 * (number % columns) + 0.1, 2.2 * (number // columns) + 0.05
+        sheet.place(x, y, 1.1, one.original)
+        near = _lines(f"nearest: {one.other}", LETTERS, 4)
+        sheet.write(x, y + 1.15, [*_lines(one.caption, LETTERS, 3), *_ratios(one), *near])
+    return sheet.figure
+
+
+def _ratios(one: "GalleryView | AttractedView | InnatePair") -> list[str]:
+    return [f"student {one.student:.2f}", *([] if one.teacher is None else [f"teacher {one.teacher:.2f}"])]
 
 
 def histogram(gallery: "Gallery") -> "Figure":
