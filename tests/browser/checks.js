@@ -328,7 +328,7 @@
 
   /** 24 by 24 px is the least of WCAG 2.2; links within a sentence and points of a figure are its exceptions. */
   function targets() {
-    const found = [];
+    const found = new Map(); // one line for all elements of one kind
     for (const element of interactive()) {
       const style = getComputedStyle(element);
       const sentence = style.display === "inline" && flatOwn(element.parentElement).length > element.textContent.trim().length;
@@ -338,10 +338,10 @@
       const box = (label || element).getBoundingClientRect();
       if (box.width < 24 || box.height < 24) {
         const size = `${Math.round(box.width)} x ${Math.round(box.height)}`;
-        found.push(`${named(element)} ${quoted(element.textContent)} is ${size} px: small for a thumb`);
+        found.set(named(element), `${named(element)} ${quoted(element.textContent)} is ${size} px: small for a thumb`);
       }
     }
-    return found;
+    return [...found.values()];
   }
 
   const flatOwn = (element) => element.textContent.trim().replace(/\s+/g, " ");

@@ -90,7 +90,9 @@ def test_a_drawing_of_a_hostile_run_is_harmless_as_a_file(reader, hostile):
 @pytest.mark.parametrize("width", [PHONE, WIDE])
 def test_the_map_is_read_with_a_finger_and_with_keys(reader, report_page, width):
     one = reader.open(report_page, width)
-    points = one.page.locator(".joint-map [data-pair]")
+    svg = one.page.locator(".joint-map svg")
+    svg.scroll_into_view_if_needed()
+    points = svg.locator("[data-pair]")
     assert points.count() > 4
     panel = one.page.locator(".joint-map .point")
     seen = set()
@@ -100,7 +102,6 @@ def test_the_map_is_read_with_a_finger_and_with_keys(reader, report_page, width)
         seen.add(panel.inner_text())
         assert panel.locator("img").count() == 1
     assert len(seen) > 4  # points that lie on one another are reached by keys
-    svg = one.page.locator(".joint-map svg")
     svg.focus()
     before = panel.inner_text()
     one.page.keyboard.press("Enter")
