@@ -56,6 +56,7 @@ ALLOWED = {  # what each part of the house may import, besides itself and EVERYW
         "askew.report",
         "askew.recipes",
         "askew.config",
+        "askew.methods.base",  # the names that the loop logs by itself
         "askew.methods.mcd",  # whose views `askew data check` makes by default
         "askew.data",
     ),

@@ -105,9 +105,10 @@ class ResultsFile:
         found = []
         for line in self.path.read_bytes().splitlines():
             try:
-                found.append(json.loads(line))
+                read = json.loads(line)
             except ValueError:  # cut off: neither JSON nor, within a character, UTF-8
                 continue
+            found += [read] if isinstance(read, dict) else []
         return found
 
     def outcomes(self, weights: str = "student") -> Path:

@@ -53,6 +53,16 @@ class ShareRow:
     chance: float | None
 
 
+@dataclass(frozen=True)
+class DrawnFigure:
+    """A figure with its words; `name` is that of its file."""
+
+    name: str
+    title: str
+    caption: str
+    figure: "Figure"
+
+
 def thinned(steps: np.ndarray, values: np.ndarray, columns: int = COLUMNS) -> tuple[np.ndarray, np.ndarray]:
     """The points that a picture of so many columns can show: the lowest and the highest value of each column.
 

@@ -222,7 +222,8 @@ class RunDirectory:
         """Whether the run has written the last thing that it writes."""
         if not ends_with_the_suite(recipe):
             return self.model().exists()
-        named = [line.get("protocol", {}).get("weights", "") for line in self.results.read()]
+        protocols = [line.get("protocol") for line in self.results.read()]
+        named = [str(protocol.get("weights", "")) for protocol in protocols if isinstance(protocol, dict)]
         only_of_checkpoints = bool(named) and all(" at step " in weights for weights in named)
         return self.results.path.exists() and not only_of_checkpoints
 

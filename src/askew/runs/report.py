@@ -7,6 +7,7 @@ from typing import Any
 
 from askew.data.files import home_path
 from askew.errors import UserError, printable, writing
+from askew.report.charts import DrawnFigure
 from askew.report.console import Console
 from askew.report.example_figures import examples_figures
 from askew.report.examples_view import SCRIPTS, STYLES, views_of
@@ -20,7 +21,6 @@ from askew.runs.reporting.curves import (
     OPTIMISATION_PANELS,
     SCHEDULE_PANELS,
     SPEED_PANELS,
-    DrawnFigure,
     draw,
     term_panels,
 )

@@ -2,15 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from askew.methods.base import RESERVED
-from askew.report.charts import Curve, curve_chart
+from askew.report.charts import Curve, DrawnFigure, curve_chart
 from askew.runs.reporting.read import ReadRun
 from askew.training.held_out import PREFIX
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 SCHEDULES = ("alpha", "momentum")  # logged like terms of the loss, and none
 TERMS = {  # of the methods that come with askew
@@ -48,16 +44,6 @@ class Panel:
     bottom: float | None = 0.0
     levels: tuple[tuple[str, float], ...] = ()
     factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class DrawnFigure:
-    """A figure with its words; `name` is that of its file."""
-
-    name: str
-    title: str
-    caption: str
-    figure: "Figure"
 
 
 SCHEDULE_PANELS = (
@@ -156,10 +142,10 @@ def draw(panels: Sequence[Panel], runs: Sequence[ReadRun]) -> list[DrawnFigure]:
 
 
 def _curve(panel: Panel, run: ReadRun, place: int, number: int, key: str, text: str) -> Curve | None:
-    points = [(line["step"], panel.factor * line[key]) for line in run.lines if key in line]
-    if not points:
+    steps = [line["step"] for line in run.lines if key in line]
+    if not steps:
         return None
-    steps, values = zip(*points, strict=True)
+    values = [panel.factor * line[key] for line in run.lines if key in line]
     alone = not run.label
     label = text if alone else " ".join(part for part in (run.label, text) if part)
     return Curve(label, steps, values, number if alone else place, dashed=number > 0 and not alone)

@@ -14,6 +14,7 @@ from askew.runs.directory import RunDirectory
 from askew.runs.facts import RunFacts, read_facts
 from askew.training.schedule import Schedule
 
+LARGEST = 1e300
 EQUAL = 1e-6  # outcomes whose mean differs by more from the result are those of another evaluation
 
 
@@ -124,12 +125,14 @@ def _numbers(directory: RunDirectory) -> tuple[list[dict[str, float]], Counter[s
         kept = {key: value for key, value in line.items() if _is_number(value)}
         if others := len(line) - len(kept):
             left_out["values in metrics.jsonl that are not finite numbers"] += others
-        by_step[line["step"]] = kept
+        if "step" in kept:
+            by_step[line["step"]] = kept
     return [by_step[step] for step in sorted(by_step)], left_out
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it can be drawn. NaN compares as false. Called for every value, so the quickest test counts."""
+    return type(value) in (int, float) and -LARGEST < value < LARGEST
 
 
 def _results(file: ResultsFile, left_out: Counter[str]) -> dict[str, list[Scored]]:

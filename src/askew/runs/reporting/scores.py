@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 from askew.errors import UserError, printable
 from askew.evaluation.results import Result
-from askew.report.charts import ShareRow, share_chart
+from askew.report.charts import DrawnFigure, ShareRow, share_chart
 from askew.report.table import Table
 from askew.runs.compare import compared
-from askew.runs.reporting.curves import DrawnFigure
 from askew.runs.reporting.read import ReadRun, Scored
 from askew.runs.tables import chance_of, comparison_table, measure_title, measures_of, paper_tables, percent
 
