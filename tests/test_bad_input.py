@@ -15,7 +15,7 @@ import sys
 import textwrap
 import zlib
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,9 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from askew.data.loader import Loader
-from askew.data.sources import open_source
+from askew.data.sources import SourceOptions, open_source
+from askew.data.sources.recognise import absolute_source
+from askew.data.sources.selection import Origin, contents_of_source
 from askew.recipes.settings import override
 from askew.training import checkpoint
 from askew.training.build import build_views
@@ -352,7 +354,9 @@ def markup(here):
 # A source of one's own
 
 SOURCE = """
-from askew.data.sources import open_source
+from askew.data.sources import SourceOptions, open_source
+from askew.data.sources.recognise import absolute_source
+from askew.data.sources.selection import Origin, contents_of_source
 
 
 class Odd:
@@ -906,6 +910,106 @@ def lfs_pointer(here):
         "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", encoding="utf-8"
     )
     return training("pairs.tar")
+
+
+# Inspecting, and lists of captions
+
+INSPECTING = "Inspecting, and lists of captions"
+
+
+def selection(here: Path, name: str = "kept.parquet", data: str = "data/pairs.csv", **changed) -> list:
+    """A list of three captions of a table, as `askew inspect` writes it, and the command that reads it."""
+    if not (here / data).exists():
+        table_of_25((here / data).parent)
+    with chdir(here):
+        origin = Origin(absolute_source(data), SourceOptions(), contents_of_source(open_source(data), 25))
+    columns = {**origin.columns(3), "sample": [0, 1, 2], "caption": [0, 0, 0], **changed}
+    pq.write_table(pa.table(columns), here / name)
+    return ["inspect", "local-dir:model", "--data", name]
+
+
+@fault(INSPECTING, "a list of captions whose data have moved", "kept.parquet selects from", "does not exist")
+def selected_data_moved(here):
+    arguments = selection(here)
+    (here / "data").rename(here / "moved")
+    return arguments
+
+
+@fault(INSPECTING, "a list of captions of data that have changed", "where other data are now (25 samples then, 24 now")
+def selected_data_changed(here):
+    arguments = selection(here)
+    table = here / "data" / "pairs.csv"
+    table.write_text("\n".join(table.read_text(encoding="utf-8").splitlines()[:-1]) + "\n", encoding="utf-8")
+    return arguments
+
+
+@fault(INSPECTING, "a list of captions that takes the place of its data", "kept.parquet: selects from itself")
+def selects_from_itself(here):
+    return selection(here, askew_source=[str(here / "kept.parquet")] * 3)
+
+
+@fault(INSPECTING, "lists of several sources in one file", "select from 2 sources", "mix them by A + B")
+def several_sources_selected(here):
+    return selection(here, askew_source=["data/pairs.csv", "data/pairs.csv", "embedded"])
+
+
+@fault(INSPECTING, "a setting that a list of captions has already", "leave out data.caption_column=caption")
+def setting_of_a_selection(here):
+    return [*selection(here), "--set", "data.caption_column=caption"]
+
+
+@fault(INSPECTING, "a list of captions with changed settings", "not what askew inspect wrote; keep these columns")
+def changed_selection(here):
+    return selection(here, askew_options=["{"] * 3)
+
+
+@fault(INSPECTING, "a list of captions without an index", "column caption holds", "keep it as it was")
+def no_index_in_a_selection(here):
+    return selection(here, caption=[0, None, 0])
+
+
+@fault(INSPECTING, "a column that pairs are not ranked by", "--by 'size' is not known; use noise or distance")
+def unknown_ranking(here):
+    return ["inspect", "local-dir:model", "--data", pairs(here), "--by", "size"]
+
+
+@fault(INSPECTING, "a setting of training in an inspection", "`askew inspect` takes settings of how --data is read")
+def other_setting_to_inspect(here):
+    return ["inspect", "local-dir:model", "--data", pairs(here), "--set", "train.epochs=2"]
+
+
+@fault(INSPECTING, "a folder with another inspection in it", "holds another inspection (pool: 9, not 8)")
+def inspection_taken(here):
+    pretrained(here)
+    arguments = ["inspect", "first", "--data", "data/pairs.csv", "--operation-pairs", "0", "--cache", "cache", "--pool"]
+    end(askew_here(*arguments, "9", cwd=here), 0)
+    return [*arguments, "8"]
+
+
+@fault(INSPECTING, "a folder with something else in it", "--out data is not empty; choose a new folder with --out DIR")
+def inspection_into_data(here):
+    pretrained(here)
+    return [
+        "inspect",
+        "first",
+        "--data",
+        "data/pairs.csv",
+        "--operation-pairs",
+        "0",
+        "--cache",
+        "cache",
+        "--out",
+        "data",
+    ]
+
+
+@fault(INSPECTING, "--keep where all captions are alike", "there is nothing to compare with", "leave --keep out")
+def nothing_to_keep(here):
+    pretrained(here)
+    rows = [f"{number:04d}.png,a cat" for number in range(3)]
+    (here / "data" / "alike.csv").write_text("\n".join(["image,caption", *rows]) + "\n", encoding="utf-8")
+    arguments = ["inspect", "first", "--data", "data/alike.csv", "--operation-pairs", "0", "--cache", "cache"]
+    return [*arguments, "--keep", "0.5"]
 
 
 # Running them

@@ -17,7 +17,7 @@ from askew.recipes import find
 from askew.recipes.settings import leaves
 from helpers import write_pairs
 from micro_runs import askew_here, micro_settings
-from test_bad_input import DOC, FAULTS, line_of, parts, trained
+from test_bad_input import DOC, FAULTS, line_of, parts, selection, trained
 
 REMEDIES: dict[str, list[tuple[str, Callable[[Path, list], list]]]] = {}
 
@@ -551,6 +551,36 @@ remedy("other_class_names", "name each class folder once")(
 remedy("malformed_class_names", "write FOLDER: NAME; SYNONYM on each line")(
     lambda here, arguments: class_names(here, "cat", "dog") and arguments
 )
+
+# Inspecting, and lists of captions
+
+FROM = "say where they are: --set data.selected_from=SOURCE"
+adding("selected_data_moved", FROM, "--set", "data.selected_from=moved/pairs.csv")
+
+
+@remedy("selected_data_changed", FROM)
+@remedy("selects_from_itself", FROM)
+def _(here, arguments):
+    write_pairs(here / "copy", 25)
+    return [*arguments, "--set", "data.selected_from=copy/pairs.csv"]
+
+
+@remedy("several_sources_selected", "write one file for each, and mix them by A + B")
+def _(here, arguments):
+    for name in ("one.parquet", "two.parquet"):
+        selection(here, name)
+    return replaced(arguments, "--data", "one.parquet + two.parquet")
+
+
+setting("setting_of_a_selection", "leave out data.caption_column=caption", "data.caption_column", "")
+fixing("changed_selection", "keep these columns as they are", selection)
+fixing("no_index_in_a_selection", "keep it as it was", selection)
+changing("unknown_ranking", "use noise or distance or loss or text_rank", "--by", "distance")
+setting("other_setting_to_inspect", "such as data.split", "train.epochs", "data.quotes=literal")
+adding("inspection_taken", "choose a new folder with --out DIR", "--out", "new")
+changing("inspection_into_data", "choose a new folder with --out DIR", "--out", "new")
+adding("nothing_to_keep", "rank by distance (--by distance)", "--by", "distance")
+remedy("nothing_to_keep", "leave --keep out")(lambda here, arguments: arguments[:-2])
 
 # The test
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from askew.report.figures import COLOURS, FAINT, blank, save_svg, style, svg_of
 from askew.report.table import Table
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MODEL_COLOURS = {"student": COLOURS[0], "teacher": COLOURS[1]}
@@ -91,12 +93,12 @@ class InspectionPage:
 def noise_figure(noise: Mapping[str, tuple[Sequence[float], Sequence[int]]]) -> "Figure":
     """How many pairs have which noise, one outline per model. 0 is marked: to its right, neighbours are nearer."""
     with style():
-        figure = blank(6.4, 2.6)
+        figure = blank(4.6, 2.6)
         ax = figure.subplots()
         for model, (edges, counts) in noise.items():
             ax.stairs(counts, edges, color=MODEL_COLOURS[model], label=model, linewidth=1.4)
         ax.axvline(0, color=FAINT, linewidth=0.8)
-        ax.set_xlabel("noise, in nats: farther apart than its neighbours →")
+        ax.set_xlabel("noise, in nats")
         ax.set_ylabel("pairs")
         if len(noise) > 1:
             ax.legend()
@@ -104,41 +106,66 @@ def noise_figure(noise: Mapping[str, tuple[Sequence[float], Sequence[int]]]) -> 
     return figure
 
 
-def operations_figure(effects: Sequence[OperationEffect]) -> "Figure":
-    """Mean misalignment over strength, one panel per operation with the same vertical axis, one line per model."""
-    names = list(dict.fromkeys(effect.operation for effect in effects))
-    rows = -(-len(names) // ACROSS)
+def operation_figure(effects: Sequence[OperationEffect], limits: tuple[float, float]) -> "Figure":
+    """Mean misalignment by one operation over its strength, one line per model."""
     with style():
-        figure = blank(2.4 * ACROSS, 2.1 * rows)
-        grid = figure.subplots(rows, ACROSS, squeeze=False, sharey=True).flat
-        for ax in grid[len(names) :]:
-            ax.axis("off")
-        for ax, name in zip(grid, names, strict=False):
-            ax.axhline(0, color=FAINT, linewidth=0.8)
-            shown = [effect for effect in effects if effect.operation == name]
-            for shift, model in enumerate(dict.fromkeys(effect.model for effect in shown)):
-                points = sorted((e for e in shown if e.model == model), key=lambda e: e.strength)
-                at = [point.strength for point in points] if len(points) > 1 else [float(shift)]
-                means = [point.mean for point in points]
-                ends = [[p.mean - p.low for p in points], [p.high - p.mean for p in points]]
-                ax.errorbar(
-                    at, means, ends, color=MODEL_COLOURS[model], marker="o", markersize=3, linewidth=1.2, label=model
-                )
-            if len({effect.strength for effect in shown}) == 1:
-                ax.set_xlim(-1, 2)
-                ax.set_xticks([])
-            ax.set_title(name)
-            ax.set_xlabel(shown[0].unit)
-        for ax in figure.axes[::ACROSS]:
-            ax.set_ylabel("nats")
-        if len({effect.model for effect in effects}) > 1:
-            figure.axes[0].legend()
+        figure = blank(3.4, 2.3)
+        _panel(figure.subplots(), effects, limits)
         figure.tight_layout()
     return figure
 
 
+def operations_figure(effects: Sequence[OperationEffect]) -> "Figure":
+    """The same for all operations, one panel each with the same vertical axis."""
+    panels = by_operation(effects)
+    rows = -(-len(panels) // ACROSS)
+    with style():
+        figure = blank(2.4 * ACROSS, 2.1 * rows)
+        grid = list(figure.subplots(rows, ACROSS, squeeze=False).flat)
+        for ax in grid[len(panels) :]:
+            ax.axis("off")
+        for ax, (name, found) in zip(grid, panels.items(), strict=False):
+            _panel(ax, found, limits_of(effects))
+            ax.set_title(name)
+        figure.tight_layout()
+    return figure
+
+
+def by_operation(effects: Sequence[OperationEffect]) -> dict[str, list[OperationEffect]]:
+    """The effects of each operation, in order."""
+    names = dict.fromkeys(effect.operation for effect in effects)
+    return {name: [effect for effect in effects if effect.operation == name] for name in names}
+
+
+def limits_of(effects: Sequence[OperationEffect]) -> tuple[float, float]:
+    """The vertical axis that all operations share: what their intervals need, with 0."""
+    ends = [end for effect in effects for end in (effect.low, effect.high) if isfinite(end)] + [0.0]
+    room = 0.05 * (max(ends) - min(ends)) or 0.01
+    return min(ends) - room, max(ends) + room
+
+
+def _panel(ax: "Axes", effects: Sequence[OperationEffect], limits: tuple[float, float]) -> None:
+    ax.axhline(0, color=FAINT, linewidth=0.8)
+    models = list(dict.fromkeys(effect.model for effect in effects))
+    for place, model in enumerate(models):
+        points = sorted((e for e in effects if e.model == model), key=lambda e: e.strength)
+        at = [point.strength for point in points] if len(points) > 1 else [float(place)]
+        means = [point.mean for point in points]
+        ends = [[p.mean - p.low for p in points], [p.high - p.mean for p in points]]
+        colour = MODEL_COLOURS[model]
+        ax.errorbar(at, means, ends, color=colour, marker="o", markersize=3, linewidth=1.2, label=model)
+    if len({effect.strength for effect in effects}) == 1:  # applied or not: there is no strength to draw
+        ax.set_xlim(-1, len(models))
+        ax.set_xticks([])
+    ax.set_ylim(*limits)
+    ax.set_xlabel(effects[0].unit)
+    ax.set_ylabel("nats")
+    if len(models) > 1:
+        ax.legend()
+
+
 def drawn(page: InspectionPage) -> "dict[str, Figure]":
-    """The figures of a page, by name."""
+    """The figures that are saved beside a page, by name."""
     figures = {"noise": noise_figure(page.noise)} if page.noise else {}
     if page.effects:
         figures["operations"] = operations_figure(page.effects)
@@ -146,12 +173,18 @@ def drawn(page: InspectionPage) -> "dict[str, Figure]":
 
 
 def write_inspection(page: InspectionPage, path: Path) -> list[Path]:
-    """Write the page, and each of its figures beside it as NAME.svg. Returns the paths, the page first."""
+    """Write the page, and figures beside it as NAME.svg. Returns the paths, the page first."""
     from askew.report.page import write_page
 
-    figures = drawn(page)
-    svg = {name: svg_of(figure) for name, figure in figures.items()}
-    write_page(path, "inspect.html", page=page, figures=svg)
+    figures, limits = drawn(page), limits_of(page.effects)
+    panels = by_operation(page.effects) if "operations" in figures else {}
+    write_page(
+        path,
+        "inspect.html",
+        page=page,
+        noise=svg_of(figures["noise"]) if "noise" in figures else "",
+        operations={name: svg_of(operation_figure(found, limits)) for name, found in panels.items()},
+    )
     paths = [path]
     for name, figure in figures.items():
         paths.append(path.with_name(f"{name}.svg"))

@@ -71,7 +71,7 @@ def word_table(model: str, effects: Sequence[WordEffect]) -> Table:
         f"{model}: captions with the word, against captions without it",
         ["operation", "word", "nats more", "95 % interval", "captions", "beyond chance"],
         rows,
-        left=("operation", "word"),
+        left=("operation", "word", "beyond chance"),
         emphasized=[number for number, effect in enumerate(chosen) if effect.clear],
         caption=f"Words in at least {MINIMUM} captions. Intervals are of each word alone; `beyond chance` takes all "
         f"{len(effects):,} words and operations into account (Holm's method, 5 %).",

@@ -93,11 +93,9 @@ def card_of(pair: GalleryPair, source: Source, prefix: str) -> PairCard:
         picture = thumbnail(decode(source[pair.sample].image), PICTURE)
     except OSError:  # it was read before, so that this is rare; the card stays without a picture
         picture = ""
-    shown = [(label, pair.numbers[prefix + name]) for name, label in NAMES.items()]
-    pool = f" of {pair.numbers[f'{prefix}pool'] + 1:,.0f}"
     numbers = [
-        (label, f"{value:,.0f}{pool}" if label == "rank" else "none" if np.isnan(value) else f"{value:.3f}")
-        for label, value in shown
+        (label, "none" if np.isnan(value) else f"{value:,.0f}" if label == "rank" else f"{value:.3f}")
+        for label, value in ((label, pair.numbers[prefix + name]) for name, label in NAMES.items())
     ]
     of = "of the same image" if pair.same_image else f"of {printable(pair.better_of, 80)}"
     where = f"{of}, distance {pair.better_distance:.3f}" if pair.better else ""

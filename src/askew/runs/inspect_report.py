@@ -120,7 +120,7 @@ def _counts(done: Inspected, ranking: Ranking, num_kept: int) -> dict[str, Any]:
         "usable": len(store) - len(problems),
         "pairs": len(ranking),
         "without_comparison": int(np.isnan(ranking.values).sum()),
-        "above_zero": int((ranking.values > 0).sum()) if ranking.by.endswith("noise") else None,
+        "median_rank": float(np.median(Ranking.of(done.pairs, f"{done.prefix}text_rank").values)),
         "kept": num_kept,
         "unusable": len(problems),
         "problems": [printable(problem, 300) for problem in problems[:PROBLEMS]],
@@ -139,9 +139,7 @@ def _page(
     pool = len(next(iter(done.pairs.drawn.values())))
     first = next(iter(done.pairs.stores.values()))
     stats = [("pairs", f"{counts['pairs']:,}", f"of {counts['usable']:,} samples")]
-    if counts["above_zero"] is not None:
-        share = counts["above_zero"] / max(1, counts["pairs"])
-        stats.append(("farther apart than their neighbours", f"{share:.1%}", f"{counts['above_zero']:,} pairs"))
+    stats.append(("median rank", f"{counts['median_rank']:,.0f}", f"of a caption among {pool:,}, seen from its image"))
     if counts["kept"]:
         stats.append(("kept", f"{counts['kept']:,}", f"of {counts['pairs']:,} captions"))
     facts = [
@@ -161,7 +159,7 @@ def _page(
         notes.append(f"{counts['without_comparison']:,} pairs have nothing to be compared with")
     return InspectionPage(
         model=printable(done.model, 200),
-        data=counts["source"],
+        data=printable(done.settings["data"], 200),
         stats=stats,
         facts=facts,
         noise={model: _histogram(done, model) for model in done.models} if np.isfinite(ranking.values).any() else {},
@@ -169,7 +167,7 @@ def _page(
         worst=[card_of(pair, done.source, done.prefix) for pair in worst],
         best=[card_of(pair, done.source, done.prefix) for pair in best],
         effects=effects,
-        words=[word_table(model, found) for model, found in words.items() if found],
+        words=[word_table(done.models[0], words[done.models[0]])] if words.get(done.models[0]) else [],
         notes=notes,
     )
 

@@ -6,7 +6,8 @@ the k images of the pool that are nearest to text i, and T(i) the k texts of the
 
     noise_i = ( mean over j in I(i) of log(d_ii / d_ij)  +  mean over j in T(i) of log(d_ii / d_ji) ) / 2
 
-It is positive where the pair is farther apart than its neighbours, which a right pair seldom is.
+It is positive where the pair is farther apart than its neighbours. The nearest of thousands are very near, so right
+pairs can be above 0 too: it is the order of pairs that tells.
 
 Letters: M captions, N images, P pairs of the pool, D joint embedding.
 """
