@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from askew.errors import UserError
+from askew.evaluation.metrics import wilson_interval
 from askew.evaluation.results import Outcomes, item_hash, load, save
-from askew.evaluation.significance import bootstrap, differences
+from askew.evaluation.significance import bootstrap, differences, intervals, mean_of
 
 
 def outcomes(right, items=None, classes=None, clusters=None):
@@ -118,3 +119,41 @@ def test_outcomes_survive_the_disk_and_nothing_is_unpickled(tmp_path):
     for name in ("pickled.npz", "cut.npz", "none.npz"):
         with pytest.raises(UserError, match="not outcomes that askew wrote"):
             load(tmp_path / name)
+
+
+def test_one_models_interval_is_wilsons_where_items_are_independent():
+    """12 of 40: 0.3 with z² = 3.8415 gives (0.3 + 0.0480 ± 0.1499) / 1.0960."""
+    low, high = intervals(outcomes([1] * 12 + [0] * 28))["top1"]
+    assert (low, high) == (pytest.approx(0.1807, abs=1e-3), pytest.approx(0.4543, abs=1e-3))
+
+
+def test_one_models_interval_covers_with_clusters_and_with_classes():
+    """Captions of one image are right together. The rare class counts as much as the frequent one."""
+    sizes, shares = np.array([150, 20]), np.array([0.2, 0.6])
+    labels = np.repeat([0, 1], sizes)
+    inside = {"clusters": 0, "classes": 0}
+    trials = 150
+    for trial in range(trials):
+        rng = np.random.default_rng(trial)
+        together = outcomes(np.repeat(rng.random(80) < 0.3, 5), clusters=np.arange(400) // 5)
+        low, high = intervals(together, seed=trial)["top1"]
+        inside["clusters"] += low <= 0.3 <= high
+        balanced = outcomes(rng.random(170) < shares[labels], classes=labels)
+        low, high = intervals(balanced, seed=trial)["top1"]
+        inside["classes"] += low <= 0.4 <= high
+    assert inside["clusters"] / trials == pytest.approx(0.95, abs=0.05)
+    assert inside["classes"] / trials == pytest.approx(0.95, abs=0.05)
+
+
+@pytest.mark.parametrize("right", [0, 1])
+def test_items_that_are_all_alike_still_have_an_interval(right):
+    """Ten clusters of five, all right or all wrong: a bootstrap would be sure."""
+    found = intervals(outcomes([right] * 50, clusters=np.arange(50) // 5))["top1"]
+    assert found == wilson_interval(10 * right, 10)
+    assert found[1] - found[0] > 0.2
+
+
+def test_a_mean_over_classes_is_the_measure_where_there_are_classes():
+    one = outcomes([1, 1, 0, 0], classes=[0, 1, 1, 1])
+    assert mean_of(one, "top1") == pytest.approx((1 + 1 / 3) / 2)
+    assert mean_of(outcomes([1, 1, 0, 0]), "top1") == 0.5

@@ -114,5 +114,6 @@ def test_a_directory_is_removed_only_if_nothing_is_lost(here):
     run.remove_if_unstarted()
     assert run.exists
     (run.path / "metrics.jsonl").unlink()
+    run.facts.write_text("{}", "utf-8")
     run.remove_if_unstarted()
     assert not run.path.exists()

@@ -150,7 +150,7 @@ def share_chart(rows: Sequence[ShareRow], num_runs: int) -> "Figure":
         ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
-        ax.set_xlabel("%, with 95 % intervals; the upright bar is chance")
+        ax.set_xlabel("%")
         figure.tight_layout(pad=0.4)
     return figure
 

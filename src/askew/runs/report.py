@@ -25,7 +25,7 @@ from askew.runs.reporting.curves import (
     term_panels,
 )
 from askew.runs.reporting.read import ReadRun, read_run
-from askew.runs.reporting.scores import comparisons, main_results, result_chart, result_tables
+from askew.runs.reporting.scores import comparisons, main_results, result_chart, result_tables, side_by_side
 
 SUFFIXES = (".html", ".htm")
 TEMPLATE = "report.html"
@@ -128,10 +128,10 @@ def _values(runs: Sequence[ReadRun]) -> dict[str, Any]:
                 "command": words.command(run),
                 "recipe": words.recipe_lines(run),
                 "missing": words.missing(run),
-                "tables": result_tables(run),
             }
             for run in runs
         ],
+        "tables": side_by_side(runs) if several else result_tables(runs[0]),
         "settings": words.differing_settings(runs) if several else None,
         "comparisons": compared,
         "refused": refused,
@@ -140,7 +140,7 @@ def _values(runs: Sequence[ReadRun]) -> dict[str, Any]:
 
 def _contents(values: dict[str, Any]) -> list[tuple[str, str]]:
     """The sections that the page has."""
-    has_results = any(run["tables"] for run in values["runs"]) or values["comparisons"]
+    has_results = values["tables"] or values["comparisons"]
     return [
         ("what", "What was trained"),
         *((name, title) for name, title, _, _ in values["groups"]),

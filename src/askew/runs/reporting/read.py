@@ -154,9 +154,11 @@ def _result(line: Any) -> Result | None:
     if not isinstance(line, dict) or not isinstance(line.get("task"), str):
         return None
     values, protocol = line.get("values"), line.get("protocol", {})
-    if not isinstance(values, dict) or not isinstance(protocol, dict) or not _is_number(values.get("n")):
+    if not isinstance(values, dict) or not isinstance(protocol, dict):
         return None
-    return Result(line["task"], {name: value for name, value in values.items() if _is_number(value)}, protocol)
+    if not all(map(_is_number, values.values())) or values.get("n", 0) <= 0:
+        return None
+    return Result(line["task"], values, protocol)
 
 
 def _intervals(file: ResultsFile, weights: str, result: Result) -> dict[str, tuple[float, float]]:

@@ -29,20 +29,34 @@ def main_results(runs: Sequence[ReadRun]) -> list[tuple[str, str, str]]:
         measures = measures_of(one.result.values)
         if measures and len(shown) < MOST:
             measure, chance = measures[0], chance_of(one.result, measures[0])
-            detail = [f"95 %: {_interval(one, measure)}"] if _interval(one, measure) else []
-            detail += [f"chance {100 * chance:.2g}"] if chance is not None else []
-            shown.append((f"{task}, {_title(measure)}", f"{percent(one.result.values[measure])} %", "; ".join(detail)))
+            detail = [f"95 % interval {_interval(one, measure)}"] if _interval(one, measure) else []
+            detail += [f"chance {100 * chance:.2g} %"] if chance is not None else []
+            name = task.replace("/", " / ").replace("_", " ")
+            shown.append((f"{name}, {_title(measure)}", f"{percent(one.result.values[measure])} %", "; ".join(detail)))
     return shown
 
 
 def result_tables(run: ReadRun) -> list[Table]:
-    """One table per kind of weights, and the paper's tables where the run was tested on their data."""
-    made = []
-    for weights, scored in run.results.items():
-        before = run.before if weights == STUDENT else {}
-        made.append(_measures(f"{run.name}: {weights}", scored, before))
-        made += paper_tables([one.result for one in scored], printable(run.name, 40))[:-1]  # the last repeats them all
-    return made
+    """Of one run on a page: a table per kind of weights, and the paper's where the run was tested on their data."""
+    return [
+        table
+        for weights in run.results
+        for table in (measures_table([run], weights, run.before if weights == STUDENT else {}), *_papers(run, weights))
+    ]
+
+
+def side_by_side(runs: Sequence[ReadRun]) -> list[Table]:
+    """Of several runs: a table per kind of weights, with columns for each run that has them, and the paper's."""
+    kinds = dict.fromkeys(weights for run in runs for weights in run.results)
+    tables = [measures_table([run for run in runs if weights in run.results], weights, {}) for weights in kinds]
+    return tables + [table for run in runs for weights in run.results for table in _papers(run, weights)]
+
+
+def _papers(run: ReadRun, weights: str) -> list[Table]:
+    """The paper's tables; the last one repeats every result, which is in a table already."""
+    name = printable(run.name if weights == STUDENT else f"{run.name} ({weights})", 40)
+    results = [one.result for one in run.results[weights]]
+    return paper_tables(results, name)[:-1]
 
 
 def result_chart(runs: Sequence[ReadRun]) -> list[DrawnFigure]:
@@ -55,7 +69,8 @@ def result_chart(runs: Sequence[ReadRun]) -> list[DrawnFigure]:
     rows = [_row(task, measure, [tasks.get(task) for tasks in scored]) for task, measure in firsts.items()]
     if not rows:
         return []
-    text = "The first measure of every task. An interval that holds the bar is no better than guessing."
+    text = "The first measure of every task with its 95 % interval. The upright bar is chance: an interval that holds "
+    text += "it is no better than guessing."
     return [DrawnFigure("results", "Results", text, share_chart(rows, len(runs)))]
 
 
@@ -72,31 +87,42 @@ def comparisons(runs: Sequence[ReadRun]) -> tuple[list[tuple[str, Table]], list[
         refused += found.refused
         if found.differences:
             table = comparison_table(found.differences, *(printable(name, 400) for name in names))
-            made.append((f"{runs[0].label} (as A) and {other.label} (as B)", table))
+            called = "" if other is runs[1] else " (B in the table)"
+            made.append((f"{other.label}{called} against {runs[0].label}", table))
     return made, refused
 
 
-def _measures(title: str, scored: Sequence[Scored], before: dict[str, Result]) -> Table:
-    """One row per task and measure."""
+def measures_table(runs: Sequence[ReadRun], weights: str, before: dict[str, Result]) -> Table:
+    """One row per task and measure: percent and interval of each run, and chance.
+
+    Args:
+        before: results of the weights that training started from; where there are any, they get a column.
+    """
+    scored = [{one.result.task: one for one in run.results[weights]} for run in runs]
     rows = []
-    for one in scored:
-        result, former = one.result, before.get(one.result.task)
-        for number, measure in enumerate(measures_of(result.values)):
-            chance = chance_of(result, measure)
-            row = [
-                result.task if number == 0 else "",
-                _title(measure),
-                percent(result.values[measure]),
-                _interval(one, measure),
-                "" if chance is None else f"{100 * chance:.2f}",
-                f"{result.values['n']:,.0f}",
-            ]
-            if before:
-                row.append(percent(former.values[measure]) if former and measure in former.values else "")
+    for task in dict.fromkeys(task for tasks in scored for task in tasks):
+        found = [tasks.get(task) for tasks in scored]
+        measures = dict.fromkeys(m for one in found if one is not None for m in measures_of(one.result.values))
+        for number, measure in enumerate(measures):
+            first = next(one.result for one in found if one is not None and measure in one.result.values)
+            chance, former = chance_of(first, measure), before.get(task)
+            row = [task if number == 0 else "", _title(measure)]
+            row += [cell for one in found for cell in _cells(one, measure)]
+            row += ["" if chance is None else f"{100 * chance:.2f}", f"{first.values['n']:,.0f}"]
+            row += [percent(former.values[measure]) if former and measure in former.values else ""] if before else []
             rows.append(row)
-    columns = ["task", "measure", "%", "95 % interval", "chance, %", "queries", *(["before, %"] if before else [])]
-    text = "Intervals: Wilson's of independent items, a bootstrap of clusters and of means over classes. "
-    return Table(title, columns, rows, left=columns[:2], caption=text if any(row[3] for row in rows) else "")
+    labels = [f"{run.label}, %" if run.label else "%" for run in runs]
+    shares = [column for label in labels for column in (label, "95 % interval")]
+    columns = ["task", "measure", *shares, "chance, %", "queries", *(["before, %"] if before else [])]
+    has_intervals = any(one.intervals for tasks in scored for one in tasks.values())
+    text = "Intervals: Wilson's of independent items, a bootstrap of clusters and of means over classes."
+    return Table(f"Results ({weights})", columns, rows, left=columns[:2], caption=text if has_intervals else "")
+
+
+def _cells(one: Scored | None, measure: str) -> tuple[str, str]:
+    if one is None or measure not in one.result.values:
+        return "", ""
+    return percent(one.result.values[measure]), _interval(one, measure)
 
 
 def _row(task: str, measure: str, scored: Sequence[Scored | None]) -> ShareRow:
