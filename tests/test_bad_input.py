@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from standins import micro_model
 from torch.utils.data import DataLoader
 
 from askew.data.loader import Loader
@@ -912,6 +913,87 @@ def lfs_pointer(here):
     return training("pairs.tar")
 
 
+# Search and embeddings
+
+SEARCH = "Search and embeddings"
+
+
+def searching(here: Path, *arguments: str) -> list:
+    """`askew search` on 25 pairs."""
+    return ["search", "local-dir:model", "--data", pairs(here), "--cache", "cache", *arguments]
+
+
+def embedding(here: Path, *arguments: str) -> list:
+    """`askew embed` of 25 pairs."""
+    return ["embed", "local-dir:model", "--data", pairs(here), "--cache", "cache", *arguments]
+
+
+@fault(SEARCH, "a search for nothing", "nothing to search for: give a text", "--image FILE")
+def no_query(here):
+    return searching(here)
+
+
+@fault(SEARCH, "a search for an empty text", "an empty text finds nothing: write what to search for")
+def empty_query(here):
+    return searching(here, " ")
+
+
+@fault(SEARCH, "a search with a file that is no image", "--image data/pairs.csv: cannot identify the image")
+def unreadable_query(here):
+    return searching(here, "--image", "data/pairs.csv")
+
+
+@fault(SEARCH, "a search among something else", "--for 'people' is not known; use images or captions")
+def unknown_kind_of_result(here):
+    return searching(here, "a kite", "--for", "people")
+
+
+@fault(SEARCH, "a page in a folder that is not there", "--html pages/a.html: there is no folder pages; make it")
+def no_folder_for_the_page(here):
+    return searching(here, "a kite", "--html", "pages/a.html")
+
+
+@fault(SEARCH, "a setting of a run", "--set train.epochs=3: only settings of how --data is read", "data.split=all")
+def setting_of_a_run(here):
+    return searching(here, "a kite", "--set", "train.epochs=3")
+
+
+@fault(SEARCH, "data without a single image", "none of the 25 samples can be used; the first: 0000.png: empty image")
+def nothing_to_embed(here):
+    micro_model(here / "model")
+    arguments = embedding(here, "--out", "pairs.npy")
+    for path in (here / "data").glob("*.png"):
+        path.write_bytes(b"")
+    return arguments
+
+
+@fault(SEARCH, "embeddings as another kind of file", "--out pairs.csv: name a file that ends in .parquet or .npy")
+def embeddings_as_csv(here):
+    return embedding(here, "--out", "pairs.csv")
+
+
+@fault(SEARCH, "embeddings in a folder that is not there", "--out new/pairs.npy: there is no folder new; make it")
+def no_folder_for_embeddings(here):
+    return embedding(here, "--out", "new/pairs.npy")
+
+
+@fault(SEARCH, "a folder in place of the file", "--out pairs.npy is a folder; name a file")
+def embeddings_as_a_folder(here):
+    (here / "pairs.npy").mkdir()
+    return embedding(here, "--out", "pairs.npy")
+
+
+@fault(SEARCH, "a file that is there", "pairs.parquet is there already; replace it with --overwrite")
+def embeddings_are_there(here):
+    (here / "pairs.parquet").write_bytes(b"")
+    return embedding(here, "--out", "pairs.parquet")
+
+
+@fault(SEARCH, "images in an array", "--images: only a .parquet holds images; give --out NAME.parquet")
+def images_in_an_array(here):
+    return embedding(here, "--out", "pairs.npy", "--images")
+
+
 # Inspecting, and lists of captions
 
 INSPECTING = "Inspecting, and lists of captions"
@@ -973,7 +1055,7 @@ def unknown_ranking(here):
     return ["inspect", "local-dir:model", "--data", pairs(here), "--by", "size"]
 
 
-@fault(INSPECTING, "a setting of training in an inspection", "`askew inspect` takes settings of how --data is read")
+@fault(INSPECTING, "a setting of training in an inspection", "only settings of how --data is read can be changed")
 def other_setting_to_inspect(here):
     return ["inspect", "local-dir:model", "--data", pairs(here), "--set", "train.epochs=2"]
 

@@ -552,6 +552,22 @@ remedy("malformed_class_names", "write FOLDER: NAME; SYNONYM on each line")(
     lambda here, arguments: class_names(here, "cat", "dog") and arguments
 )
 
+# Search and embeddings
+
+adding("no_query", "give a text", "a red bicycle")
+adding("no_query", "--image FILE", "--image", "data/0001.png")
+remedy("empty_query", "write what to search for")(lambda here, arguments: [*arguments[:-1], "a red bicycle"])
+changing("unreadable_query", "give an image that can be read", "--image", "data/0001.png")
+changing("unknown_kind_of_result", "use images or captions", "--for", "captions")
+fixing("no_folder_for_the_page", "make it", lambda here: (here / "pages").mkdir())
+setting("setting_of_a_run", "such as data.split=all", "train.epochs=3", "data.split=all")
+fixing("nothing_to_embed", "empty image", lambda here: write_pairs(here / "data", 25))
+changing("embeddings_as_csv", "name a file that ends in .parquet or .npy", "--out", "pairs.parquet")
+fixing("no_folder_for_embeddings", "make it", lambda here: (here / "new").mkdir())
+changing("embeddings_as_a_folder", "name a file", "--out", "other.npy")
+adding("embeddings_are_there", "--overwrite", "--overwrite")
+changing("images_in_an_array", "give --out NAME.parquet", "--out", "pairs.parquet")
+
 # Inspecting, and lists of captions
 
 FROM = "say where they are: --set data.selected_from=SOURCE"
@@ -576,7 +592,7 @@ setting("setting_of_a_selection", "leave out data.caption_column=caption", "data
 fixing("changed_selection", "keep these columns as they are", selection)
 fixing("no_index_in_a_selection", "keep it as it was", selection)
 changing("unknown_ranking", "use noise or distance or loss or text_rank", "--by", "distance")
-setting("other_setting_to_inspect", "such as data.split", "train.epochs", "data.quotes=literal")
+setting("other_setting_to_inspect", "such as data.split=all", "train.epochs", "data.quotes=literal")
 adding("inspection_taken", "choose a new folder with --out DIR", "--out", "new")
 changing("inspection_into_data", "choose a new folder with --out DIR", "--out", "new")
 adding("nothing_to_keep", "rank by distance (--by distance)", "--by", "distance")

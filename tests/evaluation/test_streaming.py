@@ -220,6 +220,30 @@ def test_a_damaged_file_is_made_again_and_one_that_vanishes_is_reported(tmp_path
         made(source_of(2), tmp_path / "file" / "cache")
 
 
+def test_a_source_that_is_known_is_not_read_again(tmp_path, monkeypatch):
+    """Of 17 samples, 5 are compared: 0, 4, 8, 12 and 16."""
+    monkeypatch.setattr(streaming, "PROBED", 5)
+    one = made(source_of(17), tmp_path)
+    assert not one.recall("data")
+    one.remember("data")
+    again = source_of(17)
+    two = Embeddings(again, Words(), tmp_path)
+    assert two.recall("data")
+    assert (again.reads, two.readable, two.reused) == (5, 17, 17)
+    assert (joined(two, "image") == joined(one, "image")).all()
+    changed = source_of(17)
+    changed.samples[12] = sample(12, captions=("another",))
+    for source, model, called in (
+        (changed, Words(), "data"),
+        (source_of(18), Words(), "data"),
+        (source_of(17), Words(name="other weights"), "data"),
+        (source_of(17), Words(), "other data"),
+    ):
+        assert not Embeddings(source, model, tmp_path).recall(called)
+    sorted(tmp_path.rglob("*.npz"))[0].unlink()
+    assert not two.recall("data")
+
+
 def test_ranks_share_the_chunks_and_each_reads_all(tmp_path, monkeypatch):
     """Two ranks, one after the other; what the collectives would exchange is put in their place."""
     whole = joined(made(source_of(17), tmp_path / "one"), "image")

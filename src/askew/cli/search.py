@@ -23,13 +23,16 @@ Cache = Annotated[Path | None, typer.Option(help="Folder of cached embeddings (d
 def search(
     model: Model,
     data: Data,
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="What to search for.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="What to search for.")] = None,
     image: Annotated[list[Path] | None, typer.Option(help="An image to search for; may be repeated.")] = None,
     kind: Annotated[str, typer.Option("--for", help="What is searched: images or captions.")] = "images",
     top: Annotated[int, typer.Option(min=1, max=1000, help="Results for each query.")] = 10,
     html: Annotated[Path | None, typer.Option(help="Write a page with pictures, too.")] = None,
     exact: Annotated[
         bool, typer.Option("--exact", help="Compare with all embeddings, even if there are more than a million.")
+    ] = False,
+    unchanged: Annotated[
+        bool, typer.Option("--unchanged", help="The data are as they were: compare a few samples, and read no more.")
     ] = False,
     weights: Weights = "student",
     batch_size: BatchSize = 256,
@@ -45,7 +48,7 @@ def search(
 
     if kind not in ("images", "captions"):
         raise UserError(f"--for {kind!r} is not known; use images or captions")
-    store = _store(model, data, sets, weights, batch_size, precision, cache)
+    store = _store(model, data, sets, weights, batch_size, precision, cache, unchanged)
     asked = SearchRequest(store, tuple(texts or ()), tuple(image or ()), kind, top, html, exact)  # type: ignore[arg-type]
     search_data(asked, Console(quiet=not is_main()))
 
@@ -76,7 +79,14 @@ def embed(
 
 
 def _store(
-    model: str, data: str, sets: list[str] | None, weights: str, batch_size: int, precision: str, cache: Path | None
+    model: str,
+    data: str,
+    sets: list[str] | None,
+    weights: str,
+    batch_size: int,
+    precision: str,
+    cache: Path | None,
+    unchanged: bool = False,
 ) -> "StoreRequest":
     from askew.runs.stored import StoreRequest
 
@@ -86,4 +96,4 @@ def _store(
     ):
         if value not in known:
             raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
-    return StoreRequest(model, data, tuple(sets or ()), weights, batch_size, precision, cache)
+    return StoreRequest(model, data, tuple(sets or ()), weights, batch_size, precision, cache, unchanged)

@@ -43,7 +43,7 @@ def approximately_nearest(
 def opened(embeddings: Embeddings, kind: Kind, width: int, say: Callable[[str], None]) -> Any:
     """The graph of the images or captions of a store, mapped into memory."""
     try:
-        from usearch.index import Index
+        from usearch.index import Index  # type: ignore[import-not-found]  # an optional extra
     except ImportError as error:
         raise UserError(
             f"{len(embeddings):,} samples are more than {LIMIT:,}, and usearch, which searches so many, is not "

@@ -109,6 +109,10 @@ class ReadingAhead:
             for one in (reader, pool):
                 one.shutdown(wait=True, cancel_futures=True)
 
+    def digest(self, index: int) -> str:
+        """A hash of one sample, which is read."""
+        return self._record(index).digest
+
     def _made(
         self, chunks: Sequence[tuple[int, range]], find: Find, reader: ThreadPoolExecutor, pool: ThreadPoolExecutor
     ) -> Iterator[Piece]:

@@ -6,6 +6,7 @@ file is never stale, a killed command finds every finished chunk again, and a so
 and hashing. Ranks divide the chunks among themselves, and all read them from the same folder.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
@@ -18,6 +19,7 @@ import torch
 
 from askew import distributed
 from askew.data.containers import formats
+from askew.data.files import write_text
 from askew.data.images import pixel_limit
 from askew.data.sources.base import Source
 from askew.errors import UserError, printable, writing
@@ -27,6 +29,8 @@ from askew.evaluation.reading_ahead import Piece, ReadingAhead, Record, problem_
 from askew.evaluation.results import item_hash
 
 __all__ = ["Chunk", "Embeddings"]
+PROBED = 64  # samples that are compared where a source is taken to be unchanged
+REMEDY = ", or name another folder with --cache DIR"
 
 
 class PairEncoder(ImageEncoder, Protocol):
@@ -96,6 +100,49 @@ class Embeddings:
             self.problem = self.problem or problem
         if not self.readable:
             raise UserError(f"none of the {len(self):,} samples can be used; the first: {self.problem}")
+
+    def remember(self, called: str) -> None:
+        """Write down which chunks `make` found or made, for `recall`.
+
+        Args:
+            called: what tells the source from others: where it is and how it is read.
+        """
+        facts = {
+            "probe": self._probe(),
+            "files": [self._files[number].name for number in range(self.num_chunks)],
+            "readable": self.readable,
+            "problem": self.problem,
+        }
+        file = self._list(called)
+        with writing("the list of embeddings", file, REMEDY):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_text(file, json.dumps(facts))
+
+    def recall(self, called: str) -> bool:
+        """Take the chunks that were remembered in place of `make`. Of the source, 64 samples are read and compared.
+
+        Returns:
+            Whether that was possible. It is not if nothing was remembered, or a sample or the number of them differs.
+        """
+        try:
+            facts = json.loads(self._list(called).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        files = [self.folder / name[:2] / name for name in facts["files"]]
+        if len(files) != self.num_chunks or facts["probe"] != self._probe() or not all(map(Path.exists, files)):
+            return False
+        self._files, self.readable, self.problem = dict(enumerate(files)), facts["readable"], facts["problem"]
+        self.reused = len(self)
+        return True
+
+    def _probe(self) -> str:
+        """A hash of the number of samples, and of some of them."""
+        indices = np.unique(np.linspace(0, len(self) - 1, min(PROBED, len(self))).astype(int)).tolist()
+        return item_hash(str(len(self)), *(self._reading.digest(index) for index in indices))
+
+    def _list(self, called: str) -> Path:
+        name = item_hash("list", self._fingerprint, called)
+        return self.folder / name[:2] / f"{name}.json"
 
     def chunk(self, number: int) -> Chunk:
         """The embeddings of samples 1,024 * number and following. `make` comes first.
@@ -167,7 +214,7 @@ class Embeddings:
         """Encode a chunk's captions, and write the chunk."""
         chunk = _chunk_of(piece.records, rows, self.encoders)
         file = self._file(piece.key)
-        with writing("a chunk of embeddings", file, ", or name another folder with --cache DIR"):
+        with writing("a chunk of embeddings", file, REMEDY):
             save_chunk(file, chunk)
         return chunk
 

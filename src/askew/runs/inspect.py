@@ -3,14 +3,14 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from askew import distributed
-from askew.config import DataSettings, Recipe
+from askew.config import DataSettings
 from askew.data.files import home_path
 from askew.data.images import PixelLimit
 from askew.data.operations import Operation, custom_operations
@@ -18,19 +18,18 @@ from askew.data.sources import SelectionSource, Source, open_source
 from askew.data.sources.recognise import absolute_source
 from askew.data.sources.selection import Origin, contents_of_source
 from askew.devices import choose_device
-from askew.errors import UserError, printable
+from askew.errors import UserError
 from askew.evaluation.misalignment.draws import DrawnPairs, draw_pairs
 from askew.evaluation.misalignment.operations import conditions
 from askew.evaluation.misalignment.parts import OperationParts, PairParts
 from askew.evaluation.model import Encoders
 from askew.evaluation.streaming import Embeddings
-from askew.methods.mcd import MCD
-from askew.recipes.settings import override
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
-from askew.runs.evaluate import default_cache, load_model
+from askew.runs.evaluate import PassProgress, default_cache, load_model
 from askew.runs.inspect_report import Inspected, report_inspection
 from askew.runs.inspection import InspectionFolder
+from askew.runs.stored import data_settings
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ def inspect(asked: InspectRequest, console: Console) -> None:
         UserError: a wrong request, or nothing in the data that can be used.
     """
     settings = data_settings(asked.sets)
-    PixelLimit(settings.max_megapixels).apply()
+    PixelLimit(settings.max_megapixels, "--set data.max_megapixels={}").apply()
     source = open_source(asked.data, settings.options)
     for note in source.notes:
         console.say(note)
@@ -83,17 +82,6 @@ def inspect(asked: InspectRequest, console: Console) -> None:
     finally:
         console.close()
         distributed.stop()
-
-
-def data_settings(sets: tuple[str, ...]) -> DataSettings:
-    """How `--data` is read: the settings `data.` of a recipe."""
-    for setting in sets:
-        key = setting.partition("=")[0].strip()
-        if not key.startswith("data.") or key == "data.source":
-            raise UserError(
-                f"--set {printable(setting)}: `askew inspect` takes settings of how --data is read, such as data.split"
-            )
-    return override(Recipe(name="inspect", method=MCD.Config()), list(sets)).data
 
 
 def _run(asked: InspectRequest, source: Source, settings: DataSettings, device: torch.device, console: Console) -> None:
@@ -110,10 +98,10 @@ def _run(asked: InspectRequest, source: Source, settings: DataSettings, device: 
     scales = {weights: float(one.model.logit_scale.detach().exp()) for weights, one in encoders.items()}
     pairs = PairParts(stores, pools, scales, asked.neighbours, folder.parts)
     operations = _operations(asked, source, encoders, drawn, custom, folder)
-    distributed.together(lambda: pairs.make(_Ticks(console, "pairs")))
+    distributed.together(lambda: pairs.make(PassProgress(console, "pairs").tick))
     if operations is not None:
         wanted = operations
-        distributed.together(lambda: wanted.make(_Ticks(console, "operations")))
+        distributed.together(lambda: wanted.make(PassProgress(console, "operations").tick))
     if not distributed.is_main():
         return
     done = Inspected(asked.model, source, folder, pairs, operations, _origin(asked, source, settings, stores), recorded)
@@ -172,8 +160,8 @@ def _embedded(
     cache = asked.cache or default_cache() or folder.parts
     stores = {}
     for weights, one in encoders.items():
-        ticks = _Ticks(console, f"embedding, {weights}" if len(encoders) > 1 else "embedding")
-        stores[weights] = Embeddings(source, one, cache, ticks, console.warn)
+        progress = PassProgress(console, f"embedding, {weights}" if len(encoders) > 1 else "embedding")
+        stores[weights] = Embeddings(source, one, cache, progress.tick, console.warn)
         stores[weights].make()
         console.close()
     return stores
@@ -207,22 +195,3 @@ def _origin(asked: InspectRequest, source: Source, settings: DataSettings, store
     if options.image_root:
         options = replace(options, image_root=os.path.abspath(home_path(options.image_root)))
     return Origin(absolute_source(asked.data), options, contents_of_source(source, num_captions))
-
-
-@dataclass
-class _Ticks:
-    """How far a pass is, as the console shows it."""
-
-    console: Console
-    name: str
-    _started: float = field(default=0.0, init=False)
-    _first: int = field(default=0, init=False)
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if not self._started:
-            self._started, self._first = now, done
-        seconds = now - self._started
-        self.console.images_done(self.name, done, total, (done - self._first) / seconds if seconds > 0 else 0.0)
-        if done >= total:
-            self.console.close()

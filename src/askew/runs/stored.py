@@ -1,6 +1,8 @@
 """What `askew embed` and `askew search` have in common: a model and a source brought together in the store."""
 
-from dataclasses import dataclass
+import json
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +29,7 @@ class StoreRequest:
         data: a source, as `askew train --data` takes it.
         sets: KEY=VALUE settings of how it is read (`data.split=all`).
         cache: the folder of the store; None: in the user's cache folder.
+        unchanged: take the embeddings of the last command on these data, and compare some samples only.
     """
 
     model: str
@@ -36,6 +39,7 @@ class StoreRequest:
     batch_size: int = 256
     precision: str = "fp32"
     cache: Path | None = None
+    unchanged: bool = False
 
 
 class Store:
@@ -72,6 +76,7 @@ class Store:
             distributed.stop()
             raise
         ticks = PassProgress(self.console, "embedding")
+        self._called = json.dumps([os.getcwd(), self.asked.data, asdict(settings.options)])
         self.embeddings = Embeddings(source, self.encoders, folder, ticks.tick, warn)
         return self
 
@@ -83,8 +88,14 @@ class Store:
 
     def make(self) -> None:
         """Embed the source, and say what was done and what cannot be used."""
-        made = self.embeddings
+        made, called = self.embeddings, self._called
+        if self.asked.unchanged and distributed.from_main(lambda: made.recall(called)):
+            self.console.say(f"embedded {len(made):,} samples, as they were: the data were not read again")
+            return
+        if self.asked.unchanged:
+            self.console.say("data     not embedded yet, or changed since then: all of it is read")
         made.make()
+        distributed.on_main(lambda: made.remember(called))
         self.console.close()
         unusable = len(made) - made.readable
         if unusable:
