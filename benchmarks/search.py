@@ -9,14 +9,14 @@ import time
 
 import numpy as np
 
-from askew.evaluation.nearest import Block, nearest
+from askew.evaluation.nearest import TOGETHER, Block, nearest
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--num", type=int, default=1_000_000)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--block", type=int, default=16_384)
+    parser.add_argument("--block", type=int, default=TOGETHER)
     parser.add_argument("--top", type=int, default=10)
     asked = parser.parse_args()
     random = np.random.default_rng(0)

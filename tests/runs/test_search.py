@@ -12,6 +12,7 @@ from standins import micro_model
 
 from askew.data.sources.base import bytes_id
 from askew.evaluation import approximate
+from askew.evaluation import nearest as nearest_module
 from askew.evaluation.chunks import Chunk
 from askew.evaluation.nearest import Block, blocks, candidates, located, nearest, place_of
 from helpers import write_pairs
@@ -110,6 +111,14 @@ def many(tmp_path):
         for at in range(0, 5000, 1000)
     ]  # fmt: skip
     return Chunks(chunks, tmp_path)
+
+
+def test_blocks_hold_all_candidates_of_several_chunks(many, monkeypatch):
+    monkeypatch.setattr(nearest_module, "TOGETHER", 1500)
+    found = list(blocks(many.chunks(), "images"))
+    assert [len(block.places) for block in found] == [2000, 2000, 1000]
+    assert [located(place) for place in found[1].places[[0, -1]]] == [(2, 0), (3, 999)]
+    np.testing.assert_array_equal(found[2].vectors, many.chunk(4).image)
 
 
 def test_the_graph_finds_nearly_all_and_is_made_once(many):

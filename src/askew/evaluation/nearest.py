@@ -12,6 +12,7 @@ import numpy as np
 from askew.data.sources.base import bytes_id
 from askew.evaluation.chunks import Chunk
 
+TOGETHER = 16_384  # candidates in a block
 Kind = Literal["images", "captions"]
 
 
@@ -63,8 +64,19 @@ def candidates(number: int, chunk: Chunk, kind: Kind) -> Block:
 
 
 def blocks(chunks: Iterable[Chunk], kind: Kind) -> Iterator[Block]:
-    """The candidates of all chunks of a store."""
-    return (candidates(number, chunk, kind) for number, chunk in enumerate(chunks))
+    """The candidates of all chunks of a store, several chunks together: many small products take longer."""
+    found: list[Block] = []
+    for number, chunk in enumerate(chunks):
+        found.append(candidates(number, chunk, kind))
+        if sum(len(block.places) for block in found) >= TOGETHER:
+            yield _one(found)
+            found = []
+    if found:
+        yield _one(found)
+
+
+def _one(found: list[Block]) -> Block:
+    return Block(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def nearest(found: Iterable[Block], queries: np.ndarray, top: int) -> Nearest:
