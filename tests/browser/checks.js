@@ -21,8 +21,11 @@
 
   const quoted = (text) => JSON.stringify(text.trim().replace(/\s+/g, " ").slice(0, 50));
 
+  let kept = null; // leaves of the page as it is during one call of `run`
+
   /** Every piece of visible text: its node, its element, and the four corners of each line that it is set in. */
   function leaves() {
+    if (kept) return kept;
     const found = [];
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     const range = document.createRange();
@@ -36,6 +39,7 @@
       const seen = lines.filter((line) => line && line.width > 0.5 && line.height > 0.5);
       if (seen.length) found.push({ node, element, lines: seen });
     }
+    kept = found;
     return found;
   }
 
@@ -101,12 +105,15 @@
   function overflow() {
     const root = document.documentElement;
     if (root.scrollWidth <= root.clientWidth) return [];
-    const wide = [...document.body.querySelectorAll("*")].filter((element) => {
+    const beyond = (element, box) => seenOf(element, box).right > root.clientWidth + 1;
+    const boxes = [...document.body.querySelectorAll("*")].filter((element) => {
       const box = element.getBoundingClientRect();
-      return seenOf(element.parentElement, box).right > root.clientWidth + 1 && visible(element)
+      return beyond(element.parentElement, box) && visible(element)
         && ![...element.children].some((child) => child.getBoundingClientRect().right >= box.right);
     });
-    return [`the page is ${root.scrollWidth} px wide in ${root.clientWidth}: ${wide.slice(0, 4).map(named).join("; ")}`];
+    const words = leaves().filter(({ element, lines }) => lines.some((line) => beyond(element, line)));
+    const wide = new Set([...boxes, ...words.map(({ element }) => element)].map(named));
+    return [`the page is ${root.scrollWidth} px wide in ${root.clientWidth}: ${[...wide].slice(0, 4).join("; ")}`];
   }
 
   function overlap() {
@@ -328,7 +335,7 @@
 
   /** 24 by 24 px is the least of WCAG 2.2; links within a sentence and points of a figure are its exceptions. */
   function targets() {
-    const found = [];
+    const found = new Map(); // one line for all elements of one kind
     for (const element of interactive()) {
       const style = getComputedStyle(element);
       const sentence = style.display === "inline" && flatOwn(element.parentElement).length > element.textContent.trim().length;
@@ -338,10 +345,10 @@
       const box = (label || element).getBoundingClientRect();
       if (box.width < 24 || box.height < 24) {
         const size = `${Math.round(box.width)} x ${Math.round(box.height)}`;
-        found.push(`${named(element)} ${quoted(element.textContent)} is ${size} px: small for a thumb`);
+        found.set(named(element), `${named(element)} ${quoted(element.textContent)} is ${size} px: small for a thumb`);
       }
     }
-    return found;
+    return [...found.values()];
   }
 
   const flatOwn = (element) => element.textContent.trim().replace(/\s+/g, " ");
@@ -369,10 +376,12 @@
 
   const all = { overflow, overlap, cut, squeezed, small, contrast, structure, selectable, targets };
   window.askewChecks = {
-    run: (names) => names.flatMap((name) => all[name]().map((line) => `${name}: ${line}`)),
+    run: (names) => {
+      kept = null;
+      return names.flatMap((name) => all[name]().map((line) => `${name}: ${line}`));
+    },
     count: () => interactive().length,
     focused,
     unreached,
-    texts: () => leaves().map(({ node }) => node.data.trim()),
   };
 })();

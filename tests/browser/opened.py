@@ -16,18 +16,13 @@ SCRIPT = HERE.parents[1] / "scripts" / "install_chromium.sh"
 CHECKS = (HERE / "checks.js").read_text(encoding="utf-8")
 PHONE, WIDE = 390, 1440  # CSS pixels
 HEIGHTS = {PHONE: 844, WIDE: 900}
-TABS = 60  # at most so many presses of the Tab key
+TABS = 40  # at most so many presses of the Tab key
 PAYLOAD = "askewWasHere"  # the global that every hostile string tries to set
 WATCH = """
 addEventListener("securitypolicyviolation", (event) => {
   (window.askewViolations ??= []).push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
 });
 """
-UNFOLD = """() => {
-  const folded = [...document.querySelectorAll("details:not([open])")];
-  folded.forEach((one) => { one.open = true; });
-  return folded.length;
-}"""
 
 
 def chromium() -> str | None:
@@ -119,9 +114,9 @@ class Opened:
         texts = self.page.evaluate("s => [...document.querySelectorAll(s)].map((one) => one.innerText)", selector)
         return [" ".join(text.split()) for text in texts]
 
-    def unfold(self) -> bool:
-        """Open what is folded. Returns whether anything was."""
-        return self.page.evaluate(UNFOLD) > 0
+    def unfold(self) -> None:
+        """Open what is folded."""
+        self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
 
     def ran(self) -> bool:
         """Whether any hostile string ran as a script."""
@@ -180,7 +175,7 @@ def faults_of(reader: Reader, path: Path, widths: tuple[int, ...] = (PHONE, WIDE
     """Everything that is wrong with a page: on a phone and on a wide screen, in light and in dark.
 
     Args:
-        unfold: also look at what a reader unfolds (`details`), and not only at what is open from the start.
+        unfold: look at the page with all that a reader can unfold (`details`).
     """
     found = []
     size = path.stat().st_size
@@ -188,11 +183,11 @@ def faults_of(reader: Reader, path: Path, widths: tuple[int, ...] = (PHONE, WIDE
         found.append(f"{size:,} bytes: a page stays under 10 MB")
     for width in widths:
         one = reader.open(path, width)
-        lines = one.faults(*LAYOUT, "contrast")
-        if unfold and one.unfold():
-            lines += one.faults(*LAYOUT, "contrast")
-        lines += one.faults("structure", "selectable")
-        lines += (one.faults("targets") if width == PHONE else []) + one.walk()
+        lines = one.faults("overflow")
+        if unfold:
+            one.unfold()
+        lines += one.faults(*LAYOUT, "contrast", "structure", "selectable")
+        lines += one.faults("targets") if width == PHONE else one.walk()
         one.dark()
         lines += [f"dark: {line}" for line in one.faults("contrast")]
         lines += one.all_incidents()

@@ -40,7 +40,7 @@ def stored(one):
 
 def inspected(one, folder):
     asked = InspectRequest(
-        str(one.run), str(one.table), folder, pool=16, neighbours=4, operation_pairs=4, keep=0.5, cache=one.cache
+        str(one.run), str(one.table), folder, pool=16, neighbours=4, operation_pairs=2, keep=0.5, cache=one.cache
     )
     inspect(asked, QUIET)
     return folder / "inspect.html"
@@ -68,48 +68,54 @@ def test_the_report_of_a_run(reader, report_page):
         assert one.drag_selects(selector).strip(), selector
 
 
-def test_the_report_of_a_hostile_run_beside_an_ordinary_one(reader, plain, hostile, tmp_path):
-    page = tmp_path / "<b>.html"
+@pytest.fixture(scope="module")
+def hostile_report(plain, hostile, tmp_path_factory):
+    """A report of the hostile run beside the ordinary one."""
+    page = tmp_path_factory.mktemp("reports") / "<b>.html"
     report([str(hostile.run), str(plain.run)], page, QUIET)
-    assert_harmless(reader, page, 45)
+    return page
 
 
-def test_a_drawing_of_a_hostile_run_is_harmless_as_a_file(reader, hostile):
+def test_the_report_of_a_hostile_run_beside_an_ordinary_one(reader, hostile_report):
+    assert_harmless(reader, hostile_report, 45)
+
+
+def test_drawings_of_a_hostile_run_are_harmless_as_files(reader, hostile_report):
     """What is saved for papers may be opened in a browser, where nothing forbids scripts."""
-    report([str(hostile.run)], None, QUIET)
-    drawings = sorted((hostile.run / "report").glob("*.svg"))
+    drawings = sorted(hostile_report.parent.rglob("*.svg"))
+    hostile = [one for one in drawings if "askewWasHere" in one.read_text(encoding="utf-8")]
     assert len(drawings) > 10
-    for drawing in drawings:
-        content = drawing.read_text(encoding="utf-8")
-        if "askewWasHere" in content or drawing.stem in ("loss", "results"):
-            one = reader.open(drawing)
-            assert not one.ran()
-            assert one.all_incidents() == []
+    assert hostile
+    for drawing in hostile[:5]:
+        one = reader.open(drawing)
+        assert not one.ran()
+        assert one.all_incidents() == []
 
 
 @pytest.mark.parametrize("width", [PHONE, WIDE])
 def test_the_map_is_read_with_a_finger_and_with_keys(reader, report_page, width):
     one = reader.open(report_page, width)
-    points = one.page.locator(".joint-map [data-pair]")
+    svg = one.page.locator(".joint-map svg")
+    svg.scroll_into_view_if_needed()
+    points = svg.locator("[data-pair]")
     assert points.count() > 4
     panel = one.page.locator(".joint-map .point")
     seen = set()
-    for number in range(points.count()):
+    for number in range(0, points.count(), 5):
         box = points.nth(number).bounding_box()
         one.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
         seen.add(panel.inner_text())
         assert panel.locator("img").count() == 1
-    assert len(seen) > 4  # points that lie on one another are reached by keys
-    svg = one.page.locator(".joint-map svg")
+    assert len(seen) > 3  # points that lie on one another are reached by keys
     svg.focus()
     before = panel.inner_text()
     one.page.keyboard.press("Enter")
     assert panel.inner_text() != before
     reached = set()
-    for key in ["ArrowRight"] * 9 + ["ArrowDown"] * 9 + ["ArrowLeft"] * 9 + ["ArrowUp"] * 9:
+    for key in ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp"] * 4:
         one.page.keyboard.press(key)
         reached.add(panel.inner_text())
-    assert len(reached) > 4
+    assert len(reached) > 3
     assert one.all_incidents() == []
 
 
@@ -133,10 +139,9 @@ def test_the_page_of_a_search(reader, plain, tmp_path):
     assert reader.open(page).drag_selects("h2") == "a red bicycle"
 
 
-@pytest.mark.parametrize("kind", ["images", "captions"])
-def test_the_page_of_a_hostile_search(reader, hostile, tmp_path, kind):
+def test_the_page_of_a_hostile_search(reader, hostile, tmp_path):
     queries = tuple(raw for raw in RAW if raw.strip())
     images = tuple(sorted(hostile.table.parent.glob("*.png"))[:6])
     page = tmp_path / '"><b>.html'
-    search(SearchRequest(stored(hostile), queries, images, kind, 3, page), QUIET)
+    search(SearchRequest(stored(hostile), queries, images, "captions", 2, page), QUIET)
     assert_harmless(reader, page, 45)
