@@ -422,10 +422,8 @@ def pairwise_sigmoid(logits: Array, match: Array) -> float:
 
 
 def effective_rank(rows: Array) -> float:
-    """Roy & Vetterli (2007), Eqs. 2 to 4, of the centred rows: by the singular values themselves."""
-    mean = [sum(row[d] for row in rows) / len(rows) for d in range(rows.shape[1])]
-    centred = np.array([[row[d] - mean[d] for d in range(rows.shape[1])] for row in rows])
-    singular = np.linalg.svd(centred, compute_uv=False)
+    """Roy & Vetterli (2007), by the singular values themselves."""
+    singular = np.linalg.svd(rows, compute_uv=False)
     shares = [s / sum(singular) for s in singular]
     return math.exp(-sum(p * math.log(p) for p in shares if p > 0))
 

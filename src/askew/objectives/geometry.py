@@ -14,33 +14,28 @@ from torch import Tensor
 
 from askew.objectives.reduce import mean_per_anchor
 
-EQUAL = 1e-12  # mean squared distance from the mean below which rows differ by no more than the rounding of float32
-
 
 def effective_rank(rows: Float[Tensor, "N D"]) -> Float32[Tensor, ""]:
-    """How many directions the rows vary in: exp of the entropy of normalised singular values (Roy & Vetterli, 2007).
+    """How many directions the rows use: exp of the entropy of normalised singular values (Roy & Vetterli, 2007).
 
-        s = singular values of rows - mean(rows);  p = s / sum(s)
+        s = singular values of rows;  p = s / sum(s)
         return exp(-sum(p log p))
 
-    The rows are centred first. A vector that all candidates share changes neither a softmax nor a ranking, so it
-    carries no information. It would be the largest singular value, since the embeddings of one modality lie in a narrow
-    cone. `modality_gap` measures it.
+    Between 1 (all rows are equal) and min(N, D), so it can be compared only at an equal number of rows. NaN where all
+    rows are zero.
 
-    Between 1 and min(N - 1, D), so it can be compared only at an equal number of rows. 0 where all rows are equal: they
-    vary in no direction. The eigenvalues of the smaller Gram matrix are used, in float64: they are squares, and in
-    float32 everything below 0.0003 of the largest singular value would be noise.
+    The rows are not centred. Where all embeddings become nearly equal, what is left around their mean is noise, and
+    noise has many directions: the rank of centred rows stays high in a run that has collapsed (docs/training.md).
+
+    The eigenvalues of the smaller Gram matrix are used, in float64. They are squares, and in float32 everything below
+    0.0003 of the largest singular value would be noise, in hundreds of directions.
 
     By hand: the four rows (±1, 0), (0, ±1) have two equal singular values, so 2. The rows (±1, 0) have one, so 1.
     """
-    centred = rows.detach().double()
-    centred = centred - centred.mean(dim=0)
-    variance = centred.square().sum(dim=1).mean()
-    if not variance.isfinite():
+    values = rows.detach().double()
+    if not values.isfinite().all():
         return rows.new_tensor(math.nan, dtype=torch.float32)
-    if variance < EQUAL:
-        return rows.new_tensor(0.0, dtype=torch.float32)
-    gram = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
+    gram = values @ values.T if len(values) <= values.shape[1] else values.T @ values
     singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
     shares = singular / singular.sum()
     return torch.special.entr(shares).sum().exp().float()
