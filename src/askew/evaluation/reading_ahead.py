@@ -8,7 +8,7 @@ chunk of large images the rest is read again, which costs little beside decoding
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -86,7 +86,7 @@ class ReadingAhead:
         self.workers = workers or _workers()
         self._lock = threading.Lock()  # a source may hold what it has read last, and not expect two readers
 
-    def pieces(self, chunks: Sequence[tuple[int, range]], find: Find) -> Iterator[Piece]:
+    def pieces(self, chunks: Sequence[tuple[int, range]], find: Find) -> Generator[Piece, None, None]:
         """The pieces of every chunk, in order.
 
         Args:
