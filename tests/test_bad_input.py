@@ -35,6 +35,7 @@ from askew.data.sources import SourceOptions, open_source
 from askew.data.sources.recognise import absolute_source
 from askew.data.sources.selection import Origin, contents_of_source
 from askew.recipes.settings import override
+from askew.runs.directory import RunDirectory
 from askew.training import checkpoint
 from askew.training.build import build_views
 from askew.training.towers import resolve
@@ -574,6 +575,29 @@ def truncated(here):
 
 
 # Pretrained weights
+
+
+@fault(RUN, "a report of what is no run", "data is not a run directory")
+def report_of_no_run(here):
+    return ["report", pairs(here).parent]
+
+
+@fault(RUN, "a report that is no page", "--out report.pdf: a report is a page", "name a file that ends in .html")
+def report_that_is_no_page(here):
+    return ["report", an_unstarted_run(here), "--out", "report.pdf"]
+
+
+@fault(RUN, "a report of one run twice", "a run is named twice; name different ones")
+def report_of_one_run_twice(here):
+    return ["report", an_unstarted_run(here), "run"]
+
+
+def an_unstarted_run(here: Path) -> str:
+    """A run that has a recipe and nothing else."""
+    (here / "run").mkdir()
+    RunDirectory(here / "run").write_recipe(micro_recipe(here / "pairs.csv"))
+    return "run"
+
 
 WEIGHTS = "Pretrained weights"
 

@@ -470,6 +470,9 @@ def whole_large(here: Path) -> bool:
     return True
 
 
+changing("report_that_is_no_page", "name a file that ends in .html", "--out", "report.html")
+running("report_of_one_run_twice", "name different ones", "report", "run")
+
 # Class folders
 
 naming("only_train", "--data pets/train", "pets/train")
@@ -609,6 +612,7 @@ WITHOUT = {  # lines that name no command to try, and why
     "no_teacher": "the method has none",
     "no_model": "it names what a model may be",
     "nothing_to_resume": "there is no run",
+    "report_of_no_run": "there is no run",
 }
 CASES = [(name, number) for name, found in REMEDIES.items() for number in range(len(found))]
 BY_NAME = {fault.prepare.__name__: fault for fault in FAULTS}
