@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from askew.evaluation.misalignment.pairs import PairMeasures, Pool, measure
 from reference import misalignment as loops
@@ -70,6 +71,23 @@ def test_without_other_pairs_there_is_nothing_to_compare_with(match, words):
     assert found.nearest[0] == -1
 
 
+def test_exchanged_captions_are_found():
+    """Forty topics; each pair is near its topic. A tenth of the captions is exchanged with those of other topics."""
+    rng = np.random.default_rng(0)
+    topics, topic = unit(rng, 40, 16), rng.integers(0, 40, 800)
+    image, text = (topics[topic] + 0.1 * rng.normal(size=(800, 16)) for _ in range(2))
+    exchanged = np.zeros(800, dtype=bool)
+    exchanged[rng.permutation(800)[:80]] = True
+    text[exchanged] = np.roll(text[exchanged], 1, axis=0)
+    exchanged &= np.roll(topic[exchanged], 1)[exchanged.cumsum() - 1] != topic  # some get one of the same topic
+    image, text = ((v / np.linalg.norm(v, axis=1, keepdims=True)).astype(np.float32) for v in (image, text))
+    number = np.arange(800)
+    pool = Pool(image[:500], text[:500], number[:500], number[:500])
+    found = measure(text, image, number, number, number, pool, 10.0)
+    for name in ("noise", "loss", "distance", "text_rank"):
+        assert roc_auc_score(exchanged, getattr(found, name)) > 0.99, name
+
+
 def test_the_order_of_captions_and_of_the_pool_does_not_matter():
     text, image, owner, match, words, pool = drawn(1)
     whole = measure(text, image, owner, match, words, pool, 8.0, 3)
@@ -94,7 +112,7 @@ def test_huge_scales_stay_finite():
 def test_blocks_change_nothing(monkeypatch):
     text, image, owner, match, words, pool = drawn(3, captions=23)
     whole = measure(text, image, owner, match, words, pool, 8.0, 3)
-    monkeypatch.setattr("askew.evaluation.misalignment.pairs.BLOCK", 4)
+    monkeypatch.setattr("askew.evaluation.misalignment.pairs.BLOCK", 4 * len(pool))
     blocks = measure(text, image, owner, match, words, pool, 8.0, 3)
     np.testing.assert_allclose(blocks.noise, whole.noise, atol=1e-6)
     np.testing.assert_array_equal(blocks.text_rank, whole.text_rank)

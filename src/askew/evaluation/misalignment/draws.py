@@ -71,8 +71,10 @@ def draw_pairs(chunks: Iterable[Chunk], number: int, seed: int = 0) -> DrawnPair
     for chunk in chunks:
         rng = np.random.default_rng([STREAM, seed, chunk.first])
         drawn, share = rng.random((2, len(chunk)))
-        usable = np.flatnonzero(chunk.readable)
+        usable = np.flatnonzero(chunk.readable & (drawn < keys[-1] if len(keys) == number else True))
         usable = usable[np.argsort(drawn[usable], kind="stable")][:number]
+        if kept is not None and not len(usable):
+            continue
         starts = starts_of(chunk)
         caption = (share[usable] * (starts[usable + 1] - starts[usable])).astype(np.int64)
         rows = starts[usable] + caption

@@ -20,7 +20,7 @@ from torch import Tensor
 
 ROUNDING = 1e-6  # of a cosine in float32; cosines that are closer than this are ties
 FLOOR = 1e-3  # distances below are not told apart, as in training (objectives/log_ratio.py)
-BLOCK = 512  # captions whose rows are in memory at once; results do not depend on it
+BLOCK = 2**21  # numbers of a matrix of captions and pool that is in memory at once; results do not depend on it
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,9 @@ def measure(
     pool_image, pool_text = torch.from_numpy(pool.image), torch.from_numpy(pool.text)
     pool_match, pool_words = torch.from_numpy(pool.match), torch.from_numpy(pool.words)
     parts: dict[str, list[Tensor]] = {name: [] for name in PairMeasures.__dataclass_fields__}
-    for start in range(0, max(len(text), 1), BLOCK):
-        rows = slice(start, start + BLOCK)
+    step = max(1, BLOCK // len(pool))
+    for start in range(0, max(len(text), 1), step):
+        rows = slice(start, start + step)
         owners, place = np.unique(owner[rows], return_inverse=True)
         of_image, of_caption = torch.from_numpy(image[owners]), torch.from_numpy(place)
         captions, match_ids = torch.from_numpy(text[rows]), torch.from_numpy(match[owners])

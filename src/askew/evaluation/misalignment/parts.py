@@ -56,6 +56,7 @@ class PairParts:
         pools = [
             array for drawn in self.drawn.values() for array in (drawn.image, drawn.text, drawn.match, drawn.words)
         ]
+        self._files: dict[int, Path] = {}  # of parts that were made or found, so that chunks are hashed only once
         self._pool_hash = _hash(pools, repr((sorted(self.scales.items()), self.neighbours)))
 
     @property
@@ -76,11 +77,16 @@ class PairParts:
         `sample` and `caption` are indices into the source, `row` is the place of the caption in the chunk. The names of
         PairMeasures follow, with the prefix `teacher_` for the teacher. `nearest` is a place in the pool.
         """
+        if number in self._files:
+            found = _read(self._files[number])
+            if found is not None:
+                return found
         chunks = {weights: store.chunk(number) for weights, store in self.stores.items()}
         chunk = next(iter(chunks.values()))
         arrays = [array for one in chunks.values() for array in (one.image, one.text, one.owner, one.match)]
-        file = self.folder / f"pairs-{number:06d}-{_hash([*arrays, words_of(chunk.captions)], self._pool_hash)}.npz"
-        return _kept(file, lambda: self._measured(chunks))
+        key = _hash([*arrays, words_of(chunk.captions)], self._pool_hash)
+        self._files[number] = self.folder / f"pairs-{number:06d}-{key}.npz"
+        return _kept(self._files[number], lambda: self._measured(chunks))
 
     def _measured(self, chunks: Mapping[str, Chunk]) -> Arrays:
         chunk = next(iter(chunks.values()))
@@ -172,13 +178,21 @@ def _hash(arrays: Iterable[np.ndarray], text: str = "") -> str:
     return made.hexdigest()
 
 
-def _kept(file: Path, make: Callable[[], Arrays]) -> Arrays:
-    """What is in the file, or what `make` gives, which is then written."""
+def _read(file: Path) -> Arrays | None:
+    """What is in the file; None if it is not there, or was damaged by a crash."""
     try:
         with np.load(io.BytesIO(file.read_bytes())) as columns:
             return {name: columns[name] for name in columns.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-        made = make()
+        return None
+
+
+def _kept(file: Path, make: Callable[[], Arrays]) -> Arrays:
+    """What is in the file, or what `make` gives, which is then written."""
+    found = _read(file)
+    if found is not None:
+        return found
+    made = make()
     with writing("a part of the inspection", file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with replacing_file(file) as temporary, temporary.open("wb") as stream:
