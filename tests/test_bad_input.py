@@ -991,6 +991,13 @@ def nothing_to_embed(here):
     return arguments
 
 
+@fault(SEARCH, "a file as the cache folder", "a chunk of embeddings could not be written to", "with --cache DIR")
+def cache_in_a_file(here):
+    micro_model(here / "model")
+    (here / "cache").write_text("")
+    return searching(here, "a kite")
+
+
 @fault(SEARCH, "embeddings as another kind of file", "--out pairs.csv: name a file that ends in .parquet or .npy")
 def embeddings_as_csv(here):
     return embedding(here, "--out", "pairs.csv")

@@ -565,6 +565,7 @@ changing("unknown_kind_of_result", "use images or captions", "--for", "captions"
 fixing("no_folder_for_the_page", "make it", lambda here: (here / "pages").mkdir())
 setting("setting_of_a_run", "such as data.split=all", "train.epochs=3", "data.split=all")
 fixing("nothing_to_embed", "empty image", lambda here: write_pairs(here / "data", 25))
+changing("cache_in_a_file", "name another folder with --cache DIR", "--cache", "another")
 changing("embeddings_as_csv", "name a file that ends in .parquet or .npy", "--out", "pairs.parquet")
 fixing("no_folder_for_embeddings", "make it", lambda here: (here / "new").mkdir())
 changing("embeddings_as_a_folder", "name a file", "--out", "other.npy")

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -139,7 +140,24 @@ def test_the_graph_finds_nearly_all_and_is_made_once(many):
 def test_without_usearch_the_two_ways_out_are_named(many, monkeypatch):
     monkeypatch.setitem(sys.modules, "usearch.index", None)
     with pytest.raises(ValueError, match=r"pip install 'askew\[search\]'; or compare with all of them: --exact"):
-        approximate.approximately_nearest(many, "images", np.eye(1, 32, dtype=np.float32), 1, print)
+        approximate.index_class(len(many))
+
+
+def test_many_copies_of_an_image_do_not_hide_the_others(many):
+    """The first 1,000 images, and 50 copies of the nearest one."""
+    pytest.importorskip("usearch")
+    first, query = many.chunk(0), unit(np.random.default_rng(3), 1, 32)
+    best = int((first.image @ query[0]).argmax())
+    rows = np.concatenate([np.arange(1000), np.full(50, best)])
+    copied = replace(
+        first, image=first.image[rows], picture=first.picture[rows], readable=first.readable[rows],
+        ids=first.ids[rows], match=first.match[rows],
+    )  # fmt: skip
+    store = Chunks([copied], many.folder)
+    found = approximate.approximately_nearest(store, "images", query, 10, lambda line: None)
+    exact = nearest(blocks(store.chunks(), "images"), query, 10)
+    assert found.places.shape == (1, 10)
+    assert len(np.intersect1d(found.places, exact.places)) >= 9
 
 
 @pytest.fixture(scope="module")
@@ -189,6 +207,26 @@ def test_copies_are_shown_once_and_all_is_shown_if_less_is_there(here):
     assert similarities == sorted(similarities, reverse=True)
 
 
+def test_a_large_source_needs_usearch_before_it_is_embedded_and_not_with_exact(here, monkeypatch):
+    for module in ("askew.runs.search.LIMIT", "askew.evaluation.approximate.LIMIT"):
+        monkeypatch.setattr(module, 11)
+    monkeypatch.setitem(sys.modules, "usearch.index", None)
+    monkeypatch.setattr("askew.runs.stored.Store.make", lambda store: pytest.fail("too late"))
+    done = searched(here, "a square", code=2)
+    assert "12 samples are more than 11, and usearch, which searches so many, is not installed" in done.stderr
+    monkeypatch.undo()
+    monkeypatch.setattr("askew.runs.search.LIMIT", 11)
+    assert len(rows_of(searched(here, "a square", "--exact").stdout)) == 10
+
+
+def test_a_large_source_is_searched_by_the_graph(here, monkeypatch):
+    pytest.importorskip("usearch")
+    monkeypatch.setattr("askew.runs.search.LIMIT", 11)
+    graph = searched(here, "a square", "--image", "data/0007.png")
+    assert "making a search index of 12 samples" in graph.stderr
+    assert graph.stdout == searched(here, "a square", "--image", "data/0007.png", "--exact").stdout
+
+
 def test_a_caption_is_nearest_to_itself(here):
     caption = (here / "data" / "pairs.csv").read_text().splitlines()[9].split(",")[1]
     done = searched(here, caption, "--for", "captions", "--top", "2")
@@ -235,6 +273,7 @@ def test_one_pair_is_enough(here):
         (("--image", "gone.png"), "--image gone.png: No such file or directory"),
         (("a", "--html", "gone/page.html"), "there is no folder gone"),
         (("a", "--for", "people"), "--for 'people' is not known"),
+        (("a", "--precision", "fp8"), "--precision 'fp8' is not known; use fp32 or bf16"),
         (("a", "--set", "train.epochs=3"), "only settings of how --data is read"),
     ],
 )
@@ -242,6 +281,12 @@ def test_bad_input_is_one_line(here, arguments, words):
     done = searched(here, *arguments, code=2)
     assert words in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_without_a_home_a_cache_folder_is_asked_for(here, monkeypatch):
+    monkeypatch.setattr("askew.runs.stored.default_cache", lambda: None)
+    done = askew_here("search", "local-dir:model", "--data", "data/pairs.csv", "a", cwd=here)
+    assert "there is no cache folder for embeddings; name one with --cache DIR" in done.stderr
 
 
 def test_nothing_that_can_be_read(here):

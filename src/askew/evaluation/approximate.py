@@ -16,8 +16,24 @@ from askew.evaluation.nearest import Block, Kind, Nearest, blocks, candidates, n
 from askew.evaluation.streaming import Embeddings
 
 LIMIT = 1_000_000  # samples up to which every product is computed
-MORE = 4  # times as many neighbours as asked are compared again, some of which may be copies of one image
+MORE = 4  # times as many neighbours as asked are compared again
 EXPANSION = 128  # candidates that a search keeps at least: more find more of the true neighbours
+
+
+def index_class(num_samples: int) -> Any:
+    """usearch's class of graphs.
+
+    Raises:
+        UserError: usearch is not installed.
+    """
+    try:
+        from usearch.index import Index  # type: ignore[import-not-found]  # an optional extra
+    except ImportError as error:
+        raise UserError(
+            f"{num_samples:,} samples are more than {LIMIT:,}, and usearch, which searches so many, is not installed: "
+            "pip install 'askew[search]'; or compare with all of them: --exact"
+        ) from error
+    return Index
 
 
 def approximately_nearest(
@@ -41,25 +57,33 @@ def approximately_nearest(
 
 
 def opened(embeddings: Embeddings, kind: Kind, width: int, say: Callable[[str], None]) -> Any:
-    """The graph of the images or captions of a store, mapped into memory."""
-    try:
-        from usearch.index import Index  # type: ignore[import-not-found]  # an optional extra
-    except ImportError as error:
-        raise UserError(
-            f"{len(embeddings):,} samples are more than {LIMIT:,}, and usearch, which searches so many, is not "
-            "installed: pip install 'askew[search]'; or compare with all of them: --exact"
-        ) from error
+    """The graph of the images or captions of a store, mapped into memory. Of copies, it has the first."""
+    made_by = index_class(len(embeddings))
     file = embeddings.beside(f"{kind}.usearch")
     if not file.exists():
         say(f"making a search index of {len(embeddings):,} samples, once for these data and this model")
-        index = Index(ndim=width, metric="cos", dtype="f16")
+        first = _firsts(embeddings, kind)
+        index, done = made_by(ndim=width, metric="cos", dtype="f16"), 0
         for block in blocks(embeddings.chunks(), kind):
-            if len(block.places):
-                index.add(block.places.astype(np.uint64), block.vectors)
+            rows = np.flatnonzero(first[done : done + len(block.places)])
+            done += len(block.places)
+            if len(rows):
+                index.add(block.places[rows].astype(np.uint64), block.vectors[rows])
         _save(index, file)
-    found = Index.restore(file, view=True)
+    found = made_by.restore(file, view=True)
     assert found is not None, "written by this function"
     return found
+
+
+def _firsts(embeddings: Embeddings, kind: Kind) -> np.ndarray:
+    """For each candidate, in order, whether none before it is the same: (n,) bool.
+
+    In a graph, the neighbours of a query would otherwise be forty copies of one image.
+    """
+    same = np.concatenate([block.same for block in blocks(embeddings.chunks(), kind)])
+    first = np.zeros(len(same), dtype=bool)
+    first[np.unique(same, return_index=True)[1]] = True
+    return first
 
 
 def _save(index: Any, file: Path) -> None:

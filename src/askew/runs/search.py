@@ -11,7 +11,7 @@ from askew import distributed
 from askew.data.images import decode
 from askew.data.sources.base import read_file
 from askew.errors import UserError, printable, writing
-from askew.evaluation.approximate import LIMIT, approximately_nearest
+from askew.evaluation.approximate import LIMIT, approximately_nearest, index_class
 from askew.evaluation.model import Encoders
 from askew.evaluation.nearest import Kind, Nearest, blocks, located, nearest
 from askew.evaluation.streaming import Embeddings
@@ -52,10 +52,13 @@ def search(asked: SearchRequest, console: Console) -> None:
     """Search, print a table per query, and write the page.
 
     Raises:
-        UserError: no query, an empty one, or an image that cannot be read; see also `Store` and `Embeddings.make`.
+        UserError: no query, an empty one, an image that cannot be read, or usearch is needed and missing; see also
+            `Store` and `Embeddings.make`.
     """
     pictures = _checked(asked)
     with Store(asked.store, console) as store:
+        if len(store.embeddings) > LIMIT and not asked.exact:
+            index_class(len(store.embeddings))  # what is missing shows before the data are embedded
         queries = _encoded(asked, pictures, store.encoders, console)
         store.make()
         if not distributed.is_main():
