@@ -155,8 +155,9 @@
     const found = new Set();
     for (const { node, element, lines } of leaves()) {
       const letters = node.data.trim().length;
-      if (lines.length >= 4 && letters / lines.length < 4) {
-        found.add(`${named(element)} ${quoted(node.data)} is set in ${lines.length} lines for ${letters} letters`);
+      const height = new Set(lines.map((line) => Math.round(line.top))).size; // a line of two directions is two boxes
+      if (height >= 4 && letters / height < 2.5) {
+        found.add(`${named(element)} ${quoted(node.data)} is set in ${height} lines for ${letters} letters`);
       }
     }
     return [...found];

@@ -55,7 +55,7 @@ def drawing(texts):
     with style():
         figure = blank(3.4, 0.25 * len(texts) + 0.5)
         for number, text in enumerate(texts):
-            figure.text(0.02, (number + 0.5) / len(texts), page.shown(text, 30))
+            figure.text(0.02, (number + 0.5) / len(texts), page.shown(text, 20))
     return figure
 
 
