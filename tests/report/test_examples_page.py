@@ -15,15 +15,15 @@ from askew.report import joint_map, page
 from askew.report.example_figures import examples_figures, histogram
 from askew.report.examples import (
     AttractedView,
+    Candidate,
     Examples,
     Gallery,
     GallerySample,
     GalleryView,
-    Hit,
     InnatePair,
     JointMap,
     MappedPair,
-    OperationEffect,
+    OperationTrend,
     RetrievalDirection,
     RetrievalExamples,
     ShownQuery,
@@ -43,9 +43,9 @@ def dot(level):
 
 
 def direction(texts_are_queries):
-    hits = (Hit(1, 0.5, False), Hit(0, 0.25, True))
-    shown = (ShownQuery("best", 0, 1, (Hit(0, 0.75, True), Hit(1, 0.5, False)), Hit(0, 0.75, True)),)
-    shown += (ShownQuery("worst", 1, 7, hits[:1], Hit(1, -0.125, True)),)
+    hits = (Candidate(1, 0.5, False), Candidate(0, 0.25, True))
+    shown = (ShownQuery("best", 0, 1, (Candidate(0, 0.75, True), Candidate(1, 0.5, False)), Candidate(0, 0.75, True)),)
+    shown += (ShownQuery("worst", 1, 7, hits[:1], Candidate(1, -0.125, True)),)
     return RetrievalDirection(12, 1234, {1: 0.125, 5: 0.5, 10: 1.0}, 3.5, shown)
 
 
@@ -59,7 +59,7 @@ def example(text="a red dot", teacher=True):
         ratios * 2,
         ratios * 2 if teacher else None,
         0.875 if teacher else None,
-        (OperationEffect("crop", 1.0, 0.5, 0.25, 0.75), OperationEffect("odd", 0.5, None, None, None)),
+        (OperationTrend("crop", 1.0, 0.5, 0.25, 0.75), OperationTrend("odd", 0.5, None, None, None)),
         (AttractedView(text, "a green dot", dot(3), dot(4), ("flipped",), 0.625, 0.5 if teacher else None),),
         (InnatePair(text, "a gray dot", dot(5), 1.125, 1.25 if teacher else None),),
     )

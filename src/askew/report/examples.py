@@ -10,15 +10,15 @@ from askew.report.example_figures import examples_figures
 
 __all__ = [
     "AttractedView",
+    "Candidate",
     "Examples",
     "Gallery",
     "GallerySample",
     "GalleryView",
-    "Hit",
     "InnatePair",
     "JointMap",
     "MappedPair",
-    "OperationEffect",
+    "OperationTrend",
     "RetrievalDirection",
     "RetrievalExamples",
     "ShownQuery",
@@ -32,7 +32,7 @@ Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Hit:
+class Candidate:
     """A candidate for a query: its place among pictures or texts, its cosine, and whether it belongs to the query."""
 
     index: int
@@ -54,8 +54,8 @@ class ShownQuery:
     kind: Kind
     query: int
     rank: int
-    hits: tuple[Hit, ...]
-    match: Hit
+    hits: tuple[Candidate, ...]
+    match: Candidate
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ class InnatePair:
 
 
 @dataclass(frozen=True)
-class OperationEffect:
+class OperationTrend:
     """How strongly an image operation goes with the student's ratio: see evaluation/examples/effects.py."""
 
     name: str
@@ -230,7 +230,7 @@ class Gallery:
     student: tuple[float, ...]
     teacher: tuple[float, ...] | None
     agreement: float | None
-    operations: tuple[OperationEffect, ...]
+    operations: tuple[OperationTrend, ...]
     attracted: tuple[AttractedView, ...] = ()
     innate: tuple[InnatePair, ...] = ()
 

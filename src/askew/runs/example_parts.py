@@ -10,8 +10,8 @@ from askew.evaluation.examples.effects import effects, in_words, rank_correlatio
 from askew.evaluation.examples.gallery import Misaligned, spread
 from askew.evaluation.examples.others import attracted, innate
 from askew.evaluation.examples.plane import plane
-from askew.evaluation.examples.pool import Pool
-from askew.evaluation.examples.retrieval import Ranking, confusions, ranking
+from askew.evaluation.examples.pool import ExamplePool
+from askew.evaluation.examples.retrieval import RankedQueries, confusions, ranking
 from askew.report import examples as parts
 from askew.report.page import thumbnail
 
@@ -22,7 +22,7 @@ SIDE = 96  # pixels of thumbnails
 class Shelf:
     """The pictures and texts of a pool that are shown, each once, in the order in which they were first asked for."""
 
-    def __init__(self, found: Pool):
+    def __init__(self, found: ExamplePool):
         self.pool = found
         self._pictures: dict[int, int] = {}
         self._texts: dict[int, int] = {}
@@ -55,14 +55,14 @@ def retrieval(shelf: Shelf) -> parts.RetrievalExamples | None:
 
 
 def _direction(
-    found: Ranking, scores: np.ndarray, match: np.ndarray, query, candidate
+    found: RankedQueries, scores: np.ndarray, match: np.ndarray, query, candidate
 ) -> parts.RetrievalDirection | None:
     """One direction; `query` and `candidate` put rows and columns on the shelf."""
     if found.candidates < 2:
         return None
 
-    def hit(row: int, column: int) -> parts.Hit:
-        return parts.Hit(candidate(column), round(float(scores[row, column]), 4), bool(match[row, column]))
+    def hit(row: int, column: int) -> parts.Candidate:
+        return parts.Candidate(candidate(column), round(float(scores[row, column]), 4), bool(match[row, column]))
 
     kinds: tuple[tuple[parts.Kind, Sequence], ...] = (
         ("best", found.best), ("typical", found.typical), ("worst", found.worst),
@@ -154,7 +154,7 @@ def gallery(found: Misaligned, num: int = SHOWN_SAMPLES) -> parts.Gallery:
         _rounded(found.student),
         None if found.teacher is None else _rounded(found.teacher),
         None if found.teacher is None else rank_correlation(found.student.reshape(-1), found.teacher.reshape(-1)),
-        tuple(parts.OperationEffect(e.name, e.share, e.correlation, e.low, e.high) for e in effect),
+        tuple(parts.OperationTrend(e.name, e.share, e.correlation, e.low, e.high) for e in effect),
         _attracted(found),
         _innate(found),
     )

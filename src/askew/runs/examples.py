@@ -16,7 +16,7 @@ from askew.data.sources import EMBEDDED, open_source
 from askew.devices import choose_device
 from askew.errors import RunFailed, UserError, printable
 from askew.evaluation.examples.gallery import misaligned
-from askew.evaluation.examples.pool import Pool, drawn_rows, pool, read, unseen_styles
+from askew.evaluation.examples.pool import ExamplePool, drawn_rows, pool, read, unseen_styles
 from askew.evaluation.model import Encoders, load_encoders
 from askew.report.console import Console
 from askew.report.examples import Examples
@@ -173,7 +173,7 @@ def _with_pool(made: Examples, recipe: Recipe, student: Encoders, num: int) -> E
     return replace(drawn, pictures=shelf.pictures, texts=shelf.texts, missing=missing)
 
 
-def _check(found: Pool) -> None:
+def _check(found: ExamplePool) -> None:
     if not (np.isfinite(found.image).all() and np.isfinite(found.text).all()):
         raise UserError("the model's embeddings are not finite; its weights are damaged")
 

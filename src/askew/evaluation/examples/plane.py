@@ -6,7 +6,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Plane:
+class JointPlane:
     """The first two principal components of images and texts together.
 
     Attributes:
@@ -21,7 +21,7 @@ class Plane:
     gap: float
 
 
-def plane(image: np.ndarray, text: np.ndarray) -> Plane:
+def plane(image: np.ndarray, text: np.ndarray) -> JointPlane:
     """PCA of embeddings (n, D) and (m, D), centred on the mean of all n + m.
 
     The sign of an axis is arbitrary, and is fixed so that one model gives one map: the mean image is on its positive
@@ -41,4 +41,4 @@ def plane(image: np.ndarray, text: np.ndarray) -> Plane:
     if variance.sum() > 1e-12:
         shares[: len(axes)] = variance[:2] / variance.sum()
     gap = np.linalg.norm(image.mean(axis=0, dtype=np.float64) - text.mean(axis=0, dtype=np.float64))
-    return Plane(places[: len(image)], places[len(image) :], (float(shares[0]), float(shares[1])), float(gap))
+    return JointPlane(places[: len(image)], places[len(image) :], (float(shares[0]), float(shares[1])), float(gap))

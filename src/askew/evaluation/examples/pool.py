@@ -20,7 +20,7 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Pool:
+class ExamplePool:
     """Distinct images and distinct texts.
 
     Attributes:
@@ -48,7 +48,7 @@ class Pool:
         return int(self.match[image].argmax())
 
 
-def pool(samples: Iterable[Sample | str], encoders: Encoders) -> Pool | None:
+def pool(samples: Iterable[Sample | str], encoders: Encoders) -> ExamplePool | None:
     """Decode and embed samples; samples with equal match ids are one image. None if no sample can be used.
 
     Args:
@@ -92,7 +92,7 @@ def pool(samples: Iterable[Sample | str], encoders: Encoders) -> Pool | None:
     match = np.zeros((len(pictures), len(columns)), dtype=bool)
     match[tuple(zip(*pairs, strict=True))] = True
     texts = tuple(columns)
-    return Pool(tuple(pictures), texts, np.concatenate(parts), encoders.text(texts), match, tuple(problems))
+    return ExamplePool(tuple(pictures), texts, np.concatenate(parts), encoders.text(texts), match, tuple(problems))
 
 
 def unseen_styles(num: int, seed: int = 0) -> list[Sample]:

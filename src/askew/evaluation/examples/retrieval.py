@@ -27,7 +27,7 @@ class RankedQuery:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class RankedQueries:
     """All queries of one direction in numbers, and some of them in full.
 
     Attributes:
@@ -46,7 +46,7 @@ class Ranking:
     worst: tuple[RankedQuery, ...]
 
 
-def ranking(scores: np.ndarray, match: np.ndarray, num: int = 3, k: int = 5) -> Ranking:
+def ranking(scores: np.ndarray, match: np.ndarray, num: int = 3, k: int = 5) -> RankedQueries:
     """Rank the candidates of every query, and choose `num` queries of each kind, with their first `k` candidates.
 
     Queries are ordered by rank, and those of equal rank by how far the best match is ahead of the best candidate that
@@ -62,7 +62,7 @@ def ranking(scores: np.ndarray, match: np.ndarray, num: int = 3, k: int = 5) -> 
     chosen = [_ranked(scores[query], columns[query], query, int(rank[query]), k) for query in range(len(scores))]
     order = np.lexsort((-_margins(scores, match), rank))
     best, typical, worst = _ends_and_middle(order, num)
-    return Ranking(
+    return RankedQueries(
         len(scores),
         scores.shape[1],
         {k: recall_at_k(rank, k) for k in KS},
