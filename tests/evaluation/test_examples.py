@@ -14,7 +14,8 @@ from askew.data.sources.base import bytes_id
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.evaluation.examples import pool as pools
 from askew.evaluation.examples.effects import average_ranks, effects, in_words, rank_correlation, strengths
-from askew.evaluation.examples.gallery import misaligned, spread
+from askew.evaluation.examples.gallery import Misaligned, Sight, misaligned, spread
+from askew.evaluation.examples.others import attracted, innate
 from askew.evaluation.examples.plane import plane
 from askew.evaluation.examples.retrieval import confusions, ranking
 from askew.evaluation.metrics import ranks
@@ -308,3 +309,57 @@ class TestMisaligned:
         one, other = (misaligned([sample(9, "1")], views_of(), Brightness()) for _ in range(2))
         assert torch.equal(one.views, other.views)
         assert len(np.unique(one.parameters[0], axis=0)) == 4
+
+
+def looked_at(text, original, views, match=None, captions=None, teacher=None):
+    """Samples whose embeddings are angles on a circle, in degrees."""
+
+    def at(angles):
+        angles = torch.tensor(angles, dtype=torch.float64).deg2rad()
+        return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
+
+    count = len(text)
+    sights = [Sight(at(one[0]), at(one[1])) if one else None for one in ((original, views), teacher)]
+    captions = tuple(captions or map(str, range(count)))
+    match = np.arange(count) if match is None else np.array(match)
+    empty = torch.zeros(count, 3, 1, 1)
+    return Misaligned(captions, match, empty, empty, np.zeros(0), (), at(text), *sights, ())
+
+
+def chord(degrees):
+    """The distance of two unit vectors."""
+    return 2 * np.sin(np.radians(degrees) / 2)
+
+
+class TestOthers:
+    # Image 0 is 10 degrees from its text and 80 from text 1; its second view is 60 from the one and 30 from the other
+    FOUND = looked_at([0, 90], [10, 85], [[20, 60], [88, 70]], teacher=([10, 85], [[10, 70], [85, 85]]))
+
+    def test_a_view_that_comes_near_another_caption(self):
+        (one,) = attracted(self.FOUND, 5)
+        assert (one.sample, one.view, one.other) == (0, 1, 1)
+        assert one.student == pytest.approx(chord(30) / chord(80), rel=1e-5)
+        assert one.teacher == pytest.approx(chord(20) / chord(80), rel=1e-5)
+
+    def test_what_was_nearer_to_the_other_caption_before_does_not_count(self):
+        assert attracted(looked_at([0, 90], [50, 85], [[60], [85]]), 5) == []
+
+    @pytest.mark.parametrize("same", [{"match": [7, 7]}, {"captions": ["a", "a"]}])
+    def test_copies_and_equal_captions_are_no_others(self, same):
+        found = looked_at([0, 90], [10, 85], [[60], [88]], **same)
+        assert attracted(found, 5) == []
+        assert innate(found, 5) == []
+
+    def test_pairs_that_never_fitted_come_first(self):
+        # Text 2 belongs at 90 degrees and its image is at 0: its caption is that of another image
+        found = looked_at([0, 60, 90], [5, 60, 0], [[5], [60], [0]])
+        worst, *_ = innate(found, 2)
+        assert (worst.sample, worst.other) == (2, 0)
+        floor = 1e-3  # of a distance: text 0 is where image 2 is
+        assert worst.student == pytest.approx(chord(90) / np.sqrt(floor * chord(60)), rel=1e-4)
+        assert worst.teacher is None
+        assert [one.sample for one in innate(found, 9)] == [2, 0, 1]
+
+    def test_one_sample_has_no_others(self):
+        found = looked_at([0], [10], [[20]])
+        assert attracted(found, 5) == innate(found, 5) == []

@@ -12,6 +12,7 @@ import open_clip
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from askew.data.files import home_path, sha256_of
@@ -159,7 +160,7 @@ def load_encoders(
         model, _, preprocess = made
         tokenize = open_clip.get_tokenizer(identifier)
         configuration = config_file.read_text(encoding="utf-8") if config_file.is_file() else _named(identifier)
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{printable(name)}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
     check_tokenizer(name, model, tokenize)
     settings = json.loads(configuration)

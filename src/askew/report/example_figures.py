@@ -3,21 +3,29 @@
 import base64
 import io
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from askew.errors import printable
 from askew.report.figures import COLOURS, FAINT, RIGHT, WRONG, blank, style
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    import numpy as np
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
-    from askew.report.examples import Examples, Gallery, GalleryView, JointMap, RetrievalDirection, WrongNames
+    from askew.report.examples import (
+        AttractedView,
+        Examples,
+        Gallery,
+        GalleryView,
+        InnatePair,
+        JointMap,
+        RetrievalDirection,
+        WrongNames,
+    )
 
 STUDENT, TEACHER = COLOURS[0], COLOURS[1]
 IMAGE, TEXT = COLOURS[0], COLOURS[1]
-LINE = 26  # letters of a line under a picture
+LETTERS = 21  # of a line under a picture
 
 
 def examples_figures(examples: "Examples") -> dict[str, "Figure"]:
@@ -36,6 +44,10 @@ def examples_figures(examples: "Examples") -> dict[str, "Figure"]:
     if examples.gallery is not None:
         made["misalignment_gallery"] = views(examples.gallery)
         made["misalignment_ratios"] = histogram(examples.gallery)
+        if examples.gallery.attracted:
+            made["misalignment_other_captions"] = attracted(examples.gallery)
+        if examples.gallery.innate:
+            made["misalignment_from_the_start"] = innate(examples.gallery)
         if any(effect.correlation is not None for effect in examples.gallery.operations):
             made["misalignment_operations"] = effects(examples.gallery)
     return made
@@ -47,49 +59,41 @@ def examples_figures(examples: "Examples") -> dict[str, "Figure"]:
 def found_images(direction: "RetrievalDirection", pictures: tuple[str, ...], texts: tuple[str, ...]) -> "Figure":
     """One row per text: the images that rank highest, framed green if they belong to it, and its rank."""
     columns = max(len(query.hits) for query in direction.shown)
-    with style():
-        figure, grid = _grid(len(direction.shown), columns, left=2.4, side=0.8, gap=0.25)
-        for axes, query in zip(grid, direction.shown, strict=True):
-            label = f"{_short(texts[query.query], 40)}\n{query.kind}, rank {query.rank:,}"
-            axes[0].text(-0.15, 0.5, label, transform=axes[0].transAxes, ha="right", va="center", fontsize=8)
-            for ax, hit in zip(axes, query.hits, strict=False):
-                _show(ax, pictures[hit.index], RIGHT if hit.right else WRONG, 2.5 if hit.right else 0.8)
-    return figure
+    sheet = Sheet(2.4 + columns * 0.9, len(direction.shown) * 1.0)
+    for row, query in enumerate(direction.shown):
+        lines = _lines(texts[query.query], 36, 3)
+        sheet.write(2.25, row + 0.4, [*lines, f"{query.kind}, rank {query.rank:,}"], ha="right", va="center")
+        for column, hit in enumerate(query.hits):
+            frame = (RIGHT, 2.5) if hit.right else (WRONG, 0.8)
+            sheet.place(2.4 + 0.9 * column, row + 0.05, 0.8, pictures[hit.index], *frame)
+    return sheet.figure
 
 
 def found_texts(direction: "RetrievalDirection", pictures: tuple[str, ...], texts: tuple[str, ...]) -> "Figure":
     """One row per image: the texts that rank highest, bold if they belong to it, and the rank of its best own text."""
-    with style():
-        figure, grid = _grid(len(direction.shown), 1, left=0.1, side=0.8, gap=0.25, right=4.4)
-        for (ax,), query in zip(grid, direction.shown, strict=True):
-            _show(ax, pictures[query.query])
-            lines = [(f"{query.kind}, rank {query.rank:,} of {direction.candidates:,}", FAINT, "normal")]
-            lines += [
-                (_short(texts[hit.index], 56), RIGHT if hit.right else "black", "bold" if hit.right else "normal")
-                for hit in query.hits
-            ]
-            for number, (line, colour, weight) in enumerate(lines):
-                y = 1 - (number + 0.5) / len(lines)
-                ax.text(
-                    1.15, y, line, transform=ax.transAxes, va="center", fontsize=7.5, color=colour, fontweight=weight
-                )
-    return figure
+    sheet = Sheet(5.6, len(direction.shown) * 1.1)
+    for row, query in enumerate(direction.shown):
+        sheet.place(0.1, 1.1 * row + 0.05, 0.95, pictures[query.query])
+        head = f"{query.kind}, rank {query.rank:,} of {direction.candidates:,}"
+        sheet.write(1.2, 1.1 * row + 0.04, [head], color=FAINT)
+        for number, hit in enumerate(query.hits, 1):
+            weight = {"color": RIGHT, "fontweight": "bold"} if hit.right else {}
+            sheet.write(1.2, 1.1 * row + 0.04 + 0.16 * number, [printable(texts[hit.index], 60)], **weight)
+    return sheet.figure
 
 
 def wrong_names(found: "WrongNames", pictures: tuple[str, ...], texts: tuple[str, ...]) -> "Figure":
     """Right name and wrong name, each under an image of it, for the names that are confused most."""
     columns = min(3, len(found.names))
-    rows = -(-len(found.names) // columns)
-    with style():
-        figure, grid = _grid(rows, 2 * columns, left=0.1, side=1.0, gap=0.55)
-        axes = grid.reshape(-1, 2)
-        for pair, one in zip(axes, found.names, strict=False):
-            _show(pair[0], pictures[one.picture], RIGHT, 1.5)
-            _under(pair[0], [texts[one.right]])
-            if one.wrong_picture is not None:
-                _show(pair[1], pictures[one.wrong_picture], WRONG, 0.8)
-            _under(pair[1], [texts[one.wrong], f"{one.margin:+.2f}"])
-    return figure
+    sheet = Sheet(columns * 2.4, -(-len(found.names) // columns) * 1.65)
+    for number, one in enumerate(found.names):
+        x, y = 2.4 * (number % columns) + 0.1, 1.65 * (number // columns) + 0.05
+        sheet.place(x, y, 1.0, pictures[one.picture], RIGHT, 1.5)
+        sheet.write(x, y + 1.05, _lines(texts[one.right], LETTERS, 3))
+        if one.wrong_picture is not None:
+            sheet.place(x + 1.1, y, 1.0, pictures[one.wrong_picture], WRONG)
+        sheet.write(x + 1.1, y + 1.05, [*_lines(texts[one.wrong], LETTERS, 3), f"{one.margin:+.2f}"])
+    return sheet.figure
 
 
 # The map
@@ -124,23 +128,48 @@ def plane(drawn: "JointMap", pictures: tuple[str, ...]) -> "Figure":
 
 def views(gallery: "Gallery") -> "Figure":
     """One row per sample: caption, original, and augmented views with what was done and both ratios."""
-    columns = 1 + max(len(sample.views) for sample in gallery.samples)
-    with style():
-        figure, grid = _grid(len(gallery.samples), columns, left=1.7, side=1.05, gap=0.75)
-        for axes, sample in zip(grid, gallery.samples, strict=True):
-            label = "\n".join(_lines(sample.caption, LINE, 4))
-            axes[0].text(-0.12, 0.5, label, transform=axes[0].transAxes, ha="right", va="center", fontsize=8)
-            _show(axes[0], sample.original)
-            _under(axes[0], ["original view"])
-            for ax, view in zip(axes[1:], sample.views, strict=False):
-                _show(ax, view.picture)
-                _under(ax, [_ratios(view), *_lines(", ".join(view.changes) or "unchanged", LINE, 3)])
-    return figure
+    most = max(len(sample.views) for sample in gallery.samples)
+    sheet = Sheet(1.8 + 1.2 * (1 + most), 1.9 * len(gallery.samples))
+    for row, sample in enumerate(gallery.samples):
+        y = 1.9 * row + 0.05
+        sheet.write(1.65, y + 0.5, _lines(sample.caption, 26, 5), ha="right", va="center")
+        sheet.place(1.8, y, 1.1, sample.original)
+        sheet.write(1.8, y + 1.15, ["original view"])
+        for column, view in enumerate(sample.views, 1):
+            done = _lines(", ".join(view.changes) or "unchanged", LETTERS, 4)
+            sheet.place(1.8 + 1.2 * column, y, 1.1, view.picture)
+            sheet.write(1.8 + 1.2 * column, y + 1.15, [*_ratios(view), *done])
+    return sheet.figure
 
 
-def _ratios(view: "GalleryView") -> str:
-    teacher = "" if view.teacher is None else f", teacher {view.teacher:.2f}"
-    return f"student {view.student:.2f}{teacher}"
+def attracted(gallery: "Gallery") -> "Figure":
+    """Original and caption, then the augmented view and the caption of another sample that it came near."""
+    columns = min(2, len(gallery.attracted))
+    sheet = Sheet(columns * 2.6, -(-len(gallery.attracted) // columns) * 2.2)
+    for number, one in enumerate(gallery.attracted):
+        x, y = 2.6 * (number % columns) + 0.1, 2.2 * (number // columns) + 0.05
+        done = _lines(", ".join(one.changes), LETTERS, 3)
+        sheet.place(x, y, 1.1, one.original)
+        sheet.write(x, y + 1.15, _lines(one.caption, LETTERS, 6))
+        sheet.place(x + 1.2, y, 1.1, one.picture)
+        sheet.write(x + 1.2, y + 1.15, [*_lines(one.other, LETTERS, 3), *_ratios(one), *done])
+    return sheet.figure
+
+
+def innate(gallery: "Gallery") -> "Figure":
+    """Image and caption of pairs that do not fit, with ratios and the nearest caption of another sample."""
+    columns = min(4, len(gallery.innate))
+    sheet = Sheet(columns * 1.3, -(-len(gallery.innate) // columns) * 2.2)
+    for number, one in enumerate(gallery.innate):
+        x, y = 1.3 * (number % columns) + 0.1, 2.2 * (number // columns) + 0.05
+        sheet.place(x, y, 1.1, one.original)
+        near = _lines(f"nearest: {one.other}", LETTERS, 4)
+        sheet.write(x, y + 1.15, [*_lines(one.caption, LETTERS, 3), *_ratios(one), *near])
+    return sheet.figure
+
+
+def _ratios(one: "GalleryView | AttractedView | InnatePair") -> list[str]:
+    return [f"student {one.student:.2f}", *([] if one.teacher is None else [f"teacher {one.teacher:.2f}"])]
 
 
 def histogram(gallery: "Gallery") -> "Figure":
@@ -151,7 +180,7 @@ def histogram(gallery: "Gallery") -> "Figure":
     every = [("student", gallery.student, STUDENT, "-")]
     every += [("teacher", gallery.teacher, TEACHER, "--")] if gallery.teacher is not None else []
     low, high = (pick(pick(ratios) for _, ratios, _, _ in every) for pick in (min, max))
-    edges = np.geomspace(low * 0.99, high * 1.01, 31)
+    edges = np.geomspace(low * 0.99, high * 1.01, 31).tolist()
     with style():
         figure = blank(4.2, 2.6)
         ax = figure.subplots()
@@ -182,60 +211,62 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def effects(gallery: "Gallery") -> "Figure":
     """Rank correlation of each operation's strength with the student's ratio, with its interval."""
-    shown = [effect for effect in gallery.operations if effect.correlation is not None][::-1]
+    shown = [(effect, effect.correlation) for effect in gallery.operations[::-1] if effect.correlation is not None]
     with style():
         figure = blank(4.2, 0.6 + 0.25 * len(shown))
         ax = figure.subplots()
-        for y, effect in enumerate(shown):
+        for y, (effect, correlation) in enumerate(shown):
             if effect.low is not None and effect.high is not None:
                 ax.plot([effect.low, effect.high], [y, y], color=STUDENT, linewidth=1.4)
-            ax.plot([effect.correlation], [y], "o", color=STUDENT, markersize=4)
+            ax.plot([correlation], [y], "o", color=STUDENT, markersize=4)
         ax.axvline(0, color=FAINT, linewidth=0.8)
-        ax.set_yticks(range(len(shown)), [_short(effect.name, 24) for effect in shown])
+        ax.set_yticks(range(len(shown)), [printable(effect.name, 24) for effect, _ in shown])
         ax.set_ylim(-0.6, len(shown) - 0.4)
         ax.set_xlabel("rank correlation of strength and ratio")
         figure.tight_layout()
     return figure
 
 
-# Pictures in a grid
+# Pictures and text in inches from the top left corner
 
 
-def _grid(rows: int, columns: int, left: float, side: float, gap: float, right: float = 0.1):
-    """A figure with square axes of `side` inches, `gap` inches of text under each row, and (rows, columns) axes."""
-    width, height = left + columns * (side + 0.12) + right, rows * (side + gap) + 0.05
-    figure = blank(width, height)
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for row, axes in enumerate(grid):
-        top = height - 0.05 - row * (side + gap)
-        for column, ax in enumerate(axes):
-            x = left + column * (side + 0.12)
-            ax.set_position((x / width, (top - side) / height, side / width, side / height))
-            ax.axis("off")
-    return figure, grid
+class Sheet:
+    """A figure without axes. It is one plot, since a plot for each picture takes seconds to write.
+
+    Args:
+        width, height: in inches.
+    """
+
+    def __init__(self, width: float, height: float):
+        with style():
+            self.figure = blank(width, height)
+            self._ax = self.figure.add_axes((0, 0, 1, 1))
+        self.figure.suppressComposite = True  # else all pictures become one, at 72 dots per inch
+        self._ax.set(xlim=(0, width), ylim=(height, 0))
+        self._ax.axis("off")
+
+    def place(self, x: float, y: float, side: float, uri: str, colour: str = FAINT, width: float = 0.5) -> None:
+        """An image of a data: URI in the middle of a square, in a frame of that width in points."""
+        image = _decoded(uri)
+        high, wide = (side * length / max(image.shape) for length in image.shape[:2])
+        left, top = x + (side - wide) / 2, y + (side - high) / 2
+        self._ax.imshow(image, extent=(left, left + wide, top + high, top), aspect="auto", interpolation="none")
+        corners = [(left, top), (left + wide, top), (left + wide, top + high), (left, top + high), (left, top)]
+        self._ax.plot(*zip(*corners, strict=True), color=colour, linewidth=width, solid_joinstyle="miter")
+        self._ax.set(xlim=(0, self.figure.get_figwidth()), ylim=(self.figure.get_figheight(), 0))
+
+    def write(self, x: float, y: float, lines: list[str], **settings: Any) -> None:
+        """Lines of text, below y unless `va` says otherwise."""
+        with style():
+            self._ax.text(x, y, "\n".join(lines), **({"va": "top", "fontsize": 6.5, "linespacing": 1.25} | settings))
 
 
-def _show(ax: "Axes", uri: str, colour: str = FAINT, width: float = 0.5) -> None:
-    ax.imshow(_decoded(uri), aspect="equal")
-    ax.axis("on")
-    ax.set(xticks=[], yticks=[])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=colour, linewidth=width)
-
-
-def _under(ax: "Axes", lines: list[str]) -> None:
-    ax.text(0, -0.06, "\n".join(_short(line, LINE) for line in lines), transform=ax.transAxes, va="top", fontsize=6.5)
-
-
-def _decoded(uri: str) -> "Image":
-    """The image of a data: URI."""
+def _decoded(uri: str) -> "np.ndarray":
+    """The pixels of a data: URI, (H, W, 3) uint8."""
+    import numpy as np
     from PIL import Image
 
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
-
-
-def _short(text: str, letters: int) -> str:
-    return printable(text, letters)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB"))
 
 
 def _lines(text: str, letters: int, most: int) -> list[str]:

@@ -9,11 +9,13 @@ from typing import Literal
 from askew.report.example_figures import examples_figures
 
 __all__ = [
+    "AttractedView",
     "Examples",
     "Gallery",
     "GallerySample",
     "GalleryView",
     "Hit",
+    "InnatePair",
     "JointMap",
     "MappedPair",
     "OperationEffect",
@@ -166,6 +168,42 @@ class GallerySample:
 
 
 @dataclass(frozen=True)
+class AttractedView:
+    """An augmented view that came nearer to the caption of another sample than to its own.
+
+    Attributes:
+        original, picture: data: URIs of the original view and of the augmented one.
+        changes: what was done to it, in words.
+        student, teacher: the distance of the other caption and view over that of the other caption and original.
+    """
+
+    caption: str
+    other: str
+    original: str
+    picture: str
+    changes: tuple[str, ...]
+    student: float
+    teacher: float | None
+
+
+@dataclass(frozen=True)
+class InnatePair:
+    """A pair that does not fit from the start.
+
+    Attributes:
+        other: the caption of another sample that is nearest to the image.
+        original: a data: URI.
+        student, teacher: the distance to its caption over the mean distance to the captions of others.
+    """
+
+    caption: str
+    other: str
+    original: str
+    student: float
+    teacher: float | None
+
+
+@dataclass(frozen=True)
 class OperationEffect:
     """How strongly an image operation goes with the student's ratio: see evaluation/examples/effects.py."""
 
@@ -185,6 +223,7 @@ class Gallery:
         student, teacher: the ratios of all views that were drawn; None without a teacher.
         agreement: rank correlation of the two; None without a teacher.
         operations: the one that goes with the largest ratios first.
+        attracted, innate: the other two kinds of misalignment, the worst first.
     """
 
     samples: tuple[GallerySample, ...]
@@ -192,6 +231,8 @@ class Gallery:
     teacher: tuple[float, ...] | None
     agreement: float | None
     operations: tuple[OperationEffect, ...]
+    attracted: tuple[AttractedView, ...] = ()
+    innate: tuple[InnatePair, ...] = ()
 
 
 @dataclass(frozen=True)

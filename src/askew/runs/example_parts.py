@@ -8,13 +8,14 @@ from torch import Tensor
 
 from askew.evaluation.examples.effects import effects, in_words, rank_correlation
 from askew.evaluation.examples.gallery import Misaligned, spread
+from askew.evaluation.examples.others import attracted, innate
 from askew.evaluation.examples.plane import plane
 from askew.evaluation.examples.pool import Pool
 from askew.evaluation.examples.retrieval import Ranking, confusions, ranking
 from askew.report import examples as parts
 from askew.report.page import thumbnail
 
-SHOWN_NAMES, SHOWN_SAMPLES, MAPPED = 12, 12, 200
+SHOWN_NAMES, SHOWN_SAMPLES, SHOWN_OTHERS, MAPPED = 12, 12, 8, 200
 SIDE = 96  # pixels of thumbnails
 
 
@@ -154,6 +155,36 @@ def gallery(found: Misaligned, num: int = SHOWN_SAMPLES) -> parts.Gallery:
         None if found.teacher is None else _rounded(found.teacher),
         None if found.teacher is None else rank_correlation(found.student.reshape(-1), found.teacher.reshape(-1)),
         tuple(parts.OperationEffect(e.name, e.share, e.correlation, e.low, e.high) for e in effect),
+        _attracted(found),
+        _innate(found),
+    )
+
+
+def _attracted(found: Misaligned) -> tuple[parts.AttractedView, ...]:
+    return tuple(
+        parts.AttractedView(
+            found.captions[one.sample],
+            found.captions[one.other],
+            thumbnail(picture(found.originals[one.sample]), SIDE),
+            thumbnail(picture(found.views[one.sample, one.view]), SIDE),
+            in_words(found.parameters[one.sample, one.view].tolist(), found.operations),
+            round(one.student, 4),
+            None if one.teacher is None else round(one.teacher, 4),
+        )
+        for one in attracted(found, SHOWN_OTHERS)
+    )
+
+
+def _innate(found: Misaligned) -> tuple[parts.InnatePair, ...]:
+    return tuple(
+        parts.InnatePair(
+            found.captions[one.sample],
+            found.captions[one.other],
+            thumbnail(picture(found.originals[one.sample]), SIDE),
+            round(one.student, 4),
+            None if one.teacher is None else round(one.teacher, 4),
+        )
+        for one in innate(found, SHOWN_OTHERS)
     )
 
 

@@ -6,6 +6,7 @@ The quantity is d(t, v') / d(t, v): the distance from a caption to an augmented 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -25,28 +26,62 @@ BATCH = 16  # samples, with all of their views
 
 
 @dataclass(frozen=True)
+class Sight:
+    """Unit-length embeddings of one image encoder: originals (n, D), and augmented views (n, k, D)."""
+
+    original: Tensor
+    views: Tensor
+
+    def ratios(self, text: Tensor) -> np.ndarray:
+        """(n, k) d(t, v') / d(t, v) to each sample's own text (n, D)."""
+        num = self.views.shape[1]
+        before = paired_log_distance(text, self.original)
+        after = paired_log_distance(text.repeat_interleave(num, dim=0), self.views.flatten(0, 1)).unflatten(
+            0, (-1, num)
+        )
+        return (after - before[:, None]).exp().numpy()
+
+
+@dataclass(frozen=True)
 class Misaligned:
     """Samples with several augmented views each.
 
     Attributes:
         captions: n; the one that distances are taken to.
+        match: (n,) match ids: equal for copies of an image.
         originals, views: uint8 (n, 3, s, s) and (n, k, 3, s, s), as the model sees them, reduced to SIDE pixels.
         parameters: (n, k, P) recorded numbers of the augmented views.
         operations: of the augmented views, in the order of these numbers.
-        distance: (n,) the student's d(t, v), 0 to 2.
-        student, teacher: (n, k) ratios d(t, v') / d(t, v); None without a teacher.
+        text: (n, D) the student's embeddings of the captions.
+        by_student, by_teacher: what the two see; None without a teacher.
         problems: what was wrong with each sample that could not be used.
     """
 
     captions: tuple[str, ...]
+    match: np.ndarray
     originals: Tensor
     views: Tensor
     parameters: np.ndarray
     operations: tuple[Bound, ...]
-    distance: np.ndarray
-    student: np.ndarray
-    teacher: np.ndarray | None
+    text: Tensor
+    by_student: Sight
+    by_teacher: Sight | None
     problems: tuple[str, ...]
+
+    @cached_property
+    def student(self) -> np.ndarray:
+        """(n, k) ratios."""
+        return self.by_student.ratios(self.text)
+
+    @cached_property
+    def teacher(self) -> np.ndarray | None:
+        """(n, k) ratios; None without a teacher."""
+        return None if self.by_teacher is None else self.by_teacher.ratios(self.text)
+
+    @cached_property
+    def distance(self) -> np.ndarray:
+        """(n,) the student's d(t, v), 0 to 2."""
+        return paired_log_distance(self.text, self.by_student.original).exp().numpy()
 
 
 def misaligned(
@@ -57,7 +92,7 @@ def misaligned(
     num: int = 4,
     seed: int = 0,
 ) -> Misaligned | None:
-    """Draw `num` augmented views of every sample, and measure them. None if no sample can be used.
+    """Draw `num` augmented views of every sample, and embed them. None if no sample can be used.
 
     The teacher's distances are to the student's text, as in training: it has no text encoder of its own.
 
@@ -70,11 +105,12 @@ def misaligned(
     problems = [sample for sample in samples if isinstance(sample, str)]
     parts: list[dict[str, Tensor]] = []
     captions: list[str] = []
+    match: list[int] = []
     waiting: list[dict[str, Tensor]] = []
 
-    def measure() -> None:
+    def look() -> None:
         if waiting:
-            parts.append(_measured(waiting, wanted, captions[-len(waiting) :], student, teacher, num))
+            parts.append(_seen(waiting, wanted, student, teacher, num))
             waiting.clear()
 
     for place, sample in enumerate(samples):
@@ -86,22 +122,24 @@ def misaligned(
             problems.append(printable(f"{sample.name or sample.id}: {error}", 300))
             continue
         captions.append(" ".join(sample.captions[0].split()))
+        match.append(sample.matched)
         waiting.append(_together(drawn))
         if len(waiting) == BATCH:
-            measure()
-    measure()
+            look()
+    look()
     if not captions:
         return None
     whole = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     return Misaligned(
         tuple(captions),
+        np.array(match),
         whole["image"],
         whole["aug"],
         whole["aug_params"].numpy(),
         operations,
-        whole["distance"].numpy(),
-        whole["student"].numpy(),
-        whole["teacher"].numpy() if teacher is not None else None,
+        torch.from_numpy(student.text(captions)),
+        Sight(whole["student"], whole["student_views"]),
+        Sight(whole["teacher"], whole["teacher_views"]) if teacher is not None else None,
         tuple(problems),
     )
 
@@ -112,28 +150,19 @@ def _together(drawn: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return made | {key: torch.stack([one[key] for one in drawn]) for key in ("aug", "aug_params")}
 
 
-def _measured(
-    samples: list[dict[str, Tensor]],
-    views: Views,
-    captions: list[str],
-    student: Encoders,
-    teacher: Encoders | None,
-    num: int,
+def _seen(
+    samples: list[dict[str, Tensor]], views: Views, student: Encoders, teacher: Encoders | None, num: int
 ) -> dict[str, Tensor]:
-    """Pictures, recorded numbers and ratios of a batch of n samples."""
+    """Pictures, recorded numbers and embeddings of a batch of n samples."""
     batch = {key: torch.cat([sample[key] for sample in samples]) for key in samples[0]}
     batch = views.finish({key: value.to(student.device) for key, value in batch.items()})
-    text = torch.from_numpy(student.text(captions))
     made = {key: _pictures(batch[key], views.normalise) for key in ("image", "aug")}
     made["aug"] = made["aug"].unflatten(0, (-1, num))
     made["aug_params"] = batch["aug_params"].cpu().unflatten(0, (-1, num))
     for name, encoders in (("student", student), ("teacher", teacher)):
         if encoders is not None:
             near, far = (torch.from_numpy(encoders.features(batch[key])[1]) for key in ("image", "aug"))
-            before = paired_log_distance(text, near)
-            after = paired_log_distance(text.repeat_interleave(num, dim=0), far).unflatten(0, (-1, num))
-            made[name] = (after - before[:, None]).exp()
-            made.setdefault("distance", before.exp())
+            made |= {name: near, f"{name}_views": far.unflatten(0, (-1, num))}
     return made
 
 
