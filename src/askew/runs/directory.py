@@ -13,7 +13,6 @@ tensorboard/, wandb/, trackio/   what the trackers of `train.track` keep here
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
 examples.json            what a report shows of the model with single images and texts
 earlier/step-N           models and results of step N, at which a plan ended that was extended
-inspect/                 what `askew inspect` writes; see inspection.py
 """
 
 import json
@@ -31,7 +30,6 @@ from askew.evaluation.results import RESULTS, ResultsFile
 from askew.recipes.settings import from_yaml, to_yaml
 from askew.training import checkpoint
 
-INSPECTION = "inspect"
 RUNS = Path("runs")  # where runs without --out go
 RECIPE, METRICS, DISCARDED = "recipe.yaml", "metrics.jsonl", "metrics.discarded.jsonl"
 FACTS = "run.json"
@@ -197,11 +195,6 @@ class RunDirectory:
         """Where a batch that made a step fail is kept."""
         return self.path / "fault" / f"batch-step{step}-rank{rank}.safetensors"
 
-    @property
-    def inspection(self) -> Path:
-        """Where `askew inspect` writes unless it is given a folder."""
-        return self.path / INSPECTION
-
     # Results
 
     @property
@@ -240,12 +233,12 @@ class RunDirectory:
     def remove_if_unstarted(self) -> None:
         """Remove the directory of a run that failed before its first step, so that the command can be repeated."""
         trackers = [folder for folder in map(self.tracked, get_args(TrackerName)) if folder.exists()]
-        begun = {RECIPE, FACTS, *(folder.name for folder in trackers)}
-        if {entry.name for entry in self.path.iterdir()} <= begun:
+        names = {entry.name for entry in self.path.iterdir()}
+        if names - {FACTS} == {RECIPE, *(folder.name for folder in trackers)}:
             for folder in trackers:
                 shutil.rmtree(folder)
-            for name in (RECIPE, FACTS):
-                (self.path / name).unlink(missing_ok=True)
+            for file in (RECIPE, FACTS):
+                (self.path / file).unlink(missing_ok=True)
             self.path.rmdir()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from askew import distributed
-from askew.config import Recipe
+from askew.config import DataSettings, Recipe, TrainSettings
 from askew.data.files import home_path
 from askew.data.sources import EMBEDDED
 from askew.data.sources.recognise import FUNCTION, exists, expand_braces, parts_of
@@ -86,10 +86,7 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
     def prepare() -> None:
         stages = trainer.recipe.train.extended
         if moved or extend_to is not None:
-            train = directory.read_recipe().train
-            if extend_to is not None:
-                train = train.model_copy(update={"epochs": trainer.recipe.train.epochs, "extended": stages})
-            directory.write_recipe(directory.read_recipe().model_copy(update={"data": recipe.data, "train": train}))
+            rewrite_recipe(directory, recipe.data, trainer.recipe.train if extend_to is not None else None)
         if stages and trainer.done <= stages[-1]:
             directory.set_aside(stages[-1])
         if moved:  # and the same, or loading would have refused them
@@ -103,6 +100,15 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
 
     distributed.on_main(prepare)
     return finish(trainer, directory, console, tracking)
+
+
+def rewrite_recipe(directory: RunDirectory, data: DataSettings, extension: TrainSettings | None) -> None:
+    """Record where the data are now, and what an extension changes in the plan."""
+    recorded = directory.read_recipe()
+    train = recorded.train
+    if extension is not None:
+        train = train.model_copy(update={"epochs": extension.epochs, "extended": extension.extended})
+    directory.write_recipe(recorded.model_copy(update={"data": data, "train": train}))
 
 
 def extended(recipe: Recipe, steps_per_epoch: int, done: int, epochs: float) -> Recipe:
