@@ -26,7 +26,7 @@ from askew.data.sources.base import Source
 from askew.errors import UserError, printable, writing
 from askew.evaluation.chunks import SIZE, Chunk, load_chunk, save_chunk
 from askew.evaluation.features import ImageEncoder
-from askew.evaluation.reading_ahead import Piece, ReadingAhead, Record, problem_of
+from askew.evaluation.reading_ahead import Piece, ReadingAhead, SampleRecord, problem_of
 from askew.evaluation.results import item_hash
 
 __all__ = ["Chunk", "Embeddings"]
@@ -242,7 +242,7 @@ class Embeddings:
         return item_hash(self.encoders.fingerprint(), str(pixel_limit().pixels), " ".join(formats()), PIL.__version__)
 
 
-def _chunk_of(records: list[Record], rows: dict[int, np.ndarray | str], encoders: PairEncoder) -> Chunk:
+def _chunk_of(records: list[SampleRecord], rows: dict[int, np.ndarray | str], encoders: PairEncoder) -> Chunk:
     """A chunk from what its samples are, and the embedding of each picture or what is wrong with it.
 
     Raises:
