@@ -83,7 +83,7 @@ def hostile_run(folder: Path, plain: Made) -> Made:
     lines = metrics_of(run)
     with (run / "metrics.jsonl").open("w", encoding="utf-8") as file:
         for line in lines:
-            file.write(json.dumps({**line, **{raw: float(line["step"]) for raw in RAW if raw not in line}}) + "\n")
+            file.write(json.dumps({**line, **{raw: float(line["step"]) for raw in RAW if raw.strip()}}) + "\n")
     write_results(run, [raw for raw in RAW if raw.strip()])
     return Made(run, table, folder / "cache")
 

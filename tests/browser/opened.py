@@ -102,7 +102,7 @@ class Opened:
         element.scroll_into_view_if_needed()
         box = element.bounding_box()
         assert box is not None, f"{selector} is not seen"
-        y = box["y"] + box["height"] / 2
+        y = box["y"] + min(box["height"] / 2, 9)  # in the first line
         self.page.mouse.move(box["x"] + 1, y)
         self.page.mouse.down()
         self.page.mouse.move(box["x"] + box["width"] - 1, y, steps=3)
@@ -157,6 +157,7 @@ class Reader:
             is_mobile=width < 600,
             has_touch=width < 600,
             device_scale_factor=1,
+            reduced_motion="reduce",  # else a page scrolls on while a mouse is already moving
         )
         context.set_offline(True)
         context.set_default_timeout(15_000)
