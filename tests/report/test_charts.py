@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from askew.report.charts import COLUMNS, ShareRow, curve_chart, power, share_chart, spread, thinned
+from askew.report.charts import COLUMNS, ShareRow, StepCurve, curve_chart, power, share_chart, spread, thinned
 from askew.report.figures import svg_of
 
 

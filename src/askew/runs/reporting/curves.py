@@ -17,7 +17,7 @@ TERMS = {  # of the methods that come with askew
     "negative": "Distillation, Eq. (8): the same for captions of other samples.",
     "noisy": "Distillation, Eq. (9): the same for pairs whose captions may fit one another's images.",
     "soft_alignment": "The student's similarities against the teacher's, as soft targets.",
-    "mlm": "Masked language modelling: predicting hidden words of the caption. Chance is the size of the vocabulary.",
+    "mlm": "Masked language modelling: predicting hidden words of the caption, out of the whole vocabulary.",
     "simclr": "Contrast of two views of the same image.",
     "simsiam": "Agreement of two views of the same image; lower is better.",
     "nns": "Contrast of images and the nearest earlier text of each caption.",
