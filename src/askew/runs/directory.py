@@ -8,6 +8,7 @@ model/, teacher/         open_clip directories
 results.jsonl, outcomes/ one line per evaluation result, and which items were right
 results.before.jsonl     results of the weights that training started from
 report.html, report/     the report, and its figures as SVG
+inspect/                 what `askew inspect` writes; see inspection.py
 fault/                   batches that made a step fail
 tensorboard/, wandb/, trackio/   what the trackers of `train.track` keep here
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
@@ -33,6 +34,7 @@ from askew.training import checkpoint
 RUNS = Path("runs")  # where runs without --out go
 RECIPE, METRICS, DISCARDED = "recipe.yaml", "metrics.jsonl", "metrics.discarded.jsonl"
 FACTS = "run.json"
+INSPECTION = "inspect"
 WEIGHTS = {"student": "model", "teacher": "teacher"}
 
 
@@ -185,6 +187,11 @@ class RunDirectory:
     def tracked(self, name: str) -> Path:
         """Where the files of a tracker are (`train.track`)."""
         return self.path / name
+
+    @property
+    def inspection(self) -> Path:
+        """Where `askew inspect` writes unless it is given a folder."""
+        return self.path / INSPECTION
 
     @property
     def wandb_id(self) -> Path:
