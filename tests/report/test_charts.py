@@ -23,6 +23,11 @@ def test_thinning_keeps_every_peak_that_a_picture_can_show():
     assert (np.diff(kept_steps) > 0).all()
 
 
+def test_a_chart_of_a_long_run_is_small():
+    values = np.random.default_rng(0).normal(size=100_000)
+    assert len(svg_of(curve_chart([StepCurve("", range(100_000), values)], "loss"))) < 20_000
+
+
 def test_thinning_by_hand():
     """Two columns of four points each: the first, each column's lowest and highest, the last."""
     steps, values = thinned(np.arange(8.0), np.array([5.0, 1, 9, 5, 2, 2, 8, 3]), columns=2)
