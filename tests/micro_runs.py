@@ -137,7 +137,7 @@ def micro_settings() -> list[str]:
         "train.epochs": 1,
         "train.log_every": 1,
         "train.checkpoint_steps": 1,
-        "evaluation.suite": "none",
         "evaluation.report": "false",
+        "evaluation.suite": "none",
     }
     return as_options(*(f"{key}={value}" for key, value in settings.items()))

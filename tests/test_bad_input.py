@@ -449,6 +449,11 @@ def nothing_to_mask(here):
     return training(pairs(here), "views.mask_probability=0")
 
 
+@fault(SETTING, "an unknown tracker", "train.track", "'tensorboard', 'wandb' or 'trackio'", "'mlflow'")
+def unknown_tracker(here):
+    return training(pairs(here), "train.track=tensorboard,mlflow")
+
+
 @fault(SETTING, "a GPU on a machine without one", "train.device=cuda is not available on this machine; it has")
 def no_cuda(here):
     if torch.cuda.is_available():

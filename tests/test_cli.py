@@ -47,6 +47,7 @@ def test_training_on_a_users_table_is_one_command(run):
         "metrics.jsonl",
         "model",
         "recipe.yaml",
+        "run.json",
         "teacher",
     ]
     assert "25 images, 25 captions" in done.stderr

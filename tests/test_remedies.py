@@ -605,6 +605,7 @@ remedy("nothing_to_keep", "leave --keep out")(lambda here, arguments: arguments[
 # The test
 
 WITHOUT = {  # lines that name no command to try, and why
+    "unknown_tracker": "it names optional packages, which a test may not have",
     "unknown_tower": "the right name is a tower too large for a test",
     "no_weights_inside": "it names the kind of file that is wanted",
     "other_vocabulary": "it names the only vocabulary there is",

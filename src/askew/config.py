@@ -31,6 +31,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Area = Annotated[float, Field(gt=0, le=1)]
+TrackerName = Literal["tensorboard", "wandb", "trackio"]  # and of the extra that installs it
 
 
 def _rising(pair: tuple[float, float]) -> tuple[float, float]:
@@ -156,9 +157,21 @@ class TrainSettings(Part):
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = Field(default=0, ge=0)
     log_every: int = Field(default=10, ge=1)  # steps
+    track: tuple[TrackerName, ...] = ()  # what records a run beside its own files; docs/training.md
     checkpoint_steps: int = Field(default=0, ge=0)  # steps between checkpoints; 0 = only checkpoint_minutes counts
     checkpoint_minutes: float = Field(default=10, gt=0)
     keep_checkpoints: int = Field(default=2, ge=1)
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _one_or_several(cls, names: Any) -> Any:
+        """`train.track=wandb` and `train.track=wandb,trackio` are lists too."""
+        return [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else names
+
+    @field_validator("track")
+    @classmethod
+    def _each_once(cls, names: tuple[TrackerName, ...]) -> tuple[TrackerName, ...]:
+        return tuple(dict.fromkeys(names))
 
     @field_validator("min_learning_rate", "warmup_learning_rate")
     @classmethod

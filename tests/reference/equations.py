@@ -416,3 +416,35 @@ def pairwise_sigmoid(logits: Array, match: Array) -> float:
             z = 1 if match[i, j] else -1
             total += math.log(1 + math.exp(-z * logits[i, j]))
     return total / logits.shape[0]
+
+
+# How embeddings lie on the sphere
+
+
+def effective_rank(rows: Array) -> float:
+    """Roy & Vetterli (2007), by the singular values themselves."""
+    singular = np.linalg.svd(rows, compute_uv=False)
+    shares = [s / sum(singular) for s in singular]
+    return math.exp(-sum(p * math.log(p) for p in shares if p > 0))
+
+
+def modality_gap(image: Array, text: Array) -> float:
+    """Liang et al. (2022), Sec. 3: the norm of the difference of the two centres."""
+    difference = [sum(image[:, d]) / len(image) - sum(text[:, d]) / len(text) for d in range(image.shape[1])]
+    return math.sqrt(sum(x * x for x in difference))
+
+
+def uniformity(rows: Array, t: float = 2.0) -> float:
+    """Wang & Isola (2020), L_uniform, over all pairs of different rows."""
+    pairs = [(i, j) for i in range(len(rows)) for j in range(i + 1, len(rows))]
+    values = [math.exp(-t * sum((a - b) ** 2 for a, b in zip(rows[i], rows[j], strict=True))) for i, j in pairs]
+    return math.log(sum(values) / len(values))
+
+
+def alignment(image: Array, text: Array, match: Array) -> float:
+    """Wang & Isola (2020), L_align with exponent 2, over the images that have a text."""
+
+    def squared(i, j):
+        return sum((a - b) ** 2 for a, b in zip(image[i], text[j], strict=True))
+
+    return mean_per_row(lambda i, j: squared(i, j), match, None) * len(image) / sum(row.any() for row in match)

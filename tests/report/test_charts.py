@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from askew.report.charts import COLUMNS, Curve, ShareRow, curve_chart, power, share_chart, spread, thinned
+from askew.report.charts import COLUMNS, ShareRow, StepCurve, curve_chart, power, share_chart, spread, thinned
 from askew.report.figures import svg_of
 
 
@@ -47,24 +47,24 @@ def test_labels_keep_apart_and_near_to_their_curves(wanted, places):
 
 
 def test_a_chart_says_what_it_shows():
-    curves = [Curve("A", [1, 2, 3], [3.0, 2.0, 1.0]), Curve("B", [1, 2], [2.0, float("nan")], 1)]
+    curves = [StepCurve("A", [1, 2, 3], [3.0, 2.0, 1.0]), StepCurve("B", [1, 2], [2.0, float("nan")], 1)]
     found = texts(curve_chart(curves, "loss", levels=[("chance", 2.5)]))
     assert {"A", "B", "chance", "step", "loss"} <= set(found)
 
 
 def test_a_logarithmic_axis_only_where_the_values_allow_it():
-    wide = curve_chart([Curve("", [1, 2, 3], [0.0, 1e-6, 1.0])], "x", log=True)
+    wide = curve_chart([StepCurve("", [1, 2, 3], [0.0, 1e-6, 1.0])], "x", log=True)
     assert wide.axes[0].get_yscale() == "linear"  # a third of the values is zero
     many = [0.0, *np.geomspace(1e-6, 1, 20)]
-    assert curve_chart([Curve("", range(21), many)], "x", log=True).axes[0].get_yscale() == "log"
-    narrow = curve_chart([Curve("", [1, 2], [1.0, 2.0])], "x", log=True)
+    assert curve_chart([StepCurve("", range(21), many)], "x", log=True).axes[0].get_yscale() == "log"
+    narrow = curve_chart([StepCurve("", [1, 2], [1.0, 2.0])], "x", log=True)
     assert narrow.axes[0].get_yscale() == "linear"
     assert [power(10.0**e) for e in (-5, -3, 0, 4, 12)] == ["10⁻⁵", "0.001", "1", "10000", "10¹²"]
 
 
 def test_one_point_and_no_number_at_all_are_drawn():
-    assert "step" in texts(curve_chart([Curve("", [1], [2.0])], "y"))
-    assert "step" in texts(curve_chart([Curve("A", [1, 2], [float("nan")] * 2)], "y", log=True))
+    assert "step" in texts(curve_chart([StepCurve("", [1], [2.0])], "y"))
+    assert "step" in texts(curve_chart([StepCurve("A", [1, 2], [float("nan")] * 2)], "y", log=True))
 
 
 def test_shares_stand_beside_their_task():

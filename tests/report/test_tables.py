@@ -72,10 +72,10 @@ def test_the_training_bar_is_gone_when_training_ends_or_fails():
     console = Console()
     console.err = RichConsole(file=io.StringIO(), force_terminal=True, width=80)
     with console.training_bar(3):
-        assert console._bar is not None
-    assert console._bar is None
+        assert console._training is not None
+    assert console._training is None
     with pytest.raises(RuntimeError), console.training_bar(0):
         raise RuntimeError
-    assert console._bar is None
+    assert console._training is None
     shown = console.err.file.getvalue()
     assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 2  # the cursor is back

@@ -18,8 +18,9 @@ from torch import multiprocessing
 from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.mcd import MCD
-from askew.recipes.settings import from_yaml
+from askew.recipes.settings import from_yaml, override
 from askew.report.console import Console
+from askew.runs import tracking
 from askew.runs.resume import resume
 from askew.runs.train import start
 from askew.training import parallel
@@ -93,12 +94,30 @@ def apart(found, expected):
     return {"whole": sum(gap**2 for gap in gaps.values()) ** 0.5 / whole, "each": each, "of": len(gaps)}
 
 
+class RankKeeper:
+    """A tracker that writes down which rank hands it which step."""
+
+    how_to_look = "tracked.txt"
+
+    def __init__(self, record):
+        self.file = record.directory.path.parent / "tracked.txt"
+
+    def log(self, step, numbers):
+        with self.file.open("a") as file:
+            file.write(f"rank {distributed.rank()} step {step}\n")
+
+    def finish(self, step, summary, failed):
+        self.log(step, summary)
+
+
 def session_of(folder, rank):
     """A run from its start to its model, then resumed as if it had been killed while it saved: what it printed."""
     run, whole = folder / "run", folder / "whole"
     recipe = micro_recipe(folder / "pairs.csv", "mcd", max_steps=4, checkpoint_steps=2, device="cpu")
     held_out = {"held_out": str(folder / "other" / "pairs.csv"), "held_out_every": 2}
     recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=held_out)})
+    recipe = override(recipe, ["train.track=tensorboard"])
+    tracking.TRACKERS["tensorboard"], tracking.find_spec = RankKeeper, lambda name: object()  # in this process alone
     console = Console(quiet=not distributed.is_main())
     with redirect_stderr(io.StringIO()) as printed:
         start(recipe, run, console)
@@ -218,9 +237,15 @@ def test_two_ranks_start_and_resume_as_one_run(ranks):
     assert (folder / "run" / "model" / "open_clip_model.safetensors").is_file()
 
 
+def test_rank_0_alone_hands_lines_to_a_tracker(ranks):
+    lines = (ranks[0]["folder"] / "tracked.txt").read_text().splitlines()
+    assert lines == [f"rank 0 step {step}" for step in (1, 2, 3, 4, 4, 3, 4, 4)]
+
+
 def test_the_held_out_loss_of_two_ranks_is_that_of_one(ranks, tmp_path):
     folder = ranks[0]["folder"]
-    alone = start(from_yaml(folder / "run" / "recipe.yaml"), tmp_path / "alone", Console(quiet=True)).path
+    recipe = override(from_yaml(folder / "run" / "recipe.yaml"), ["train.track="])
+    alone = start(recipe, tmp_path / "alone", Console(quiet=True)).path
     for found, expected in zip(metrics_of(folder / "run"), metrics_of(alone), strict=True):
         names = [name for name in expected if name.startswith("held_out/")]
         assert bool(names) == (found["step"] in (2, 4))

@@ -17,6 +17,7 @@ from askew.objectives.distillation import (
     teacher_ranks,
 )
 from askew.objectives.fading import augmented_terms, two_sets, unfaded, whole_contrast
+from askew.objectives.geometry import alignment, effective_rank, modality_gap, uniformity
 from askew.objectives.log_ratio import absolute, huber, log_distance, paired_log_distance, squared
 from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
 from askew.objectives.reduce import by_rows, mean_per_anchor
@@ -26,16 +27,19 @@ from askew.objectives.soft_alignment import soft_alignment, soft_alignments
 __all__ = [
     "LogRatios",
     "absolute",
+    "alignment",
     "aug_own_against_other",
     "augmented_terms",
     "by_rows",
     "cross_entropy_per_sample",
+    "effective_rank",
     "huber",
     "info_nce",
     "log_distance",
     "log_ratios",
     "masked_language",
     "mean_per_anchor",
+    "modality_gap",
     "mp_nce",
     "negative_cosine",
     "negative_pairs",
@@ -52,5 +56,6 @@ __all__ = [
     "teacher_ranks",
     "two_sets",
     "unfaded",
+    "uniformity",
     "whole_contrast",
 ]

@@ -123,6 +123,7 @@ SHARED = {
     "train.device": "set by you",
     "train.seed": "SLIP's code",
     "train.log_every": "ours",
+    "train.track": "ours: no trackers",
     "train.checkpoint_steps": "ours",
     "train.checkpoint_minutes": "ours",
     "train.keep_checkpoints": "ours",

@@ -23,7 +23,7 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
-class Curve:
+class StepCurve:
     """A value over steps.
 
     Attributes:
@@ -80,7 +80,7 @@ def thinned(steps: np.ndarray, values: np.ndarray, columns: int = COLUMNS) -> tu
 
 
 def curve_chart(
-    curves: Sequence[Curve],
+    curves: Sequence[StepCurve],
     y_label: str,
     levels: Sequence[tuple[str, float]] = (),
     log: bool = False,
@@ -155,14 +155,14 @@ def share_chart(rows: Sequence[ShareRow], num_runs: int) -> "Figure":
     return figure
 
 
-def _finite(curve: Curve, above_zero: bool) -> tuple[np.ndarray, np.ndarray]:
+def _finite(curve: StepCurve, above_zero: bool) -> tuple[np.ndarray, np.ndarray]:
     """What of a curve can be drawn, thinned."""
     steps, values = np.asarray(curve.steps, dtype=float), np.asarray(curve.values, dtype=float)
     kept = np.isfinite(values) & ((values > 0) | (not above_zero))
     return thinned(steps[kept], values[kept])
 
 
-def _spans_decades(curves: Sequence[Curve]) -> bool:
+def _spans_decades(curves: Sequence[StepCurve]) -> bool:
     """Whether nearly all values are above zero, and the largest is 50 times the smallest."""
     values = np.concatenate([np.asarray(curve.values, dtype=float) for curve in curves])
     values = values[np.isfinite(values)]

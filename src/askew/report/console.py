@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from askew.errors import printable
+from askew.report.live import TrainingDisplay
 from askew.report.table import Table
 
 PIPE_WIDTH = 180  # columns of a table that goes to a file or another program, which have no width of their own
@@ -25,6 +26,7 @@ class Console:
         self.out = RichConsole(highlight=False, emoji=False)  # :cat: in a caption is no picture
         self.err = RichConsole(stderr=True, highlight=False, emoji=False)
         self.quiet = quiet
+        self._training: TrainingDisplay | None = None
         self._bar: Progress | None = None
         self._task = TaskID(0)
         self._said = time.monotonic()
@@ -49,9 +51,10 @@ class Console:
 
     @contextmanager
     def training_bar(self, completed: int) -> Iterator[None]:
-        """Inside, training shows a bar if there is a terminal."""
-        if self.err.is_terminal and not self.quiet:
-            self._start_bar("starting", completed)
+        """Inside, training shows a bar and curves if there is a terminal."""
+        self.close()
+        if self._is_live:
+            self._training = TrainingDisplay(self.err, completed)
         try:
             yield
         finally:
@@ -62,20 +65,20 @@ class Console:
         if self.quiet:
             return
         left = (total_steps - line["step"]) * line["samples"] / line["step"] / line["samples_per_second"]
-        text = (
-            f"step {line['step']}/{total_steps}  {clock(left)} left  {line['samples_per_second']:.0f} samples/s  "
-            f"data wait {line['data_wait']:.0%}  loss {line['loss']:.3f}"
-        )
-        text += "".join(f"  {name} {line[name]:.3g}" for name in terms)
-        if self._bar is not None:
-            self._bar.update(self._task, completed=line["step"], total=total_steps, description=escape(text))
+        facts = [f"step {line['step']}/{total_steps}", f"{clock(left)} left"]
+        facts += [f"{line['samples_per_second']:.0f} samples/s", f"data wait {line['data_wait']:.0%}"]
+        values = {"loss": f"{line['loss']:.3f}", **{name: f"{line[name]:.3g}" for name in terms}}
+        if self._training is not None:
+            shown = {name: (line[name], text) for name, text in values.items()}
+            self._training.update(line["step"], total_steps, facts, shown)
         else:
+            text = "  ".join([*facts, *(f"{name} {text}" for name, text in values.items())])
             self.err.print(escape(text), soft_wrap=True)
 
     def images_done(self, name: str, done: int, total: int, rate: float) -> None:
         """How far a pass over images is: a bar on a terminal, else a line every ten seconds and one at the end."""
         text = f"{name}: {done:,} of {total:,} images" + (f", {rate:.0f} images/s" if rate else "")
-        if self.err.is_terminal and not self.quiet:
+        if self._is_live:
             if self._bar is None:
                 self._start_bar(text, 0)
             assert self._bar is not None
@@ -84,6 +87,11 @@ class Console:
             self._said = time.monotonic()
             self.say(text)
 
+    @property
+    def _is_live(self) -> bool:
+        """Whether there is a terminal whose cursor can be moved, so that what is shown can change."""
+        return self.err.is_terminal and not self.err.is_dumb_terminal and not self.quiet
+
     def _start_bar(self, text: str, completed: int) -> None:
         self._bar = Progress(BarColumn(), TextColumn("{task.description}"), console=self.err, transient=True)
         self._task = self._bar.add_task(escape(text), total=None, completed=completed)
@@ -91,6 +99,9 @@ class Console:
 
     def close(self) -> None:
         """Remove the progress bar."""
+        if self._training is not None:
+            self._training.stop()
+            self._training = None
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

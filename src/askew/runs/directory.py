@@ -9,6 +9,7 @@ results.jsonl, outcomes/ one line per evaluation result, and which items were ri
 results.before.jsonl     results of the weights that training started from
 report.html, report/     the report, and its figures as SVG
 fault/                   batches that made a step fail
+tensorboard/, wandb/, trackio/   what the trackers of `train.track` keep here
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
 examples.json            what a report shows of the model with single images and texts
 earlier/step-N           models and results of step N, at which a plan ended that was extended
@@ -20,9 +21,9 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from askew.config import Recipe
+from askew.config import Recipe, TrackerName
 from askew.data.files import write_text
 from askew.data.sources import EMBEDDED
 from askew.errors import UserError
@@ -183,6 +184,15 @@ class RunDirectory:
                 place.mkdir(parents=True, exist_ok=True)
                 shutil.move(found, place / found.name)
 
+    def tracked(self, name: str) -> Path:
+        """Where the files of a tracker are (`train.track`)."""
+        return self.path / name
+
+    @property
+    def wandb_id(self) -> Path:
+        """The file that keeps the run's id at Weights & Biases."""
+        return self.tracked("wandb") / "id.txt"
+
     def fault_file(self, step: int, rank: int) -> Path:
         """Where a batch that made a step fail is kept."""
         return self.path / "fault" / f"batch-step{step}-rank{rank}.safetensors"
@@ -229,10 +239,13 @@ class RunDirectory:
 
     def remove_if_unstarted(self) -> None:
         """Remove the directory of a run that failed before its first step, so that the command can be repeated."""
-        entries = list(self.path.iterdir())
-        if {entry.name for entry in entries} in ({RECIPE}, {RECIPE, FACTS}):
-            for entry in entries:
-                entry.unlink()
+        trackers = [folder for folder in map(self.tracked, get_args(TrackerName)) if folder.exists()]
+        names = {entry.name for entry in self.path.iterdir()}
+        if names - {FACTS} == {RECIPE, *(folder.name for folder in trackers)}:
+            for folder in trackers:
+                shutil.rmtree(folder)
+            for file in (RECIPE, FACTS):
+                (self.path / file).unlink(missing_ok=True)
             self.path.rmdir()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from askew import distributed
-from askew.config import Recipe
+from askew.config import DataSettings, Recipe, TrainSettings
 from askew.data.files import home_path
 from askew.data.sources import EMBEDDED
 from askew.data.sources.recognise import FUNCTION, exists, expand_braces, parts_of
@@ -15,6 +15,7 @@ from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
 from askew.runs.export import pretrained_run
+from askew.runs.tracking import Tracking, refuse_missing_packages
 from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of
 from askew.training.build import build
 from askew.training.loop import Trainer
@@ -26,6 +27,7 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "loader.cache_mb",
     "loader.stall_minutes",
     "train.log_every",
+    "train.track",
     "train.checkpoint_steps",
     "train.checkpoint_minutes",
     "train.keep_checkpoints",
@@ -59,6 +61,7 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
         directory = RunDirectory.newest(recipe.name)
     recipe = compatible(recipe, directory)
     refuse_missing_data(recipe.data.source, directory)
+    refuse_missing_packages(recipe.train.track)
     found = directory.latest_checkpoint(console.warn if distributed.is_main() else lambda text: None)
     moved = recipe.data != directory.read_recipe().data
     if moved and found is None:
@@ -70,7 +73,8 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
     if extend_to is not None:
         step = found.step if found is not None else 0
         built = replace(built, recipe=extended(built.recipe, built.loader.steps_per_epoch, step, extend_to))
-    trainer = Trainer(built, directory, reporter_of(console))
+    tracking = Tracking(recipe.train.track, directory, console)
+    trainer = Trainer(built, directory, reporter_of(console), hooks=(tracking,))
     if found is not None:
         trainer.load(found)
     if trainer.done == trainer.total and directory.is_complete(recipe):
@@ -82,10 +86,7 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
     def prepare() -> None:
         stages = trainer.recipe.train.extended
         if moved or extend_to is not None:
-            train = directory.read_recipe().train
-            if extend_to is not None:
-                train = train.model_copy(update={"epochs": trainer.recipe.train.epochs, "extended": stages})
-            directory.write_recipe(directory.read_recipe().model_copy(update={"data": recipe.data, "train": train}))
+            rewrite_recipe(directory, recipe.data, trainer.recipe.train if extend_to is not None else None)
         if stages and trainer.done <= stages[-1]:
             directory.set_aside(stages[-1])
         if moved:  # and the same, or loading would have refused them
@@ -95,9 +96,19 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
             record_facts(trainer, directory)
         announce(trainer, directory, console)
         evaluate_before(trainer, directory, console)
+        tracking.open(trainer)
 
     distributed.on_main(prepare)
-    return finish(trainer, directory, console)
+    return finish(trainer, directory, console, tracking)
+
+
+def rewrite_recipe(directory: RunDirectory, data: DataSettings, extension: TrainSettings | None) -> None:
+    """Record where the data are now, and what an extension changes in the plan."""
+    recorded = directory.read_recipe()
+    train = recorded.train
+    if extension is not None:
+        train = train.model_copy(update={"epochs": extension.epochs, "extended": extension.extended})
+    directory.write_recipe(recorded.model_copy(update={"data": data, "train": train}))
 
 
 def extended(recipe: Recipe, steps_per_epoch: int, done: int, epochs: float) -> Recipe:

@@ -23,6 +23,7 @@ from askew.runs.evaluate import evaluate_tiny
 from askew.runs.export import pretrained_run
 from askew.runs.facts import facts_of, write_facts
 from askew.runs.report import write_report
+from askew.runs.tracking import Tracking, refuse_missing_packages
 from askew.training.build import build
 from askew.training.export import save_models
 from askew.training.interfaces import Reporter
@@ -44,9 +45,11 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
     """
     towers = pretrained_run(recipe.towers, recipe.train.device, console.warn)
     recipe = recipe.model_copy(update={"towers": resolve(towers)})
+    refuse_missing_packages(recipe.train.track)
     built = build(recipe, console.say)  # before a directory is made: what cannot be built leaves nothing behind
     directory = distributed.from_main(lambda: RunDirectory.create(recipe.name, out))
-    trainer = Trainer(built, directory, reporter_of(console))
+    tracking = Tracking(recipe.train.track, directory, console)
+    trainer = Trainer(built, directory, reporter_of(console), hooks=(tracking,))
 
     def prepare() -> None:
         with writing("the recipe", directory.path):
@@ -55,21 +58,32 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
         try:
             announce(trainer, directory, console)
             evaluate_before(trainer, directory, console)
+            tracking.open(trainer)
         except Stopped:
+            tracking.close(failed=True)
             directory.remove_if_unstarted()
             raise
 
     distributed.on_main(prepare)
-    return finish(trainer, directory, console)
+    return finish(trainer, directory, console, tracking)
 
 
-def finish(trainer: Trainer, directory: RunDirectory, console: Console) -> RunDirectory:
+def finish(trainer: Trainer, directory: RunDirectory, console: Console, tracking: Tracking) -> RunDirectory:
     """Train what is left, save the model, and evaluate it."""
+    with tracking:
+        _train(trainer, directory, console, tracking)
+        distributed.on_main(lambda: _end(trainer, directory, console))
+    return directory
+
+
+def _train(trainer: Trainer, directory: RunDirectory, console: Console, tracking: Tracking) -> None:
+    """Train what is left. A failure says how to continue."""
     try:
         with console.training_bar(trainer.done):
             trainer.run()
     except (RunFailed, Interrupted, Stopped) as error:
         if trainer.done == 0 and distributed.is_main():
+            tracking.close(failed=True)
             directory.remove_if_unstarted()
         if trainer.done > 0 and isinstance(error, RunFailed):
             raise RunFailed(f"{error}. Resume with --resume --out {directory.path}") from error
@@ -81,8 +95,6 @@ def finish(trainer: Trainer, directory: RunDirectory, console: Console) -> RunDi
             )
             raise Interrupted(error.signal_number, f"{error}; {how} again") from error
         raise
-    distributed.on_main(lambda: _end(trainer, directory, console))
-    return directory
 
 
 def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:

@@ -22,6 +22,7 @@ from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
 from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint
 from askew.training.build import Built
+from askew.training.collapse import sample_of, signs_of
 from askew.training.fingerprint import contents_of, refuse_other_data
 from askew.training.held_out import HELD_OUT_LOSS
 from askew.training.interfaces import Hook, Reporter, Storage
@@ -212,7 +213,8 @@ class Trainer:
         self.optimizer.step()
         self.method.after_step(gathered, self.schedule.progress_after(self.done))
         self.window.step()
-        return {"loss": loss, "terms": terms, "learning_rate": learning_rate, "gradient_norm": norm.item()}
+        measured = {"loss": loss, "terms": terms, "embeddings": sample_of(gathered)}
+        return {**measured, "learning_rate": learning_rate, "gradient_norm": norm.item()}
 
     def _seed_of_step(self) -> int:
         """For what towers draw at random (dropout, drop path): the same when a step is taken again."""
@@ -244,7 +246,7 @@ class Trainer:
 
     def _log(self, record: dict[str, Any]) -> dict[str, Any]:
         """The line of a step, averaged over ranks, into the metrics and to the reporter."""
-        terms = record.pop("terms")
+        terms, signs = record.pop("terms"), signs_of(record.pop("embeddings"))
         if clash := sorted(terms.keys() & set(RESERVED)):
             raise UserError(f"method {self.recipe.method.name}: a term of the loss cannot be called {clash[0]!r}")
         means = distributed.mean({"loss": record.pop("loss"), **terms})
@@ -255,6 +257,7 @@ class Trainer:
             "samples": self.done * batch_size,
             **{name: value.item() for name, value in means.items()},
             **record,
+            **signs,
             **self.window.close(batch_size),
             "logit_scale": self.method.logit_scale.exp().item(),
             "peak_memory_mb": round(peak_memory_mb(self.device), 1),

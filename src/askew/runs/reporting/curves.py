@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from askew.methods.base import RESERVED
-from askew.report.charts import Curve, DrawnFigure, curve_chart
+from askew.report.charts import DrawnFigure, StepCurve, curve_chart
 from askew.runs.reporting.read import ReadRun
 from askew.training.held_out import PREFIX
 
@@ -17,7 +17,7 @@ TERMS = {  # of the methods that come with askew
     "negative": "Distillation, Eq. (8): the same for captions of other samples.",
     "noisy": "Distillation, Eq. (9): the same for pairs whose captions may fit one another's images.",
     "soft_alignment": "The student's similarities against the teacher's, as soft targets.",
-    "mlm": "Masked language modelling: predicting hidden words of the caption. Chance is the size of the vocabulary.",
+    "mlm": "Masked language modelling: predicting hidden words of the caption, out of the whole vocabulary.",
     "simclr": "Contrast of two views of the same image.",
     "simsiam": "Agreement of two views of the same image; lower is better.",
     "nns": "Contrast of images and the nearest earlier text of each caption.",
@@ -141,14 +141,14 @@ def draw(panels: Sequence[Panel], runs: Sequence[ReadRun]) -> list[DrawnFigure]:
     return found
 
 
-def _curve(panel: Panel, run: ReadRun, place: int, number: int, key: str, text: str) -> Curve | None:
+def _curve(panel: Panel, run: ReadRun, place: int, number: int, key: str, text: str) -> StepCurve | None:
     steps = [line["step"] for line in run.lines if key in line]
     if not steps:
         return None
     values = [panel.factor * line[key] for line in run.lines if key in line]
     alone = not run.label
     label = text if alone else " ".join(part for part in (run.label, text) if part)
-    return Curve(label, steps, values, number if alone else place, dashed=number > 0 and not alone)
+    return StepCurve(label, steps, values, number if alone else place, dashed=number > 0 and not alone)
 
 
 def _file_name(name: str) -> str:
