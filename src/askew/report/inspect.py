@@ -48,6 +48,7 @@ class OperationEffect:
         low, high: the 95 % interval of the mean.
         count: pairs.
         strongest: whether words were looked for at this strength.
+        untouched: the strength at which nothing happens.
     """
 
     model: str
@@ -59,6 +60,7 @@ class OperationEffect:
     high: float
     count: int
     strongest: bool
+    untouched: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -149,12 +151,19 @@ def _panel(ax: "Axes", effects: Sequence[OperationEffect], limits: tuple[float, 
     models = list(dict.fromkeys(effect.model for effect in effects))
     for place, model in enumerate(models):
         points = sorted((e for e in effects if e.model == model), key=lambda e: e.strength)
-        at = [point.strength for point in points] if len(points) > 1 else [float(place)]
-        means = [point.mean for point in points]
-        ends = [[p.mean - p.low for p in points], [p.high - p.mean for p in points]]
+        drawn = [(point.strength, point.mean, point.low, point.high) for point in points]
+        if len(points) > 1:
+            drawn = sorted([*drawn, (points[0].untouched, 0.0, 0.0, 0.0)])
+        else:  # applied or not: there is no strength to draw
+            drawn = [(float(place), *drawn[0][1:])]
+        at, means, lows, highs = (list(values) for values in zip(*drawn, strict=True))
+        ends = [
+            [m - low for m, low in zip(means, lows, strict=True)],
+            [h - m for m, h in zip(means, highs, strict=True)],
+        ]
         colour = MODEL_COLOURS[model]
         ax.errorbar(at, means, ends, color=colour, marker="o", markersize=3, linewidth=1.2, label=model)
-    if len({effect.strength for effect in effects}) == 1:  # applied or not: there is no strength to draw
+    if len({effect.strength for effect in effects}) == 1:
         ax.set_xlim(-1, len(models))
         ax.set_xticks([])
     ax.set_ylim(*limits)

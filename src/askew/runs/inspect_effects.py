@@ -28,7 +28,7 @@ def effects_of(models: Sequence[str], conditions: Sequence[Condition], measured:
             made.append(
                 OperationEffect(
                     model, condition.operation, condition.strength, condition.unit, mean, low, high, len(there),
-                    condition.strongest,
+                    condition.strongest, condition.untouched,
                 )
             )  # fmt: skip
     return made
@@ -73,7 +73,7 @@ def word_table(model: str, effects: Sequence[WordEffect]) -> Table:
         rows,
         left=("operation", "word", "beyond chance"),
         emphasized=[number for number, effect in enumerate(chosen) if effect.clear],
-        caption=f"Words in at least {MINIMUM} captions. Intervals are of each word alone; `beyond chance` takes all "
+        caption=f"Words in at least {MINIMUM} captions. Intervals are of each word alone; “beyond chance” takes all "
         f"{len(effects):,} words and operations into account (Holm's method, 5 %).",
     )
 

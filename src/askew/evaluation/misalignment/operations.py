@@ -42,6 +42,7 @@ class Condition:
         strongest: whether the words whose captions suffer are looked for at this strength.
         apply: (images, recorded numbers) -> images, float32 (B, 3, S, S) in [0, 1]; None for a crop.
         recorded: the number that is recorded for the operation at this strength.
+        untouched: the strength at which nothing happens.
     """
 
     operation: str
@@ -50,6 +51,7 @@ class Condition:
     strongest: bool
     apply: Callable[[Tensor, Tensor], Tensor] | None = None
     recorded: float = 1.0
+    untouched: float = 0.0
 
 
 def conditions(custom: Sequence[Operation], side: int) -> tuple[Condition, ...]:
@@ -59,7 +61,7 @@ def conditions(custom: Sequence[Operation], side: int) -> tuple[Condition, ...]:
         side: pixels per side of what the model sees; blurs are shares of it.
     """
     table = {operation.name: operation for operation in OPERATIONS}
-    made = [Condition("crop", share, "share of the area", share == min(CROPS)) for share in CROPS]
+    made = [Condition("crop", share, "share of the area", share == min(CROPS), untouched=1.0) for share in CROPS]
     for name, largest in LARGEST.items():
         unit = "turns" if name == "hue" else "change of the factor"
         shares = SIGNED[1:] if name == "hue" else SIGNED  # half a turn is the same in both directions
@@ -101,8 +103,9 @@ def _of_custom(operation: Operation) -> Iterator[Condition]:
     for number in found:
         apply = _bound(operation, operation.strength)
         yield Condition(
-            operation.name, float(number), "recorded number", bool(number == farthest), apply, float(number)
-        )
+            operation.name, float(number), "recorded number", bool(number == farthest), apply, float(number),
+            float(operation.untouched),
+        )  # fmt: skip
 
 
 def crop_box(width: int, height: int, share: float, rng: np.random.Generator) -> tuple[int, int, int, int]:
