@@ -10,6 +10,7 @@ import torch
 from standins import micro_model
 
 from askew.data.images import decode
+from askew.evaluation import streaming
 from askew.evaluation.chunks import Chunk
 from askew.evaluation.model import load_encoders
 from askew.evaluation.projection import plane_of
@@ -77,6 +78,20 @@ def test_the_map_keeps_most_of_the_variance(table):
     image = np.stack(table["image_embedding"].to_numpy())[1:]  # each sample once
     values = np.linalg.svd(image - image.mean(axis=0), compute_uv=False)[:2]
     np.testing.assert_allclose([np.linalg.norm(x[1:]), np.linalg.norm(y[1:])], values, rtol=1e-4)
+
+
+def test_a_row_group_is_a_chunk_and_one_without_a_pair_is_left_out(here, table, monkeypatch):
+    """Chunks of 1: the fourth sample cannot be used."""
+    monkeypatch.setattr(streaming, "SIZE", 1)
+    embed(here, "chunks.parquet", "--images")
+    file = pq.ParquetFile(here / "chunks.parquet")
+    assert file.metadata.num_row_groups == 8
+    found = file.read()
+    assert found.schema.equals(table.schema, check_metadata=False)
+    for name in ("id", "sample", "name", "caption", "image"):
+        assert found[name] == table[name]
+    for name in ("image_embedding", "text_embedding"):
+        np.testing.assert_allclose(np.stack(found[name].to_numpy()), np.stack(table[name].to_numpy()), atol=1e-6)
 
 
 def test_arrays_are_in_the_order_of_the_source(here, table):

@@ -12,7 +12,7 @@ from PIL import Image
 from standins import micro_model
 
 from askew.data.sources.base import bytes_id
-from askew.evaluation import approximate
+from askew.evaluation import approximate, streaming
 from askew.evaluation import nearest as nearest_module
 from askew.evaluation.chunks import Chunk
 from askew.evaluation.nearest import Block, blocks, candidates, located, nearest, place_of
@@ -239,6 +239,15 @@ def test_data_that_are_as_they_were_are_not_read_again(here):
     again = searched(here, "a square", "--set", "data.split=all", "--unchanged")
     assert "embedded 12 samples, as they were: the data were not read again" in again.stderr
     assert again.stdout == first.stdout
+
+
+@pytest.mark.parametrize("kind", ["images", "captions"])
+def test_the_results_do_not_depend_on_chunks(here, monkeypatch, kind):
+    """Chunks of 5: the copy 0004.png is in the first, 0005.png begins the second."""
+    arguments = ("a square", "--image", "data/0009.png", "--for", kind, "--top", "12")
+    whole = rows_of(searched(here, *arguments).stdout)
+    monkeypatch.setattr(streaming, "SIZE", 5)
+    assert rows_of(searched(here, *arguments).stdout) == whole
 
 
 def test_a_long_query_is_said_to_be_cut(here):

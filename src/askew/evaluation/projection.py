@@ -9,7 +9,7 @@ from askew.evaluation.chunks import Chunk
 
 
 @dataclass(frozen=True)
-class Plane:
+class PrincipalPlane:
     """A plane through the mean.
 
     Attributes:
@@ -25,7 +25,7 @@ class Plane:
         return ((embeddings - self.mean) @ self.axes.T).astype(np.float32)
 
 
-def plane_of(chunks: Iterable[Chunk]) -> Plane:
+def plane_of(chunks: Iterable[Chunk]) -> PrincipalPlane:
     """The plane that keeps most of the variance of the images that can be used; there is at least one.
 
     The largest entry of each axis is positive, so that the same data give the same map on every machine.
@@ -34,7 +34,7 @@ def plane_of(chunks: Iterable[Chunk]) -> Plane:
     width = images[0].shape[1]
     count = sum(len(part) for part in images)
     if not count:
-        return Plane(np.zeros(width), np.zeros((2, width)))
+        return PrincipalPlane(np.zeros(width), np.zeros((2, width)))
     mean = sum(part.sum(axis=0, dtype=np.float64) for part in images) / count
     scatter = np.zeros((width, width))
     for part in images:
@@ -47,4 +47,4 @@ def plane_of(chunks: Iterable[Chunk]) -> Plane:
         axes = np.vstack([axes, np.zeros((2 - len(axes), width))])
     largest = axes[np.arange(2), np.abs(axes).argmax(axis=1)]
     axes[largest < 0] *= -1
-    return Plane(np.asarray(mean), axes)
+    return PrincipalPlane(np.asarray(mean), axes)

@@ -8,7 +8,7 @@ chunk of large images the rest is read again, which costs little beside decoding
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -31,7 +31,7 @@ Find = Callable[[str, int], Chunk | None]
 
 
 @dataclass
-class Record:
+class SampleRecord:
     """What a sample is, apart from its pixels.
 
     Attributes:
@@ -65,10 +65,10 @@ class Piece(NamedTuple):
     """
 
     number: int
-    records: list[Record]
+    records: list[SampleRecord]
     key: str
     found: Chunk | None
-    pictures: list[Record]
+    pictures: list[SampleRecord]
     pixels: list[Future]
     last: bool
 
@@ -86,7 +86,7 @@ class ReadingAhead:
         self.workers = workers or _workers()
         self._lock = threading.Lock()  # a source may hold what it has read last, and not expect two readers
 
-    def pieces(self, chunks: Sequence[tuple[int, range]], find: Find) -> Iterator[Piece]:
+    def pieces(self, chunks: Sequence[tuple[int, range]], find: Find) -> Generator[Piece, None, None]:
         """The pieces of every chunk, in order.
 
         Args:
@@ -132,7 +132,7 @@ class ReadingAhead:
                 pixels = [pool.submit(self._prepare, record) for record in batch]
                 yield Piece(number, records, key, None, batch, pixels, start + self.batch_size >= len(pictures))
 
-    def _read(self, indices: range, find: Find) -> tuple[list[Record], str, Chunk | None]:
+    def _read(self, indices: range, find: Find) -> tuple[list[SampleRecord], str, Chunk | None]:
         """The records of a chunk, its key, and the chunk if it is on disk."""
         records, kept = [], 0
         for index in indices:
@@ -148,7 +148,7 @@ class ReadingAhead:
                 record.encoded = None
         return records, key, found
 
-    def _record(self, index: int) -> Record:
+    def _record(self, index: int) -> SampleRecord:
         try:
             sample = self._sample(index)
             captions = tuple(caption.encode("utf-8", "replace").decode() for caption in sample.captions)
@@ -159,21 +159,21 @@ class ReadingAhead:
                 raise not_read(self.source, index, error) from error
             name = self.source.name(index)
             problem = problem_of(name, error.strerror or str(error))
-            return Record(index, name, item_hash("unreadable", name, problem), problem)
+            return SampleRecord(index, name, item_hash("unreadable", name, problem), problem)
         except Exception as error:
             raise not_read(self.source, index, error) from error
         match = picture if sample.match_id is None else sample.match_id
         digest = item_hash(str(sample.id), str(match), name, sample.image, *captions)
         if not any(caption.strip() for caption in captions):
             problem = problem_of(name, "no caption")
-            return Record(index, name, digest, problem, sample.id, match, picture)
-        return Record(index, name, digest, "", sample.id, match, picture, captions, sample.image)
+            return SampleRecord(index, name, digest, problem, sample.id, match, picture)
+        return SampleRecord(index, name, digest, "", sample.id, match, picture, captions, sample.image)
 
     def _sample(self, index: int) -> Sample:
         with self._lock:
             return self.source[index]
 
-    def _prepare(self, record: Record) -> tuple[Tensor | None, str]:
+    def _prepare(self, record: SampleRecord) -> tuple[Tensor | None, str]:
         """The preprocessed image and "", or None and what is wrong with it."""
         try:
             data = self._sample(record.index).image if record.encoded is None else record.encoded

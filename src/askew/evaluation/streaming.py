@@ -9,6 +9,7 @@ and hashing. Ranks divide the chunks among themselves, and all read them from th
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
@@ -25,7 +26,7 @@ from askew.data.sources.base import Source
 from askew.errors import UserError, printable, writing
 from askew.evaluation.chunks import SIZE, Chunk, load_chunk, save_chunk
 from askew.evaluation.features import ImageEncoder
-from askew.evaluation.reading_ahead import Piece, ReadingAhead, Record, problem_of
+from askew.evaluation.reading_ahead import Piece, ReadingAhead, SampleRecord, problem_of
 from askew.evaluation.results import item_hash
 
 __all__ = ["Chunk", "Embeddings"]
@@ -174,27 +175,27 @@ class Embeddings:
         chunks = [(n, range(n * SIZE, min((n + 1) * SIZE, len(self)))) for n in numbers]
         total = sum(len(indices) for _, indices in chunks)
         done, rows = 0, dict[int, np.ndarray | str]()
-        pieces = self._reading.pieces(chunks, self._find)
-        while True:
-            started = time.perf_counter()
-            piece = next(pieces, None)
-            if piece is None:
-                return
-            if piece.found is not None:
-                self.reused += len(piece.found)
-                self._count(piece, piece.found)
-            else:
-                pixels = [future.result() for future in piece.pixels]
-                ready = time.perf_counter()
-                rows |= self._rows(piece, pixels)
-                if piece.last:
-                    self._count(piece, self._save(piece, rows))
-                    rows = {}
-                self._waited += ready - started
-                self._encoded += time.perf_counter() - ready
-            shown = len(piece.records) if piece.last else min(len(rows), len(piece.records))
-            self.tick(done + shown, total)
-            done += len(piece.records) if piece.last else 0
+        with closing(self._reading.pieces(chunks, self._find)) as pieces:
+            while True:
+                started = time.perf_counter()
+                piece = next(pieces, None)
+                if piece is None:
+                    return
+                if piece.found is not None:
+                    self.reused += len(piece.found)
+                    self._count(piece, piece.found)
+                else:
+                    pixels = [future.result() for future in piece.pixels]
+                    ready = time.perf_counter()
+                    rows |= self._rows(piece, pixels)
+                    if piece.last:
+                        self._count(piece, self._save(piece, rows))
+                        rows = {}
+                    self._waited += ready - started
+                    self._encoded += time.perf_counter() - ready
+                shown = len(piece.records) if piece.last else min(len(rows), len(piece.records))
+                self.tick(done + shown, total)
+                done += len(piece.records) if piece.last else 0
 
     def _rows(self, piece: Piece, pixels: list[tuple[torch.Tensor | None, str]]) -> dict[int, np.ndarray | str]:
         """The embedding of each picture of a batch, or what is wrong with it."""
@@ -241,7 +242,7 @@ class Embeddings:
         return item_hash(self.encoders.fingerprint(), str(pixel_limit().pixels), " ".join(formats()), PIL.__version__)
 
 
-def _chunk_of(records: list[Record], rows: dict[int, np.ndarray | str], encoders: PairEncoder) -> Chunk:
+def _chunk_of(records: list[SampleRecord], rows: dict[int, np.ndarray | str], encoders: PairEncoder) -> Chunk:
     """A chunk from what its samples are, and the embedding of each picture or what is wrong with it.
 
     Raises:

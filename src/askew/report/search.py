@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Hit:
+class SearchHit:
     """One image or caption of the data.
 
     Attributes:
@@ -25,4 +25,4 @@ class QueryHits:
     """A query, as it was typed, and what is nearest to it, the nearest first."""
 
     query: str
-    hits: tuple[Hit, ...]
+    hits: tuple[SearchHit, ...]

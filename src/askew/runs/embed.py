@@ -13,7 +13,7 @@ from askew import distributed
 from askew.data.files import replacing_file
 from askew.errors import UserError, printable, writing
 from askew.evaluation.chunks import Chunk
-from askew.evaluation.projection import Plane, plane_of
+from askew.evaluation.projection import PrincipalPlane, plane_of
 from askew.evaluation.streaming import Embeddings
 from askew.report.console import Console
 from askew.runs.stored import Store, StoreRequest
@@ -110,7 +110,7 @@ def _spread(num_chunks: int) -> list[int]:
     return np.unique(np.linspace(0, num_chunks - 1, min(SAMPLE, num_chunks)).astype(int)).tolist()
 
 
-def _table(chunk: Chunk, plane: Plane) -> pa.Table:
+def _table(chunk: Chunk, plane: PrincipalPlane) -> pa.Table:
     """The pairs of a chunk that can be used."""
     local = chunk.owner - chunk.first
     rows = np.flatnonzero(chunk.readable[local])

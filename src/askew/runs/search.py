@@ -16,7 +16,7 @@ from askew.evaluation.model import Encoders
 from askew.evaluation.nearest import Kind, Nearest, blocks, located, nearest
 from askew.evaluation.streaming import Embeddings
 from askew.report.console import Console
-from askew.report.search import Hit, QueryHits
+from askew.report.search import QueryHits, SearchHit
 from askew.report.table import Table
 from askew.runs.stored import Store, StoreRequest
 
@@ -113,7 +113,7 @@ def _found(asked: SearchRequest, queries: np.ndarray, embeddings: Embeddings, co
 def _results(asked: SearchRequest, found: Nearest, embeddings: Embeddings) -> list[QueryHits]:
     """The names and captions of what was found."""
     queries = [*asked.texts, *(str(path) for path in asked.images)]
-    hits: list[list[Hit | None]] = [[None] * found.places.shape[1] for _ in queries]
+    hits: list[list[SearchHit | None]] = [[None] * found.places.shape[1] for _ in queries]
     order = np.argsort(found.places, axis=None)  # each chunk is loaded once
     number, chunk = -1, None
     for at in order:
@@ -123,7 +123,7 @@ def _results(asked: SearchRequest, found: Nearest, embeddings: Embeddings) -> li
             number, chunk = inside, embeddings.chunk(inside)
         sample = row if asked.kind == "images" else int(chunk.owner[row]) - chunk.first
         rows = np.flatnonzero(chunk.owner == chunk.first + sample) if asked.kind == "images" else [row]
-        hits[query][rank] = Hit(
+        hits[query][rank] = SearchHit(
             similarity=float(found.similarity[query, rank]),
             sample=chunk.first + sample,
             name=chunk.names[sample],
