@@ -18,6 +18,7 @@ install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
 
 # The slowest files: started last, each would keep one core busy alone, because a file stays on one worker
 LONGEST_FIRST = (
+    "test_pages",
     *("test_resume", "test_cli", "test_export", "test_finetune", "test_bad_input", "test_kill_drill", "test_contract"),
     *("test_loader", "test_two_ranks", "test_evaluate", "test_loop", "test_schedule", "test_faults", "test_towers"),
     *("test_distributed", "test_adding"),
