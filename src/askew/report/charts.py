@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from askew.report.figures import COLOURS, FAINT, INK, blank, style
+from askew.report.page import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 COLUMNS = 320  # of pixels that a curve is wide: more points than two in each cannot be seen
 GAP = 0.1  # between two labels, of the height of the axes
 WIDTH, HEIGHT = 3.6, 2.25  # inches
-ROW = 0.25  # inches
+ROW = 0.4  # inches
+SIZE = 9  # of letters, in points
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -123,7 +125,7 @@ def curve_chart(
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
         ax.set_xlabel("step")
-        ax.set_ylabel(y_label)
+        ax.set_ylabel(fitted(y_label, 110))
         _label_ends(ax, ends)
         figure.tight_layout(pad=0.4)
     return figure
@@ -132,7 +134,7 @@ def curve_chart(
 def share_chart(rows: Sequence[ShareRow], num_runs: int) -> "Figure":
     """Shares in percent with their 95 % intervals, one row per task, one colour per run; a bar marks chance."""
     with style():
-        figure = blank(5.2, ROW * (len(rows) + 0.35 * len(rows) * (num_runs - 1)) + 0.7)
+        figure = blank(WIDTH, ROW * (len(rows) + 0.35 * len(rows) * (num_runs - 1)) + 0.5)
         ax = figure.subplots()
         for place, row in enumerate(rows):
             for run, (value, ends) in enumerate(zip(row.values, row.ranges, strict=True)):
@@ -143,11 +145,11 @@ def share_chart(rows: Sequence[ShareRow], num_runs: int) -> "Figure":
                 if value is not None:
                     ax.plot([value], [at], color=colour, marker="o", ms=4)
             if row.chance is not None:
-                ax.plot([row.chance] * 2, [place - 0.35, place + 0.35], color=INK, linewidth=1)
-        ax.set_yticks(range(len(rows)), [row.name for row in rows])
-        ax.set_ylim(len(rows) - 0.4, -0.6)
+                ax.plot([row.chance] * 2, [place - 0.3, place + 0.3], color=INK, linewidth=1)
+            ax.text(0, place - 0.38, fitted(row.name, 215), va="bottom", fontsize=8)
+        ax.set_yticks([])
+        ax.set_ylim(len(rows) - 0.5, -0.9)
         ax.set_xlim(left=0)
-        ax.tick_params(axis="y", length=0)
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
         ax.set_xlabel("%")
@@ -178,9 +180,19 @@ def _label_ends(ax: Any, ends: Sequence[tuple[float, str, str]]) -> None:
     scale = np.log if ax.get_yscale() == "log" else np.asarray
     wanted = [float((scale(value) - scale(low)) / (scale(high) - scale(low))) for value, _, _ in ends]
     for place, (_, label, colour) in zip(spread(wanted, GAP), ends, strict=True):
-        text_colour = INK if colour != FAINT else FAINT
-        ax.text(1.035, place, label, transform=ax.transAxes, va="center", color=text_colour)
+        ax.text(1.035, place, fitted(label, 90), transform=ax.transAxes, va="center")
         ax.plot([1.015], [place], marker="s", ms=4, color=colour, transform=ax.transAxes, clip_on=False)
+
+
+def fitted(text: str, width: float) -> str:
+    """Text from data as a page shows it, cut to about so many points."""
+    room, kept = width / SIZE, ""
+    for letter in shown(text, 80):
+        room -= 1.0 if letter in "mwMW@%" or ord(letter) > 0x2E80 else 0.72 if letter.isupper() else 0.62
+        if room < 0:
+            return kept[:-1] + "…"
+        kept += letter
+    return kept
 
 
 def power(value: float) -> str:

@@ -95,7 +95,7 @@ class InspectionPage:
 def noise_figure(noise: Mapping[str, tuple[Sequence[float], Sequence[int]]]) -> "Figure":
     """How many pairs have which noise, one outline per model. 0 is marked: to its right, neighbours are nearer."""
     with style():
-        figure = blank(4.6, 2.6)
+        figure = blank(4.2, 2.4)
         ax = figure.subplots()
         for model, (edges, counts) in noise.items():
             ax.stairs(counts, edges, color=MODEL_COLOURS[model], label=model, linewidth=1.4)

@@ -86,8 +86,18 @@ def _environment() -> "Environment":
         lstrip_blocks=True,
     )
     made.filters["shown"] = shown
+    made.filters["named"] = _named
     made.globals["kit"] = made.get_template("macros.html").module
     return made
+
+
+def _named(svg: str, name: str) -> str:
+    """An <svg> element with a name for readers who do not see it. What is not marked as safe stays as it is."""
+    from markupsafe import Markup, escape
+
+    if not isinstance(svg, Markup):
+        return svg
+    return Markup(str(svg).replace("<svg ", f'<svg aria-label="{escape(shown(name, 120))}" ', 1))
 
 
 def _asset(environment: "Environment", name: str) -> str:

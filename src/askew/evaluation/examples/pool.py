@@ -1,7 +1,7 @@
 """A pool of images and their texts, embedded: what examples are chosen from."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -126,7 +126,12 @@ def read(source: Source, rows: Sequence[int]) -> list[Sample | str]:
     found: dict[int, Sample | str] = {}
     for row in sorted(rows):
         try:
-            found[row] = source[row]
+            sample = source[row]
         except OSError as error:
             found[row] = printable(f"{source.name(row)}: {error.strerror or error}", 300)
+            continue
+        captions = tuple(caption for caption in sample.captions if caption.strip())
+        found[row] = (
+            replace(sample, captions=captions) if captions else printable(f"{source.name(row)}: no caption", 300)
+        )
     return [found[row] for row in rows]
