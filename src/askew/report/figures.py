@@ -9,11 +9,10 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from askew.data.files import write_text
@@ -21,7 +20,6 @@ from askew.data.files import write_text
 if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.figure import Figure
-    from PIL.Image import Image
 
 INK = "#1d1f22"  # of text in a file; on a page it is the colour of the text around it
 FAINT = "#8a9099"  # of axes, and of what is only there for comparison
@@ -45,6 +43,7 @@ STYLE = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "legend.frameon": False,
+    "svg.fonttype": "none",  # text stays text
 }
 RIGHT, WRONG = "#009E73", "#999999"  # frames around what was found
 SVG, XLINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}"
@@ -53,65 +52,17 @@ FONT = re.compile(r"(?:(?P<weight>bold|\d{3}) )?(?P<size>[\d.]+)px .*")  # matpl
 NUMBER = re.compile(r"-?\d+\.\d{2,}")
 
 
-@dataclass(frozen=True)
-class Found:
-    """What a model found for one text: images from best to worst, and whether each belongs to the text."""
+@contextmanager
+def style(**settings: Any) -> Iterator[None]:
+    """Inside, matplotlib draws in the style of askew's figures, and does not warn of letters that its fonts lack.
 
-    text: str
-    images: Sequence["Image"]
-    right: Sequence[bool]
-
-
-def curves(lines: Sequence[Mapping[str, float]], panels: Mapping[str, Sequence[str]]) -> "Figure":
-    """Logged values over training steps, one panel per title, one line per name that was logged.
-
-    Args:
-        lines: of metrics.jsonl.
-        panels: names of values by title; a panel of which nothing was logged is left out.
+    Those are only measured with: the text of a figure stays text, and a page has other fonts.
     """
-    shown = {title: [name for name in names if name in lines[-1]] for title, names in panels.items()}
-    shown = {title: names for title, names in shown.items() if names}
-    with style():
-        figure = blank(3.2 * len(shown), 2.6)
-        for ax, (title, names) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown.items(), strict=True):
-            for colour, name in zip(COLOURS, names, strict=False):
-                points = [(line["step"], line[name]) for line in lines if name in line]
-                ax.plot(*zip(*points, strict=True), color=colour, label=name.replace("_", " "), linewidth=1.4)
-            ax.set_title(title)
-            ax.set_xlabel("step")
-            ax.set_ylim(bottom=0)
-            ax.legend()
-        figure.tight_layout()
-    return figure
-
-
-def retrievals(found: Sequence[Found], title: str) -> "Figure":
-    """One row per text: the images that a model ranks highest for it, framed green if they belong to the text."""
-    columns = max(len(one.images) for one in found)
-    width, height, side = 0.8 * columns + 2.2, 0.8 * len(found) + 0.4, 2.1
-    with style():
-        figure = blank(width, height)
-        grid = figure.subplots(len(found), columns, squeeze=False)
-        for axes, one in zip(grid, found, strict=True):
-            for ax in axes:
-                ax.axis("off")
-            axes[0].text(-0.25, 0.5, one.text, transform=axes[0].transAxes, ha="right", va="center")
-            for ax, image, right in zip(axes, one.images, one.right, strict=False):
-                ax.imshow(image)
-                ax.axis("on")
-                ax.set(xticks=[], yticks=[])
-                for spine in ax.spines.values():
-                    spine.set(visible=True, color=RIGHT if right else WRONG, linewidth=2.5 if right else 0.8)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=STYLE["axes.titlesize"], fontweight="bold")
-        figure.subplots_adjust(left=side / width, right=0.99, top=1 - 0.45 / height, bottom=0.02)
-    return figure
-
-
-def style() -> AbstractContextManager:
-    """Inside, matplotlib draws in the style of askew's figures."""
     import matplotlib
 
-    return matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
+    with matplotlib.rc_context(STYLE | settings), warnings.catch_warnings():  # type: ignore[arg-type]
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
 
 
 def blank(width: float, height: float) -> "Figure":
@@ -155,12 +106,8 @@ def _for_pages(text: str) -> "Markup":
 
 def _written(figure: "Figure") -> str:
     """What matplotlib writes; the same figure gives the same text."""
-    import matplotlib
-
     content = io.StringIO()
-    settings = {"svg.fonttype": "none", "svg.hashsalt": "askew"}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():  # type: ignore[arg-type]
-        warnings.filterwarnings("ignore", message="Glyph .* missing")  # only measured with: a page has other fonts
+    with style(**{"svg.hashsalt": "askew"}):
         figure.savefig(content, format="svg", transparent=True, metadata=dict.fromkeys(("Date", "Creator")))
     return content.getvalue()
 
