@@ -2,10 +2,11 @@
 
     python scripts/page_pictures.py runs/tiny-001/report.html --out pictures
     python scripts/page_pictures.py runs/tiny-001/report.html --readme docs/report.png
+    python scripts/page_pictures.py runs/tiny-001/report.html --readme docs/report_map.png --section examples-0-map
 
 The first writes NAME-390-light.png, NAME-390-dark.png, NAME-1440-light.png and NAME-1440-dark.png: whole pages, in
-pieces (NAME-390-light-2.png) where they are longer than 4,000 px. The second writes the top of the page for the
-README. It needs a Chromium: scripts/install_chromium.sh.
+pieces (NAME-390-light-2.png) where they are longer than 4,000 px. The second and the third write the top of
+the page, and of a section, for the README. It needs a Chromium: scripts/install_chromium.sh.
 """
 
 import argparse
@@ -63,9 +64,11 @@ def write_all(browser: Browser, page: Path, folder: Path, unfold: bool) -> None:
                     print(path)
 
 
-def write_readme(browser: Browser, page: Path, path: Path) -> None:
-    """The top of a page, light, as a PNG of few colours under 300 kB."""
+def write_readme(browser: Browser, page: Path, path: Path, section: str) -> None:
+    """The top of a page or of a section of it, light, as a PNG of few colours under 300 kB."""
     with window(browser, page, README_WIDTH, README_HEIGHT, False) as tab:
+        if section:
+            tab.evaluate("(id) => document.getElementById(id).scrollIntoView({behavior: 'instant'})", section)
         whole = Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
     for colours in (256, 128, 64, 32):
         whole.quantize(colours, dither=Image.Dither.NONE).save(path, optimize=True)
@@ -80,6 +83,7 @@ def main() -> None:
     parser.add_argument("pages", nargs="+", type=Path, help="HTML files")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="a folder (default: pictures)")
     parser.add_argument("--readme", type=Path, help="write the top of the first page to this PNG, and nothing else")
+    parser.add_argument("--section", default="", help="with --readme: begin at the section of this id")
     parser.add_argument("--unfold", action="store_true", help="open every part that is folded")
     options = parser.parse_args()
     found = subprocess.run(["sh", FIND, "--find"], capture_output=True, text=True).stdout.strip()
@@ -88,7 +92,7 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"] if os.geteuid() == 0 else [])
         if options.readme:
-            write_readme(browser, options.pages[0], options.readme)
+            write_readme(browser, options.pages[0], options.readme, options.section)
         else:
             for page in options.pages:
                 write_all(browser, page, options.out, options.unfold)
