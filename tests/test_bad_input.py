@@ -1130,6 +1130,23 @@ def nothing_to_keep(here):
     return [*arguments, "--keep", "0.5"]
 
 
+@fault(INSPECTING, "--keep with so small a share that nothing is left", "none would be left; name a larger share")
+def keep_too_little(here):
+    pretrained(here)
+    return [
+        "inspect",
+        "first",
+        "--data",
+        "data/pairs.csv",
+        "--operation-pairs",
+        "0",
+        "--cache",
+        "cache",
+        "--keep",
+        "0.01",
+    ]
+
+
 # Running them
 
 

@@ -600,6 +600,7 @@ setting("other_setting_to_inspect", "such as data.split=all", "train.epochs", "d
 adding("inspection_taken", "choose a new folder with --out DIR", "--out", "new")
 changing("inspection_into_data", "choose a new folder with --out DIR", "--out", "new")
 adding("nothing_to_keep", "rank by distance (--by distance)", "--by", "distance")
+remedy("keep_too_little", "name a larger share")(lambda here, arguments: [*arguments[:-1], "0.5"])
 remedy("nothing_to_keep", "leave --keep out")(lambda here, arguments: arguments[:-2])
 
 # The test

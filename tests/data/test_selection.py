@@ -118,6 +118,7 @@ def test_options_are_those_of_the_time(data, tmp_path):
     ("what", "message"),
     [
         ("other data", "where other data are now"),
+        ("other captions", "where other data are now"),
         ("an index beyond", "where other data are now"),
         ("no rows", "no rows"),
         ("two sources", "select from 2 sources"),
@@ -146,8 +147,35 @@ def test_what_is_no_selection_of_these_data_is_refused(data, tmp_path, what, mes
         pq.write_table(pq.read_table(path).slice(0, 0), path)
     if what == "other data":
         data.write_text(data.read_text(encoding="utf-8").replace("0001.png", "0002.png"), encoding="utf-8")
+    if what == "other captions":  # under the same names, as of rows that were put in another order
+        data.write_text(data.read_text(encoding="utf-8").replace(" again", " once more"), encoding="utf-8")
     with pytest.raises(UserError, match=message):
         open_source(str(path))
+
+
+def test_rows_in_another_order_are_other_data(data, tmp_path):
+    """The names of rows of Parquet are their numbers, and stay as they were."""
+    rows = [{"image": (data.parent / f"{n:04d}.png").read_bytes(), "caption": f"words {n}"} for n in range(3)]
+    rows_file = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), rows_file)
+    path = written(tmp_path / "kept.parquet", rows_file, [1], [0])
+    (tmp_path / "new").mkdir()
+    moved = shutil.copy(rows_file, tmp_path / "new")
+    assert open_source(path, SourceOptions(selected_from=str(moved)))[0].captions == ("words 1",)
+    pq.write_table(pa.Table.from_pylist(rows[::-1]), rows_file)
+    with pytest.raises(UserError, match="where other data are now"):
+        open_source(path)
+
+
+def test_a_list_without_probes_is_compared_by_names(data, tmp_path):
+    path = written(tmp_path / "kept.parquet", data, [1], [0])
+    contents = json.loads(pq.read_table(path)["askew_contents"][0].as_py())
+    del contents["probes"]
+    written(path, data, [1], [0], askew_contents=[json.dumps(contents)])
+    assert len(open_source(path)) == 1
+    data.write_text(data.read_text(encoding="utf-8").replace("0001.png", "0002.png"), encoding="utf-8")
+    with pytest.raises(UserError, match="where other data are now"):
+        open_source(path)
 
 
 def test_captions_that_are_gone_make_a_bad_sample(data, tmp_path):

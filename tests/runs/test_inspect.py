@@ -12,7 +12,9 @@ from askew import distributed
 from askew.data.sources import SelectionSource, open_source
 from askew.evaluation.misalignment import parts as parts_module
 from askew.evaluation.misalignment.draws import draw_pairs
+from askew.evaluation.misalignment.operations import Condition
 from askew.evaluation.misalignment.pairs import measure
+from askew.runs.inspect_effects import effects_of, operations_table
 from helpers import write_pairs
 from micro_runs import askew_here, micro_recipe, micro_settings, train
 
@@ -211,10 +213,18 @@ def test_one_pair(folder):
     data = table_of(folder / "one", [(0, "a cat")])
     printed = inspected(folder, folder / "out-one", data=data)
     assert "the most misaligned of 1 pairs" in printed
+    assert "pairs: 1 of 1 images" in printed
+    assert "nan" not in printed
     table = pq.read_table(folder / "out-one" / "pairs.parquet")
     assert table["noise"].to_pylist() == [None]
     assert "nothing to compare pairs with" in (folder / "out-one" / "inspect.html").read_text(encoding="utf-8")
     assert "--keep: every pair" in inspected(folder, folder / "out-one", "--keep", "0.5", data=data, code=2)
+
+
+def test_the_mean_of_one_pair_has_no_interval():
+    condition = Condition("flip", 1.0, "", True)
+    table = operations_table(effects_of(["student"], [condition], np.full((1, 1, 1), 0.25, np.float32)))
+    assert table.rows == [["flip", "1", "+0.250"]]
 
 
 def test_ten_identical_captions(folder):

@@ -85,7 +85,7 @@ def operations_table(effects: Sequence[OperationEffect]) -> Table:
     rows = []
     for effect in chosen:
         of = {e.model: e for e in effects if (e.operation, e.strength) == (effect.operation, effect.strength)}
-        shown = [f"{of[m].mean:+.3f} ({of[m].low:+.3f} to {of[m].high:+.3f})" if m in of else "" for m in models]
+        shown = [_with_interval(of[m]) if m in of else "" for m in models]
         rows.append([effect.operation, f"{effect.strength:g} {effect.unit}".strip(), *shown])
     return Table(
         f"mean misalignment by operation, in nats, of {chosen[0].count if chosen else 0:,} pairs",
@@ -93,3 +93,9 @@ def operations_table(effects: Sequence[OperationEffect]) -> Table:
         rows,
         left=("operation", "strength"),
     )
+
+
+def _with_interval(effect: OperationEffect) -> str:
+    """The mean, and its interval where there is one: not of a single pair."""
+    interval = f" ({effect.low:+.3f} to {effect.high:+.3f})" if np.isfinite(effect.high) else ""
+    return f"{effect.mean:+.3f}{interval}"

@@ -76,6 +76,8 @@ def report_inspection(done: Inspected, by: str, keep: float, console: Console) -
             "--keep: every pair has the same image or the same caption, so that there is nothing to compare with; "
             "rank by distance (--by distance), or leave --keep out"
         )
+    if keep and not ranking.kept(keep).any():
+        raise UserError(f"--keep {keep:g}: of {len(ranking):,} captions, none would be left; name a larger share")
     where = SelectedFrom(done.source, done.origin)
     with writing("the inspection", done.folder.path, ", and repeat the command: what was computed is kept"):
         write_pairs(done.folder, done.pairs, ranking, where)
@@ -178,6 +180,10 @@ def _histogram(done: Inspected, model: str) -> tuple[list[float], list[int]]:
     return edges.tolist(), counts.tolist()
 
 
+def _number(value: float) -> str:
+    return "none" if np.isnan(value) else f"{value:.3f}"
+
+
 def _print(
     done: Inspected,
     by: str,
@@ -188,7 +194,7 @@ def _print(
 ) -> None:
     """The most misaligned pairs, and operations from the worst to the most harmless."""
     rows = [
-        [f"{pair.numbers[done.prefix + by]:.3f}", printable(pair.name, 40), printable(pair.caption, 60),
+        [_number(pair.numbers[done.prefix + by]), printable(pair.name, 40), printable(pair.caption, 60),
          printable(pair.better, 60)]
         for pair in worst[:PRINTED]
     ]  # fmt: skip

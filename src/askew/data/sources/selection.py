@@ -5,7 +5,8 @@ their rows, filtered by any tool, is a selection too. It needs these columns:
 
     askew_source     where the data are: a text as for `--data`, the same in every row
     askew_options    how they are read: the SourceOptions as JSON, the same in every row
-    askew_contents   what they were: number of samples and captions, and a hash of names, as JSON; the same in every row
+    askew_contents   what they were: number of samples and captions, a hash of names, and hashes of some samples, as
+                     JSON; the same in every row
     sample, caption  the index of a sample in that source, and of a caption within the sample
 """
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from askew.data.sources.base import EVALUATED, Sample, Source, SourceOptions, names_hash
+from askew.data.sources.probe import probed
 from askew.errors import Unusable, UserError, printable
 
 CONSTANTS = ("askew_source", "askew_options", "askew_contents")
@@ -49,7 +51,23 @@ class Origin:
 
 def contents_of_source(source: Source, num_captions: int) -> dict[str, Any]:
     """What must stay the same for indices into a source to keep their meaning."""
-    return {"samples": len(source), "captions": num_captions, "names": names_hash(source)}
+    return {
+        "samples": len(source),
+        "captions": num_captions,
+        "names": names_hash(source),
+        "probes": probed(source),
+    }
+
+
+def _differ(then: dict[str, Any], now: dict[str, Any]) -> bool:
+    """Whether data are others than before. Names count where too few samples could be compared: files move.
+
+    A name such as `photos.parquet row 7` says nothing of what is in the row.
+    """
+    if then["samples"] != now["samples"]:
+        return True
+    compared = [old == new for old, new in zip(then["probes"], now["probes"], strict=False) if old and new]
+    return not all(compared) or (2 * len(compared) < len(now["probes"]) and then["names"] != now["names"])
 
 
 class SelectionSource:
@@ -137,9 +155,9 @@ def open_selection(paths: Sequence[Path], options: SourceOptions, open_source: O
     except UserError as error:
         raise UserError(f"{where} selects from {printable(source, 400)}: {error}; {MOVED}") from error
     then, now = origin.contents, contents_of_source(inner, 0)
-    if (then.get("samples"), then.get("names")) != (now["samples"], now["names"]) or samples.max() >= len(inner):
+    if _differ(then, now) or samples.max() >= len(inner):
         raise UserError(
-            f"{where} selects from {printable(source, 400)}, where other data are now ({then.get('samples', 0):,} "
+            f"{where} selects from {printable(source, 400)}, where other data are now ({then['samples']:,} "
             f"samples then, {now['samples']:,} now, or others in their places); {MOVED}"
         )
     return SelectionSource(inner, samples, captions, origin, where)
@@ -174,7 +192,9 @@ def _origin(table: pa.Table, where: str) -> Origin:
         known = {field.name for field in fields(SourceOptions)}
         read = {name: value for name, value in json.loads(options).items() if name in known}
         facts = json.loads(contents)
-        return Origin(str(source), SourceOptions(**read), {key: facts[key] for key in ("samples", "captions", "names")})
+        kept = {"samples": int(facts["samples"]), "captions": int(facts["captions"]), "names": facts["names"]}
+        kept["probes"] = list(facts.get("probes", []))  # lists of earlier versions have none
+        return Origin(str(source), SourceOptions(**read), kept)
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         raise UserError(
             f"{where}: {' or '.join(CONSTANTS[1:])} is not what askew inspect wrote; keep these columns as they are"

@@ -65,11 +65,13 @@ class PairParts:
         return next(iter(self.stores.values())).num_chunks
 
     def make(self, tick: Tick = lambda done, total: None) -> None:
-        """This rank's parts, as far as they are not there. `tick` gets samples done, and samples in all, about."""
+        """This rank's parts, as far as they are not there. `tick` gets samples done, and samples in all."""
         numbers = range(self.number)[distributed.rank() :: distributed.world_size()]
+        size = len(next(iter(self.stores.values())))
+        total = sum(min(SIZE, size - number * SIZE) for number in numbers)
         for done, number in enumerate(numbers, 1):
             self.part(number)
-            tick(done * SIZE, len(numbers) * SIZE)
+            tick(min(done * SIZE, total), total)
 
     def part(self, number: int) -> Arrays:
         """The pairs of one chunk that can be used, in order.
@@ -127,9 +129,10 @@ class OperationParts:
     def make(self, tick: Tick = lambda done, total: None) -> None:
         """This rank's parts, as far as they are not there."""
         starts = self._starts[distributed.rank() :: distributed.world_size()]
+        total = sum(min(BATCH, self._starts.stop - start) for start in starts)
         for done, start in enumerate(starts, 1):
             self._part(start)
-            tick(done * BATCH, len(starts) * BATCH)
+            tick(min(done * BATCH, total), total)
 
     def whole(self) -> np.ndarray:
         """(models, conditions, pairs), in nats; NaN for a pair whose image could not be read again."""
