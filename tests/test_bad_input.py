@@ -1066,6 +1066,11 @@ def selects_from_itself(here):
     return selection(here, askew_source=[str(here / "kept.parquet")] * 3)
 
 
+@fault(INSPECTING, "a list of captions that would run code", "my_module:pairs is code", "if you trust it, name it")
+def selects_from_code(here):
+    return selection(here, askew_source=["my_module:pairs"] * 3)
+
+
 @fault(INSPECTING, "lists of several sources in one file", "select from 2 sources", "mix them by A + B")
 def several_sources_selected(here):
     return selection(here, askew_source=["data/pairs.csv", "data/pairs.csv", "embedded"])

@@ -580,6 +580,7 @@ adding("selected_data_moved", FROM, "--set", "data.selected_from=moved/pairs.csv
 
 @remedy("selected_data_changed", FROM)
 @remedy("selects_from_itself", FROM)
+@remedy("selects_from_code", FROM)
 def _(here, arguments):
     write_pairs(here / "copy", 25)
     return [*arguments, "--set", "data.selected_from=copy/pairs.csv"]

@@ -73,16 +73,30 @@ def absolute_source(source: str) -> str:
     """The same source as a text that does not depend on the working directory."""
     parts = []
     for text, weight in parts_of(source):
-        named = text == EMBEDDED or (FUNCTION.fullmatch(text) and not exists(Path(text)))
+        named = text == EMBEDDED or is_function(text)
         where = text if named else os.path.abspath(home_path(text))
         parts.append(where if weight == 1 else f"{where}*{weight}")
     return PLUS.join(parts)
 
 
+def is_function(text: str) -> bool:
+    """Whether a text names `module:function`, which is imported and called."""
+    return FUNCTION.fullmatch(text) is not None and not exists(Path(text))
+
+
+def _open_recorded(source: str, options: SourceOptions) -> Source:
+    """A source that a file names, and not the user: it must not decide what code runs."""
+    if functions := [text for text, _ in parts_of(source) if is_function(text)]:
+        raise UserError(
+            f"{printable(functions[0])} is code, which a file may not run; if you trust it, name it yourself"
+        )
+    return open_source(source, options)
+
+
 def _open(text: str, options: SourceOptions) -> Source:
     if text == EMBEDDED:
         return EmbeddedSource()
-    if FUNCTION.fullmatch(text) and not exists(Path(text)):
+    if is_function(text):
         return open_custom(text, options)
     paths, said = paths_of(text, options)
     source = noted(open_paths(text, paths, options), said)
@@ -148,7 +162,7 @@ def _open_kind(text: str, paths: list[Path], kinds: list[str], options: SourceOp
         case [".tar"]:
             return TarSource(paths, options)
         case [".parquet"] if is_selection(paths):
-            return open_selection(paths, options, open_source)
+            return open_selection(paths, options, open_source if options.selected_from else _open_recorded)
         case [".parquet"]:
             return open_parquet(paths, options)
         case [".arrow"]:
