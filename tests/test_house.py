@@ -291,3 +291,10 @@ def test_the_readme_names_what_is_there():
         assert any((folder / name).exists() for folder in (PACKAGE, ROOT / "docs", ROOT)), name
     for link in re.findall(r"\]\((?!http)([^)#]+)", readme):
         assert (ROOT / link).exists(), link
+
+
+def test_test_files_have_names_of_their_own():
+    """pytest tells test files apart by name alone: of two with one name, it runs the first."""
+    names = [file.name for file in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) > 50
+    assert {name for name in names if names.count(name) > 1} == set()

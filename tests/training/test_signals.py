@@ -125,9 +125,9 @@ def test_the_command_ends_with_the_signals_code_and_leaves_nothing(tmp_path, mon
         monkeypatch.setattr("askew.runs.train._warn_of_long_captions", lambda trainer, console: time.sleep(NEVER))
     made = Trainer.__init__
 
-    def blocked(self, built, *arguments):
+    def blocked(self, built, *arguments, **named):
         built = replace(built, loader=replace(built.loader, source=Blocked(built.loader.source, 25)))
-        made(self, built, *arguments)
+        made(self, built, *arguments, **named)
 
     monkeypatch.setattr(Trainer, "__init__", blocked)
     sent = signalled(number, 6)

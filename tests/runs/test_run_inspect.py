@@ -169,14 +169,18 @@ def test_ranks_share_the_parts(folder, monkeypatch):
     class Store:
         num_chunks = 5
 
-    made = []
+        def __len__(self):
+            return 4 * 1024 + 10
+
+    made, ticks = [], []
     pairs = parts_module.PairParts({"student": Store()}, {}, {}, 1, folder)
     monkeypatch.setattr(pairs, "part", made.append)
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     for rank in (0, 1):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        pairs.make()
+        pairs.make(lambda done, total: ticks.append((done, total)))
     assert made == [0, 2, 4, 1, 3]
+    assert ticks == [(1024, 2058), (2048, 2058), (2058, 2058), (1024, 2048), (2048, 2048)]
 
 
 def test_another_inspection_is_not_overwritten(whole, folder):
