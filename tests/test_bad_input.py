@@ -1046,6 +1046,11 @@ def selection(here: Path, name: str = "kept.parquet", data: str = "data/pairs.cs
     return ["inspect", "local-dir:model", "--data", name]
 
 
+def inspecting(*arguments: str, data: str = "data/pairs.csv") -> list:
+    """`askew inspect` of a pretrained model on pairs, without operations."""
+    return ["inspect", "first", "--data", data, "--operation-pairs", "0", "--cache", "cache", *arguments]
+
+
 @fault(INSPECTING, "a list of captions whose data have moved", "kept.parquet selects from", "does not exist")
 def selected_data_moved(here):
     arguments = selection(here)
@@ -1104,7 +1109,7 @@ def other_setting_to_inspect(here):
 @fault(INSPECTING, "a folder with another inspection in it", "holds another inspection (pool: 9, not 8)")
 def inspection_taken(here):
     pretrained(here)
-    arguments = ["inspect", "first", "--data", "data/pairs.csv", "--operation-pairs", "0", "--cache", "cache", "--pool"]
+    arguments = inspecting("--pool")
     end(askew_here(*arguments, "9", cwd=here), 0)
     return [*arguments, "8"]
 
@@ -1112,18 +1117,7 @@ def inspection_taken(here):
 @fault(INSPECTING, "a folder with something else in it", "--out data is not empty; choose a new folder with --out DIR")
 def inspection_into_data(here):
     pretrained(here)
-    return [
-        "inspect",
-        "first",
-        "--data",
-        "data/pairs.csv",
-        "--operation-pairs",
-        "0",
-        "--cache",
-        "cache",
-        "--out",
-        "data",
-    ]
+    return inspecting("--out", "data")
 
 
 @fault(INSPECTING, "--keep where all captions are alike", "there is nothing to compare with", "leave --keep out")
@@ -1131,25 +1125,13 @@ def nothing_to_keep(here):
     pretrained(here)
     rows = [f"{number:04d}.png,a cat" for number in range(3)]
     (here / "data" / "alike.csv").write_text("\n".join(["image,caption", *rows]) + "\n", encoding="utf-8")
-    arguments = ["inspect", "first", "--data", "data/alike.csv", "--operation-pairs", "0", "--cache", "cache"]
-    return [*arguments, "--keep", "0.5"]
+    return inspecting("--keep", "0.5", data="data/alike.csv")
 
 
 @fault(INSPECTING, "--keep with so small a share that nothing is left", "none would be left; name a larger share")
 def keep_too_little(here):
     pretrained(here)
-    return [
-        "inspect",
-        "first",
-        "--data",
-        "data/pairs.csv",
-        "--operation-pairs",
-        "0",
-        "--cache",
-        "cache",
-        "--keep",
-        "0.01",
-    ]
+    return inspecting("--keep", "0.01")
 
 
 # Running them
