@@ -1,10 +1,12 @@
 """The command `askew` itself, and options that several of its commands take. Heavy imports are lazy everywhere."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from askew import __version__
+from askew.errors import UserError
 
 app = typer.Typer(
     help="Language-image pretraining that learns from misalignment.",
@@ -20,6 +22,18 @@ DataSets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="For --data: how it is read, such as data.split=test."),
 ]
+Model = Annotated[str, typer.Argument(help="A run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images or texts that are encoded at once.")]
+Precision = Annotated[str, typer.Option(help="fp32 or bf16.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder of cached embeddings (default: in the user's cache folder).")]
+PRECISIONS = ("fp32", "bf16")
+STUDENT_OR_TEACHER = ("student", "teacher")
+
+
+def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise UserError for a value that the option does not know."""
+    if value not in known:
+        raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
 
 
 def _version(wanted: bool) -> None:

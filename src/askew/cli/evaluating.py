@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
-from askew.cli.app import DataSets, app
-from askew.errors import UserError
+from askew.cli.app import PRECISIONS, STUDENT_OR_TEACHER, BatchSize, DataSets, Model, Precision, app, check_choice
 
 
 @app.command(name="eval")
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.")],
+    model: Model,
     suite: Annotated[
         str, typer.Option(help="tiny, paper, or names of data sets separated by commas; module:ENTRY for one of yours.")
     ] = "tiny",
@@ -34,8 +33,8 @@ def evaluate(
         Path | None, typer.Option(help="Append results to this file (default: the run's results.jsonl).")
     ] = None,
     tasks: Annotated[str, typer.Option(help="Tasks to run.")] = "zero_shot,linear_probe,retrieval,sugarcrepe",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images or texts that are encoded at once.")] = 256,
-    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
+    batch_size: BatchSize = 256,
+    precision: Precision = "fp32",
     cache: Annotated[
         Path | None, typer.Option(help="Folder of cached features (default: in the user's cache folder).")
     ] = None,
@@ -56,12 +55,8 @@ def evaluate(
     from askew.runs.evaluate import Request, default_cache
     from askew.runs.evaluate import evaluate as evaluate_model
 
-    for option, value, known in (
-        ("--weights", weights, ("student", "teacher")),
-        ("--precision", precision, ("fp32", "bf16")),
-    ):
-        if value not in known:
-            raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
+    check_choice("--weights", weights, STUDENT_OR_TEACHER)
+    check_choice("--precision", precision, PRECISIONS)
     options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
                     cache or default_cache(), class_names, tuple(sets or ()), options, max_megapixels)  # fmt: skip

@@ -5,19 +5,22 @@ from typing import Annotated
 
 import typer
 
-from askew.cli.app import DataSets, app
-from askew.errors import UserError
-
-CHOICES = {
-    "--weights": ("both", "student", "teacher"),
-    "--by": ("noise", "distance", "loss", "text_rank"),
-    "--precision": ("fp32", "bf16"),
-}
+from askew.cli.app import (
+    PRECISIONS,
+    STUDENT_OR_TEACHER,
+    BatchSize,
+    Cache,
+    DataSets,
+    Model,
+    Precision,
+    app,
+    check_choice,
+)
 
 
 @app.command()
 def inspect(
-    model: Annotated[str, typer.Argument(help="A run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.")],
+    model: Model,
     data: Annotated[str, typer.Option(help="Images with captions: a source as for `train`.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder of all that is written (default: `inspect` in the run's directory).")
@@ -32,11 +35,9 @@ def inspect(
         int, typer.Option(min=0, help="Pairs that all image operations are tried on; 0: none.")
     ] = 512,
     weights: Annotated[str, typer.Option(help="student, teacher, or both where there are both.")] = "both",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images or texts that are encoded at once.")] = 256,
-    precision: Annotated[str, typer.Option(help="fp32 or bf16.")] = "fp32",
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder of embeddings (default: in the user's cache folder).")
-    ] = None,
+    batch_size: BatchSize = 256,
+    precision: Precision = "fp32",
+    cache: Cache = None,
     sets: DataSets = None,
 ) -> None:
     """Rank the pairs of a data set by misalignment, and see which image operations break which captions."""
@@ -45,9 +46,9 @@ def inspect(
     from askew.runs.inspect import InspectRequest
     from askew.runs.inspect import inspect as inspect_data
 
-    for option, value in (("--weights", weights), ("--by", by), ("--precision", precision)):
-        if value not in CHOICES[option]:
-            raise UserError(f"{option} {value!r} is not known; use {' or '.join(CHOICES[option])}")
+    check_choice("--weights", weights, ("both", *STUDENT_OR_TEACHER))
+    check_choice("--by", by, ("noise", "distance", "loss", "text_rank"))
+    check_choice("--precision", precision, PRECISIONS)
     asked = InspectRequest(
         model, data, out, weights, by, keep, pool, neighbours, operation_pairs, batch_size, precision, cache,
         tuple(sets or ()),

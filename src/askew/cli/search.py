@@ -5,18 +5,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from askew.cli.app import DataSets, app
-from askew.errors import UserError
+from askew.cli.app import (
+    PRECISIONS,
+    STUDENT_OR_TEACHER,
+    BatchSize,
+    Cache,
+    DataSets,
+    Model,
+    Precision,
+    app,
+    check_choice,
+)
 
 if TYPE_CHECKING:
     from askew.runs.stored import StoreRequest
 
-Model = Annotated[str, typer.Argument(help="A run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.")]
 Data = Annotated[str, typer.Option(metavar="SOURCE", help="As --data of `train`: a table, shards, a folder, ...")]
 Weights = Annotated[str, typer.Option(help="student, or teacher for the momentum teacher of a run.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images or texts that are encoded at once.")]
-Precision = Annotated[str, typer.Option(help="fp32 or bf16.")]
-Cache = Annotated[Path | None, typer.Option(help="Folder of cached embeddings (default: in the user's cache folder).")]
 
 
 @app.command()
@@ -46,8 +51,7 @@ def search(
     from askew.runs.search import SearchRequest
     from askew.runs.search import search as search_data
 
-    if kind not in ("images", "captions"):
-        raise UserError(f"--for {kind!r} is not known; use images or captions")
+    check_choice("--for", kind, ("images", "captions"))
     store = _store(model, data, sets, weights, batch_size, precision, cache, unchanged)
     asked = SearchRequest(store, tuple(texts or ()), tuple(image or ()), kind, top, html, exact)  # type: ignore[arg-type]
     search_data(asked, Console(quiet=not is_main()))
@@ -90,10 +94,6 @@ def _store(
 ) -> "StoreRequest":
     from askew.runs.stored import StoreRequest
 
-    for option, value, known in (
-        ("--weights", weights, ("student", "teacher")),
-        ("--precision", precision, ("fp32", "bf16")),
-    ):
-        if value not in known:
-            raise UserError(f"{option} {value!r} is not known; use {' or '.join(known)}")
+    check_choice("--weights", weights, STUDENT_OR_TEACHER)
+    check_choice("--precision", precision, PRECISIONS)
     return StoreRequest(model, data, tuple(sets or ()), weights, batch_size, precision, cache, unchanged)
