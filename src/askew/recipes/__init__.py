@@ -8,7 +8,7 @@ from pathlib import Path
 
 from askew.config import Recipe
 from askew.errors import UserError, imported, printable
-from askew.recipes import ablations
+from askew.recipes import ablations, photos
 from askew.recipes.cc3m import (
     clip_cc3m_vitb16,
     declip_cc3m_vitb16,
@@ -68,6 +68,13 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "tiny-ablation-d": ablations.tiny_ablation_d,
     "tiny-ablation-e": ablations.tiny_ablation_e,
     "tiny-ablation-kl": ablations.tiny_ablation_kl,
+    "photos": photos.photos,
+    "photos-clip": photos.photos_clip,
+    "photos-clip-aug": photos.photos_clip_aug,
+    "photos-slip": photos.photos_slip,
+    "photos-declip": photos.photos_declip,
+    "photos-uniclip": photos.photos_uniclip,
+    "photos-siglip": photos.photos_siglip,
     "finetune": finetune,
     **PAPER,
 }
