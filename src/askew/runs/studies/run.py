@@ -13,7 +13,7 @@ from askew.report.console import Console
 from askew.report.markdown import markdown
 from askew.runs.directory import RUNS, RunDirectory
 from askew.runs.resume import changes, resume
-from askew.runs.studies.plan import folder_name, read_study, recipe_of
+from askew.runs.studies.plan import read_study
 from askew.runs.studies.tables import tabulate
 from askew.runs.train import start
 
@@ -26,14 +26,12 @@ def run_study(path: Path, out: Path | None, console: Console) -> str:
     """
     study = read_study(path)
     folder = out or RUNS / f"study-{study.name}"
-    planned = {label: [recipe_of(study, row, seed) for seed in study.seeds] for label, row in study.rows.items()}
-    runs = {label: [RunDirectory(folder / folder_name(label, seed)) for seed in study.seeds] for label in planned}
-    total, number = sum(map(len, planned.values())), 0
-    for label, wanted in planned.items():
-        for recipe, directory in zip(wanted, runs[label], strict=True):
-            number += 1
-            console.say(f"study    {number} of {total}: {label}, seed {recipe.train.seed}, {directory.path}")
-            _run_one(recipe, directory, console)
+    planned = [(run, study.recipe(run), RunDirectory(folder / run.folder)) for run in study.runs()]
+    runs: dict[str, list[RunDirectory]] = {label: [] for label in study.rows}
+    for number, (run, recipe, directory) in enumerate(planned, 1):
+        console.say(f"study    {number} of {len(planned)}: {run.row}, seed {run.seed}, {directory.path}")
+        _run_one(recipe, directory, console)
+        runs[run.row].append(directory)
     table = markdown(tabulate(runs))
     write_text(folder / "table.md", table + "\n")
     return table
