@@ -30,7 +30,7 @@ def recipe_of(table, method="clip", layers=1, **train):
 
 
 def image_block(tokens):
-    """Forward: queries, keys, values and output (4 WxW), an MLP of 4 W (8 WxW), scores and mixtures (L x L x W each)."""
+    """Forward: queries, keys, values and output (4 WW), an MLP of 4 W (8 WW), scores and mixtures (LLW each)."""
     return 2 * 12 * tokens * WIDTH**2 + 2 * 2 * tokens**2 * WIDTH
 
 

@@ -21,8 +21,8 @@ HALFWAY = 0.5  # of training: a term that fades in or out is there
 def flops_per_sample(recipe: Recipe) -> float:
     """Operations of one step of a recipe with resolved towers, divided by its samples.
 
-    The step is built anew with random weights and takes the first batch of its data. Captions are trimmed to the longest
-    of a batch, so another batch may differ by some percent. No run, generator or file is touched.
+    The step is built anew with random weights and takes the first batch of its data. Captions differ in length, so
+    another batch may differ by some percent. No run and no generator is touched.
 
     Raises:
         UserError: the data cannot be read.
