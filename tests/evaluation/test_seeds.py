@@ -29,21 +29,20 @@ def scored(items, seeds=None, classes=None, clusters=None):
 
 
 def test_both_parts_by_hand():
-    """Two seeds and two items: b - a is 1, 0 and 1, 1.
+    """Three seeds and four items: b - a is (2, 0, 1, 1), twice that, and 0. So the runs have 1, 2 and 0: mean 1.
 
-    The means of the runs are 0.5 and 1: variance 0.125, over two seeds 0.0625. The means of the items are 1 and 0.5:
-    variance 0.125, over two items 0.0625. Together 0.125, with (2 * 0.0625)^2 / (2 * 0.0625^2) = 2 degrees of freedom,
-    for which t is 4.3027.
+    Seeds: variance 1, over three seeds 1/3. Items: the covariance of the means of the first two runs is
+    (1 * 2 + 1 * 2) / (4 * 3), those with the third are 0: mean 1/9. t is 3.1824 for three degrees of freedom, 4.3027
+    for two.
     """
-    found = difference(scored([[0, 0], [0, 0]]), scored([[1, 0], [1, 1]]))
+    found = difference(scored(np.zeros((3, 4))), scored([[2, 0, 1, 1], [4, 0, 2, 2], [0, 0, 0, 0]]))
     assert found is not None
-    assert (found.mean, found.num_seeds) == (0.75, 2)
-    assert found.deviation == pytest.approx(sqrt(0.125))
-    assert found.item_error == found.seed_error == 0.25
-    assert found.freedom == pytest.approx(2)
-    assert found.high - found.mean == pytest.approx(4.3027 * sqrt(0.125), abs=1e-4)
-    assert found.low == pytest.approx(0.75 - 1.5212, abs=1e-4)
+    assert (found.mean, found.num_seeds, found.deviation) == (1, 3, 1)
+    assert (found.item_error, found.seed_error) == pytest.approx((1 / 3, sqrt(1 / 3)))
+    half = (3.1824 / 9 + 4.3027 / 3) / sqrt(4 / 9)
+    assert (found.low, found.high) == pytest.approx((1 - half, 1 + half), abs=1e-4)
     assert not found.clear
+    assert 0.05 < found.p < 1
 
 
 def test_runs_are_paired_by_seed_and_only_those_that_both_have():
@@ -123,6 +122,18 @@ def test_the_interval_of_a_share_stays_a_share():
     assert isnan(share_interval(SeedScores((0,), np.array([0.5]))).high)
 
 
+def test_runs_that_agree_by_chance_are_no_proof():
+    """Every seed gains on some items and loses as much on others: the spread of these is left.
+
+    The means of the items are 1, -1, 1/3 and -1/3, so the variance of their mean is (20/9) / (4 * 3). t of three
+    degrees of freedom is 3.1824.
+    """
+    found = interval(scored([[1, -1, 1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]))
+    assert (found.mean, found.deviation) == (0, 0)
+    assert found.high == pytest.approx(3.1824 * sqrt(20 / 9 / 12), abs=1e-4)
+    assert found.p == 1
+
+
 def test_the_same_gain_everywhere_proves_nothing():
     found = difference(scored([[0, 0, 0]] * 3), scored([[1, 1, 1]] * 3))
     assert found is not None
@@ -143,23 +154,33 @@ def test_scores_come_from_outcomes_with_their_classes_and_clusters():
 
 @pytest.mark.parametrize(
     ("of_items", "of_seeds", "of_rest", "num_seeds"),
-    [(1.0, 0.0, 0.5, 3), (0.2, 0.2, 0.2, 3), (0.1, 0.5, 0.0, 3), (0.0, 0.0, 1.0, 3), (0.5, 0.05, 1.0, 5)],
+    [(1.0, 0.0, 0.5, 3), (0.2, 0.2, 0.2, 3), (0.1, 0.1, 0.0, 3), (0.0, 0.0, 1.0, 3), (0.5, 0.05, 1.0, 5)],
 )
 def test_nineteen_of_twenty_intervals_hold_the_truth(of_items, of_seeds, of_rest, num_seeds):
     """Items, seeds and the rest with known spreads; the interval is never narrow, and never far too wide."""
-    rng, num, trials = np.random.default_rng(7), 50, 1500
+    rng, num, trials = np.random.default_rng(7), 50, 2000
     inside = 0
     for _ in range(trials):
         items, seeds = of_items * rng.normal(size=num), of_seeds * rng.normal(size=(num_seeds, 1))
         found = interval(scored(0.3 + items + seeds + of_rest * rng.normal(size=(num_seeds, num))))
         inside += found.low <= 0.3 <= found.high
-    assert 0.93 <= inside / trials <= 0.995
+    assert 0.94 <= inside / trials <= 0.992
+
+
+def test_p_says_which_interval_ends_at_zero():
+    """Far from zero it is small, and at the interval's end it is 0.05."""
+    rng = np.random.default_rng(5)
+    items = rng.normal(size=(3, 40))
+    around = interval(scored(items - items.mean()))
+    assert around.p == pytest.approx(1)
+    assert interval(scored(items - items.mean() + around.high)).p == pytest.approx(0.05)
+    assert interval(scored(items + 100)).p < 0.01
 
 
 def test_captions_of_one_image_count_once():
     """Five copies of every item in clusters say no more than one: but for the seeds, the interval stays as it was."""
     rng = np.random.default_rng(4)
-    once = rng.random((3, 80))
+    once = rng.random(80) + 0.1 * rng.random((3, 80))
     copies = scored(np.repeat(once, 5, axis=1), clusters=np.repeat(np.arange(80), 5))
     alone = interval(scored(once))
     assert vars(interval(copies)) == pytest.approx(vars(alone))
