@@ -158,13 +158,13 @@ def test_scores_come_from_outcomes_with_their_classes_and_clusters():
 )
 def test_nineteen_of_twenty_intervals_hold_the_truth(of_items, of_seeds, of_rest, num_seeds):
     """Items, seeds and the rest with known spreads; the interval is never narrow, and never far too wide."""
-    rng, num, trials = np.random.default_rng(7), 50, 2000
+    rng, num, trials = np.random.default_rng(7), 50, 600
     inside = 0
     for _ in range(trials):
         items, seeds = of_items * rng.normal(size=num), of_seeds * rng.normal(size=(num_seeds, 1))
         found = interval(scored(0.3 + items + seeds + of_rest * rng.normal(size=(num_seeds, num))))
         inside += found.low <= 0.3 <= found.high
-    assert 0.94 <= inside / trials <= 0.992
+    assert 0.93 <= inside / trials <= 0.995
 
 
 def test_p_says_which_interval_ends_at_zero():

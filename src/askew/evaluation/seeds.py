@@ -222,7 +222,7 @@ def _root(decreasing: Callable[[float], float]) -> float:
     low, high = SMALLEST, 1.0
     if decreasing(low) <= 0:
         return low
-    for _ in range(60):
+    for _ in range(40):
         middle = sqrt(low * high)
         low, high = (middle, high) if decreasing(middle) > 0 else (low, middle)
     return high
