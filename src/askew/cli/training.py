@@ -60,7 +60,7 @@ def study(
 ) -> None:
     """Run several recipes and seeds, and print one table. Run the same command again to continue after a stop."""
     from askew.report.console import Console
-    from askew.runs.study import run_study
+    from askew.runs.studies.run import run_study
 
     console = Console()
     console.print(run_study(file, out, console))

@@ -9,7 +9,8 @@ import yaml
 
 from askew.errors import UserError
 from askew.report.console import Console
-from askew.runs import study
+from askew.runs.studies import run as study
+from askew.runs.studies.plan import read_study
 from micro_runs import micro_settings, table_of_25
 
 RESULTS = "results.jsonl"
@@ -93,7 +94,7 @@ def test_a_mistake_shows_before_the_first_run(table, tmp_path, scored, changes, 
 
 def test_files_that_are_no_study(tmp_path):
     with pytest.raises(UserError, match="cannot be read"):
-        study.read_study(tmp_path / "none.yaml")
+        read_study(tmp_path / "none.yaml")
     (tmp_path / "bad.yaml").write_text("rows: [", encoding="utf-8")
     with pytest.raises(UserError, match="not valid YAML"):
-        study.read_study(tmp_path / "bad.yaml")
+        read_study(tmp_path / "bad.yaml")
