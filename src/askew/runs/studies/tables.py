@@ -187,33 +187,33 @@ def cost_table(record: Record, short: bool = False) -> Table:
     """
     rows = rows_of(record)
     first = next((row for row in record.study.baseline if row in rows), rows[0] if rows else "")
-    base = {key: _cost(record, first, key) for key in ("flops_per_sample", "flops")}
+    base = {key: mean_cost(record, first, key) for key in ("flops_per_sample", "flops")}
     cells = []
     for row in rows:
-        per_sample, whole = (_cost(record, row, key) for key in ("flops_per_sample", "flops"))
+        per_sample, whole = (mean_cost(record, row, key) for key in ("flops_per_sample", "flops"))
         cells.append(
             [
                 label(row),
-                _count(_cost(record, row, "pairs")),
-                _count(_cost(record, row, "samples")),
+                _count(mean_cost(record, row, "pairs")),
+                _count(mean_cost(record, row, "samples")),
                 _scaled(per_sample, 1e9),
                 _ratio(per_sample, base["flops_per_sample"]),
                 _scaled(whole, 1e12),
                 _ratio(whole, base["flops"]),
-                _count(_cost(record, row, "seconds")),
-                _count(_cost(record, row, "peak_memory_mb")),
+                _count(mean_cost(record, row, "seconds")),
+                _count(mean_cost(record, row, "peak_memory_mb")),
             ]
         )
     names = SHORT_COSTS if short else [name.replace("{}", label(first)) for name in COSTS]
     caption = (
-        f"Means over seeds; × is as many times {label(first)}'s. Operations are floating-point operations of training, forward "
-        "and backward. Seconds and memory are of the runs as they were: times that were taken beside other work mean "
-        "nothing, and memory is that of the main process."
+        f"Means over seeds; × is as many times {label(first)}'s. Operations are floating-point operations of training, "
+        "forward and backward. Seconds and memory are of the runs as they were: times that were taken beside other "
+        "work mean nothing, and memory is that of the main process."
     )
     return Table("Cost", ["row", *names], cells, left=["row"], caption=caption)
 
 
-def _cost(record: Record, row: str, key: str) -> float | None:
+def mean_cost(record: Record, row: str, key: str) -> float | None:
     """The mean over the row's runs; None if none has it."""
     values = [value for run in record.of(row) if isinstance(value := run.cost.get(key), int | float)]
     return mean(values) if values else None
