@@ -52,7 +52,9 @@ def check_evaluations(study: Study) -> None:
         try:
             unknown = [task for task in entry.tasks if task not in KNOWN_TASKS]
             if unknown:
-                raise UserError(f"the task {printable(', '.join(unknown))} is not known; tasks: {', '.join(KNOWN_TASKS)}")
+                raise UserError(
+                    f"the task {printable(', '.join(unknown))} is not known; tasks: {', '.join(KNOWN_TASKS)}"
+                )
             if entry.kind == "suite":
                 _check_suite(entry)
             else:

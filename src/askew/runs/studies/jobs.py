@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import yaml
@@ -49,7 +50,7 @@ def shares(cores: Sequence[int], jobs: int) -> list[list[int]]:
     if jobs > len(cores):
         return [[cores[number % len(cores)]] for number in range(jobs)]
     ends = [len(cores) * number // jobs for number in range(jobs + 1)]
-    return [list(cores[first:last]) for first, last in zip(ends, ends[1:], strict=False)]
+    return [list(cores[first:last]) for first, last in pairwise(ends)]
 
 
 def usable_cores() -> list[int]:
@@ -214,6 +215,6 @@ def _end_with_the_study() -> None:
     with suppress(OSError):
         while os.read(0, 1024):
             pass
-    signal.raise_signal(signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGTERM)  # to the process, so that a wait of its main thread ends
     time.sleep(LONGEST_SAVE)
     os._exit(128 + signal.SIGTERM)

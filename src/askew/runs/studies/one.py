@@ -1,4 +1,4 @@
-"""One run of a study: trained or resumed where needed, evaluated, its operations counted, what it no longer needs removed."""
+"""One run of a study: trained or resumed, evaluated, its operations counted, and what it no longer needs removed."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -43,8 +43,7 @@ def run_study(
     runs, recorder = StudyRuns(study, folder, keep), Recorder(study, record or folder / "record")
     pending = _pending(runs, recorder, console)
     recorder.write()
-    failed: list[PlannedRun] = []
-    if jobs > 1 and len(pending) > 1:
+    if jobs > 1:
         failed = Jobs(runs, jobs, console).carry_out(pending, lambda run: recorder.add(run, runs.directory(run)))
     else:
         failed = _one_by_one(runs, recorder, pending, console)
@@ -106,9 +105,7 @@ def _refuse_missing_data(run: PlannedRun, source: str | list[str]) -> None:
             )
 
 
-def _one_by_one(
-    runs: StudyRuns, recorder: Recorder, pending: list[PlannedRun], console: Console
-) -> list[PlannedRun]:
+def _one_by_one(runs: StudyRuns, recorder: Recorder, pending: list[PlannedRun], console: Console) -> list[PlannedRun]:
     """Carry the runs out in this process. Returns those that failed; their logs say why."""
     failed = []
     for number, run in enumerate(pending, 1):
