@@ -122,11 +122,9 @@ class Jobs:
     def _start(self, run: PlannedRun, number: int, total: int) -> None:
         share, log = self._free.pop(0), log_of(self.runs.folder, run)
         threads = _threads(share)
-        out, keep = str(self.runs.folder), self.runs.keep
-        command = [sys.executable, "-m", "askew", "study", str(self._file), "--out", out, "--keep", keep]
         with log.open("ab") as stream, _bound_to(share):
             process = subprocess.Popen(
-                [*command, "--only", run.folder],
+                self._command(run),
                 stdin=subprocess.PIPE,
                 stdout=stream,
                 stderr=subprocess.STDOUT,
@@ -136,6 +134,11 @@ class Jobs:
         self._running.append(Job(run, share, process))
         cores = ", ".join(map(str, share))
         self.console.say(f"started  {number} of {total}: {run.row}, seed {run.seed}, cores {cores}; log {log}")
+
+    def _command(self, run: PlannedRun) -> list[str]:
+        """What carries out one run; see `run_child`."""
+        options = ["--out", str(self.runs.folder), "--keep", self.runs.keep, "--only", run.folder]
+        return [sys.executable, "-m", "askew", "study", str(self._file), *options]
 
     def _ended(self, job: Job) -> bool:
         """Whether a job that has ended is finished. Raises UserError for one that stopped for that."""

@@ -66,8 +66,7 @@ class Recorder:
     """The record of a study that is running. It is whole on disk after every run.
 
     Args:
-        folder: of the record. One that holds the record of this study is continued: runs in it that have the same
-            settings and evaluations count as finished.
+        folder: of the record. One that holds the record of this study is continued.
 
     Raises:
         UserError: the folder holds something else, or cannot be written.
@@ -102,12 +101,10 @@ class Recorder:
         self._lines[run.folder] = made
         self.write()
 
-    def write(self) -> Record:
+    def write(self) -> None:
         """Write what there is, in the order of the study."""
         runs = tuple(self._lines[run.folder] for run in self.study.runs() if run.folder in self._lines)
-        record = Record(self.study, runs, self.folder)
-        write_record(record)
-        return record
+        write_record(Record(self.study, runs, self.folder))
 
     def _is_current(self, recorded: RecordedRun) -> bool:
         """Whether a recorded run is one of the study, with the settings that the study has now."""

@@ -41,13 +41,13 @@ def run_study(
     study = read_study(path)
     folder = out or RUNS / f"study-{study.name}"
     runs, recorder = StudyRuns(study, folder, keep), Recorder(study, record or folder / "record")
-    pending = _pending(runs, recorder, console)
+    pending = _pending(runs, recorder, console, elsewhere=record is not None)
     recorder.write()
     if jobs > 1:
         failed = Jobs(runs, jobs, console).carry_out(pending, lambda run: recorder.add(run, runs.directory(run)))
     else:
         failed = _one_by_one(runs, recorder, pending, console)
-    _publish(recorder.write(), console)
+    tabulate(recorder.folder, console)
     if failed:
         lines = [f"{run.folder} ({last_line(log_of(folder, run))})" for run in failed]
         raise RunFailed(
@@ -62,10 +62,7 @@ def tabulate(folder: Path, console: Console) -> None:
     Raises:
         UserError: there is no record in the folder, or it is damaged.
     """
-    _publish(Record.read(folder), console)
-
-
-def _publish(record: Record, console: Console) -> None:
+    record = Record.read(folder)
     if record.runs:
         for path in publish(record, console):
             console.say(f"written  {path}")
@@ -73,8 +70,12 @@ def _publish(record: Record, console: Console) -> None:
         console.warn(f"{printable(str(record.folder), 400)}: no run of the study is recorded, so there are no tables")
 
 
-def _pending(runs: StudyRuns, recorder: Recorder, console: Console) -> list[PlannedRun]:
+def _pending(runs: StudyRuns, recorder: Recorder, console: Console, elsewhere: bool) -> list[PlannedRun]:
     """The runs that there is something to do for. Those that are finished are recorded.
+
+    Args:
+        elsewhere: whether the record is apart from the runs. A run that it has, and whose folder is gone, was made on
+            another machine, and is finished.
 
     Raises:
         UserError: see `run_study`.
@@ -83,7 +84,8 @@ def _pending(runs: StudyRuns, recorder: Recorder, console: Console) -> list[Plan
     recipes = {run: study.recipe(run) for run in study.runs()}
     check_evaluations(study)
     done = {run: runs.is_done(run, recipe) for run, recipe in recipes.items()}
-    pending = [run for run in recipes if not done[run] and not recorder.has(run)]
+    made = {run for run in recipes if elsewhere and recorder.has(run) and not runs.directory(run).exists}
+    pending = [run for run in recipes if not done[run] and run not in made]
     for run in pending:
         _refuse_missing_data(run, recipes[run].data.source)
     for run in recipes:
