@@ -9,9 +9,9 @@ from typing import Any
 from askew.data.files import home_path, sha256_of
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned
+from askew.evaluation.model import DIRECTORY_WEIGHTS
 from askew.evaluation.suite import KNOWN_TASKS, TASKS, EvaluationOptions
 from askew.evaluation.tasks.wrong_captions import SEED, SHARE, exchanged
-from askew.nn.towers import DIRECTORY_WEIGHTS
 from askew.report.console import Console
 from askew.runs.custom_data import open_asked
 from askew.runs.directory import RunDirectory
