@@ -25,7 +25,9 @@ REPLICATES = 1000
 LINE, SATURATING, S_SHAPED = "line", "saturating", "s-shaped"
 LEAST = 3  # sizes: two points lie on any curve
 RULED_OUT = 1 - LEVEL
-EXPONENTS = np.geomspace(0.005, 5.0, 400)  # k of the power law; its neighbours differ by 1.7 %
+EXPONENTS = np.geomspace(
+    0.005, 5.0, 400
+)  # k of the power law; its neighbours differ by 1.7 %; replicates take every fifth
 EDGE = 1e-4  # of shares whose odds are taken
 WIDE = 0.3  # of a share: an interval as wide as this leaves everything open
 
@@ -90,13 +92,22 @@ class LearningCurve:
     fits: tuple[Fit, ...]
     gain: Estimate | None
 
+    @property
+    def levels_anywhere(self) -> bool:
+        """Whether only an S is left: it may level off at any height, and nothing below its bend says at which."""
+        return [fit.name for fit in self.fits if fit.possible] == [S_SHAPED]
+
     def expected(self, size: float) -> tuple[float, float]:
-        """The 95 % intervals at that size of all fits that are possible, taken together; nan if nothing is known."""
-        bands = [fit.band(np.array([size])) for fit in self.fits if fit.possible]
-        lows, highs = ([float(band[end][0]) for band in bands] for end in (0, 1))
-        if not bands or any(map(isnan, lows)):
+        """The 95 % intervals at that size of all fits that are possible, taken together; nan if nothing is known.
+
+        Where only an S is left, the low end is that of the last point.
+        """
+        last = self.points[-1].size
+        sizes = np.array([size, min(size, last)] if self.levels_anywhere else [size])
+        bands = [fit.band(sizes) for fit in self.fits if fit.possible]
+        if not bands or any(np.isnan(low).any() for low, _ in bands):
             return nan, nan
-        return min(lows), max(highs)
+        return min(float(low.min()) for low, _ in bands), max(float(high[0]) for _, high in bands)
 
 
 def learning_curve(points: Sequence[CurvePoint], seed: int = 0, replicates: int = REPLICATES) -> LearningCurve:
@@ -151,6 +162,8 @@ def in_words(curve: LearningCurve, size: float, unit: str = "pairs") -> str:
         return text + "Nothing is known of the noise, so there is no interval."
     if len(possible) > 1:
         text += f"The data cannot tell these {len(possible)} curves apart: together {_range(*low_high)}. "
+    if curve.levels_anywhere:
+        text += f"An S can level off at any height, and these points do not say where: {_range(*low_high)}. "
     if low_high[1] - low_high[0] > WIDE:
         text += "That leaves nearly everything open. "
     return text + (
@@ -266,7 +279,7 @@ def _saturating(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Least squares over e in [0, 1], c >= 0 and k of a grid: (R, 3). For each k, e and c are a bounded line."""
     error = 1 - y
     best, found = np.full(len(y), inf), np.zeros((len(y), 3))
-    for k in EXPONENTS:
+    for k in EXPONENTS if len(y) == 1 else EXPONENTS[::5]:
         falling = 2.0 ** (-k * x)
         through = np.maximum(error @ falling / (falling @ falling), 0.0)  # e = 0
         flat = np.clip(error.mean(axis=1), 0, 1)  # c = 0

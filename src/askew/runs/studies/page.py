@@ -109,9 +109,9 @@ def _page(record: Record, found: Sequence[Measure], notes: Sequence[str], curves
 
 def _lead(record: Record) -> str:
     planned = len(list(record.study.runs()))
-    rows = len(record.study.rows)
+    rows = f"{len(record.study.rows)} row{'s' if len(record.study.rows) > 1 else ''}"
     done = "all are finished" if len(record.runs) == planned else f"{len(record.runs)} are finished"
-    return f"{rows} rows, {planned} runs: {done}."
+    return f"{rows}, {planned} run{'s' if planned > 1 else ''}: {done}."
 
 
 def _warnings(record: Record) -> list[str]:

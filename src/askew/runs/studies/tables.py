@@ -163,8 +163,9 @@ def _differences(record: Record, measures: Sequence[Measure], baseline: str) -> 
     every = [one for of_measure in found.values() for one in of_measure.values()]
     tested = sum(one.estimate.num_seeds > 1 and not isnan(one.estimate.low) for one in every)
     most = max(sum(one.estimate.num_seeds > 1 for one in of_measure.values()) for of_measure in found.values())
-    text = f"95 % intervals across seeds and items. {MARKS} ** Also after Holm's correction for the {most} rows of its "
-    text += f"column. Here are {tested} intervals with two seeds or more: one in twenty excludes zero by chance."
+    text = f"95 % intervals across seeds and items. {MARKS} ** Also after Holm's correction for all rows of its column "
+    text += f"({most}). Here {'is 1 interval' if tested == 1 else f'are {tested} intervals'} with two seeds or more: "
+    text += "one in twenty excludes zero by chance."
     if any(one.estimate.num_seeds == 1 for one in every):
         text += f" {ALONE} One seed: the interval is that of the items alone, and says nothing of other seeds."
     return columns, text
