@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import made
 import pytest
-from made_records import growing, study, written
 from opened import PHONE, WIDE, assert_sound
 
 from askew.report.console import Console
@@ -15,6 +14,7 @@ from askew.runs.stored import StoreRequest
 from askew.runs.studies.page import publish
 from askew.runs.studies.record import Record
 from hostile import HOSTILE, RAW
+from made_records import growing, study, written
 
 INVISIBLE = "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]"
 QUIET = Console(quiet=True)

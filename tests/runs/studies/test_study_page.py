@@ -1,13 +1,13 @@
 """The page of a study, its table.md and its figures, from a record alone."""
 
 import pytest
-from made_records import SIZES, growing, study, two_methods, written
 
 from askew.report.console import Console
 from askew.runs.studies.curves import curve_lines, words
 from askew.runs.studies.measures import measures
 from askew.runs.studies.page import publish
 from askew.runs.studies.record import Record
+from made_records import SIZES, growing, study, two_methods, written
 
 QUIET = Console(quiet=True)
 
@@ -31,7 +31,7 @@ def test_everything_is_written_beside_the_record(record, capsys):
     page = paths[1].read_text(encoding="utf-8")
     for part in (
         "Best rows",
-        "Against CLIP 800",
+        "Against <bdi>CLIP 800",
         "What it may be at a million pairs",
         "against cost",
         "What each row is",

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_records import study, two_methods, written
 
 from askew.evaluation.results import Outcomes
 from askew.evaluation.seeds import interval, share_interval
@@ -19,6 +18,7 @@ from askew.runs.studies.tables import (
     points,
     score_tables,
 )
+from made_records import study, two_methods, written
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ MARKS = "* The interval excludes zero."
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BesideBaseline:
     """One row beside a baseline in one measure. `holm`: clear even though all rows of the measure are looked at."""
 
     row: str
@@ -122,7 +122,7 @@ def _seeds_note(record: Record, start: str = SPREAD) -> str:
 # Differences to a baseline
 
 
-def compare(measure: Measure, baseline: str) -> list[Comparison]:
+def compare(measure: Measure, baseline: str) -> list[BesideBaseline]:
     """Every other row of a measure beside the baseline; rows without a seed in common with it are left out."""
     if baseline not in measure.rows:
         return []
@@ -131,7 +131,7 @@ def compare(measure: Measure, baseline: str) -> list[Comparison]:
     found = {row: estimate for row, estimate in others.items() if estimate is not None}
     several = {row: estimate for row, estimate in found.items() if estimate.num_seeds > 1}
     kept = dict(zip(several, holm([estimate.p for estimate in several.values()]), strict=True))
-    return [Comparison(row, estimate, kept.get(row, False)) for row, estimate in found.items()]
+    return [BesideBaseline(row, estimate, kept.get(row, False)) for row, estimate in found.items()]
 
 
 def difference_tables(record: Record, measures: Sequence[Measure], baseline: str) -> list[Table]:
@@ -171,7 +171,7 @@ def _differences(record: Record, measures: Sequence[Measure], baseline: str) -> 
     return columns, text
 
 
-def _difference(one: Comparison | None) -> str:
+def _difference(one: BesideBaseline | None) -> str:
     if one is None:
         return ""
     return " ".join(part for part in (points(one.estimate.mean, "+"), ends(one.estimate, "+"), one.marks) if part)
