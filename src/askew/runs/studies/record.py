@@ -89,7 +89,7 @@ class Record:
         Raises:
             UserError: there is none, or it is damaged.
         """
-        if not (folder / STUDY).is_file():
+        if not is_record(folder):
             raise UserError(f"{printable(str(folder), 400)}: no record of a study (no {STUDY})")
         study, path = read_study(folder / STUDY), folder / RUN_LINES
         try:
@@ -128,6 +128,11 @@ class Record:
         except (KeyError, ValueError, TypeError) as error:
             raise _damaged(file, error) from error
         return Outcomes(items, np.full(len(items), ""), right, classes, about.get("clusters"))
+
+
+def is_record(folder: Path) -> bool:
+    """Whether a folder holds the record of a study."""
+    return (folder / STUDY).is_file()
 
 
 def _read(file: Path) -> dict[str, np.ndarray]:
