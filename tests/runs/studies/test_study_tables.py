@@ -150,3 +150,10 @@ def test_costs_beside_the_baseline(record):
     rows = cost_table(record).rows
     assert list(rows[0]) == ["CLIP", "800", "8,000", "1.00", "1.00", "8.00", "1.00", "61", "900"]
     assert list(rows[1]) == ["MCD", "800", "8,000", "2.50", "2.50", "20.0", "2.50", "61", "900"]
+
+
+def test_operations_that_were_not_counted_are_left_blank(tmp_path):
+    record = two_methods(tmp_path)
+    runs = tuple(replace(run, cost={**run.cost, "flops": 0.0, "flops_per_sample": 0.0}) for run in record.runs)
+    rows = cost_table(Record(record.study, runs, tmp_path), short=True).rows
+    assert list(rows[1]) == ["MCD", "800", "8,000", "", "", "", "", "61", "900"]

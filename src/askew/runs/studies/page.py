@@ -72,7 +72,7 @@ def _cost(record: Record) -> list[Table]:
 
 def _as_markdown(record: Record, tables: Sequence[Table], notes: Sequence[str], curves: Sequence[CurvePart]) -> str:
     """Tables under headings, with their captions, in lines of at most WIDTH where cells allow it."""
-    parts = [f"# {printable(record.study.name)}", *wrap(_lead(record), WIDTH)]
+    parts = [f"# {printable(record.study.name)}", "", *wrap(_lead(record), WIDTH)]
     for number, table in enumerate(tables):
         again = number > 0 and tables[number - 1].title == table.title
         last = number + 1 == len(tables) or tables[number + 1].title != table.title

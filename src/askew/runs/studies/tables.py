@@ -215,8 +215,8 @@ def cost_table(record: Record, short: bool = False) -> Table:
 
 
 def mean_cost(record: Record, row: str, key: str) -> float | None:
-    """The mean over the row's runs; None if none has it."""
-    values = [value for run in record.of(row) if isinstance(value := run.cost.get(key), int | float)]
+    """The mean over the row's runs; None if none has it. 0 stands for what was not counted."""
+    values = [value for run in record.of(row) if isinstance(value := run.cost.get(key), int | float) and value]
     return mean(values) if values else None
 
 
