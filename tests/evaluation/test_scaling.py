@@ -5,10 +5,8 @@ from math import isnan, log2
 import numpy as np
 import pytest
 
+from askew.evaluation.growth import LINE, S_SHAPED, SATURATING
 from askew.evaluation.scaling import (
-    LINE,
-    S_SHAPED,
-    SATURATING,
     CurvePoint,
     Fit,
     LearningCurve,
@@ -82,6 +80,10 @@ def test_a_curve_that_the_points_contradict_predicts_nothing():
     curve = learning_curve(noisy(CURVES[S_SHAPED], number=4000), replicates=300)
     assert [fit.name for fit in curve.fits if fit.possible] == [S_SHAPED]
     assert "The points rule out: line, saturating." in in_words(curve, MILLION)
+    low, high = curve.expected(MILLION)
+    assert low < CURVES[S_SHAPED](8000)  # the last point: an S may level off at once
+    assert high > 0.9
+    assert "An S can level off at any height" in in_words(curve, MILLION)
     jumps = dict(zip(SIZES, (0.1, 0.6, 0.2, 0.7), strict=True))
     none = learning_curve(noisy(jumps.__getitem__), replicates=300)
     assert all(map(isnan, none.expected(MILLION)))

@@ -12,21 +12,19 @@ pooled over sizes, and a chi-square for how badly few seeds know it. A curve tha
 explains is ruled out and predicts nothing. What is left is reported together: the data cannot choose among them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isnan, log2, nan
+from math import isnan, log2, nan
 
 import numpy as np
 
+from askew.evaluation.growth import FITTERS, LINE, S_SHAPED, SATURATING, values
 from askew.evaluation.seeds import Estimate, SeedScores, interval, item_covariance, subtract
 from askew.evaluation.significance import LEVEL
 
 REPLICATES = 1000
-LINE, SATURATING, S_SHAPED = "line", "saturating", "s-shaped"
 LEAST = 3  # sizes: two points lie on any curve
 RULED_OUT = 1 - LEVEL
-EXPONENTS = np.geomspace(0.005, 5.0, 400)  # k of the power law; its neighbours differ by 1.7 %
-EDGE = 1e-4  # of shares whose odds are taken
 WIDE = 0.3  # of a share: an interval as wide as this leaves everything open
 
 
@@ -63,13 +61,13 @@ class Fit:
 
     def at(self, sizes: np.ndarray) -> np.ndarray:
         """The curve (Q,) at the sizes (Q,), a share."""
-        return _values(self.name, self.parameters[None], np.log2(sizes / self.first))[0]
+        return values(self.name, self.parameters[None], np.log2(sizes / self.first))[0]
 
     def band(self, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The 95 % interval at the sizes (Q,): low (Q,), high (Q,); nan where nothing is known of the noise."""
         if not len(self.replicas):
             return np.full(len(sizes), nan), np.full(len(sizes), nan)
-        drawn = _values(self.name, self.replicas, np.log2(sizes / self.first))
+        drawn = values(self.name, self.replicas, np.log2(sizes / self.first))
         low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
         return low, high
 
@@ -90,13 +88,22 @@ class LearningCurve:
     fits: tuple[Fit, ...]
     gain: Estimate | None
 
+    @property
+    def levels_anywhere(self) -> bool:
+        """Whether only an S is left: it may level off at any height, and nothing below its bend says at which."""
+        return [fit.name for fit in self.fits if fit.possible] == [S_SHAPED]
+
     def expected(self, size: float) -> tuple[float, float]:
-        """The 95 % intervals at that size of all fits that are possible, taken together; nan if nothing is known."""
-        bands = [fit.band(np.array([size])) for fit in self.fits if fit.possible]
-        lows, highs = ([float(band[end][0]) for band in bands] for end in (0, 1))
-        if not bands or any(map(isnan, lows)):
+        """The 95 % intervals at that size of all fits that are possible, taken together; nan if nothing is known.
+
+        Where only an S is left, the low end is that of the last point.
+        """
+        last = self.points[-1].size
+        sizes = np.array([size, min(size, last)] if self.levels_anywhere else [size])
+        bands = [fit.band(sizes) for fit in self.fits if fit.possible]
+        if not bands or any(np.isnan(low).any() for low, _ in bands):
             return nan, nan
-        return min(lows), max(highs)
+        return min(float(low.min()) for low, _ in bands), max(float(high[0]) for _, high in bands)
 
 
 def learning_curve(points: Sequence[CurvePoint], seed: int = 0, replicates: int = REPLICATES) -> LearningCurve:
@@ -151,6 +158,8 @@ def in_words(curve: LearningCurve, size: float, unit: str = "pairs") -> str:
         return text + "Nothing is known of the noise, so there is no interval."
     if len(possible) > 1:
         text += f"The data cannot tell these {len(possible)} curves apart: together {_range(*low_high)}. "
+    if curve.levels_anywhere:
+        text += f"An S can level off at any height, and these points do not say where: {_range(*low_high)}. "
     if low_high[1] - low_high[0] > WIDE:
         text += "That leaves nearly everything open. "
     return text + (
@@ -199,8 +208,8 @@ def _item_noise(points: Sequence[CurvePoint], replicates: int, rng: np.random.Ge
     covariance = item_covariance(means, first.classes, first.clusters)
     if not np.isfinite(covariance).all():
         return None
-    values, vectors = np.linalg.eigh(covariance)
-    return rng.normal(size=(replicates, len(points))) * np.sqrt(np.maximum(values, 0)) @ vectors.T
+    powers, vectors = np.linalg.eigh(covariance)
+    return rng.normal(size=(replicates, len(points))) * np.sqrt(np.maximum(powers, 0)) @ vectors.T
 
 
 def _slope(points: Sequence[CurvePoint], x: np.ndarray) -> Estimate | None:
@@ -209,14 +218,14 @@ def _slope(points: Sequence[CurvePoint], x: np.ndarray) -> Estimate | None:
     if not shared:
         return None
     weights = (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    values, items = np.zeros(len(shared)), list[np.ndarray]()
+    slopes, items = np.zeros(len(shared)), list[np.ndarray]()
     for weight, point in zip(weights, points, strict=True):
         rows = [point.scores.seeds.index(seed) for seed in shared]
-        values = values + weight * point.scores.values[rows]
+        slopes = slopes + weight * point.scores.values[rows]
         items += [] if point.scores.items is None else [weight * point.scores.items[rows]]
     same = len(items) == len(points) and len({one.shape for one in items}) == 1
     whole, first = np.sum(items, axis=0) if same else None, points[0].scores
-    return interval(SeedScores(tuple(shared), values, whole, first.classes, first.clusters))
+    return interval(SeedScores(tuple(shared), slopes, whole, first.classes, first.clusters))
 
 
 # Curves
@@ -229,63 +238,8 @@ def _fitted(name: str, x: np.ndarray, y: np.ndarray, noise: np.ndarray, first: f
     replicas = fit(x, y + noise) if len(noise) else np.empty((0, parameters.shape[1]))
     p = nan
     if len(noise):
-        found = _values(name, parameters, x)
+        found = values(name, parameters, x)
         simulated = found + noise
-        missed = ((simulated - _values(name, fit(x, simulated), x)) ** 2).sum(axis=1)
+        missed = ((simulated - values(name, fit(x, simulated), x)) ** 2).sum(axis=1)
         p = float((missed >= ((y - found[0]) ** 2).sum() * (1 - 1e-9)).mean())
     return Fit(name, parameters[0], replicas, first, p)
-
-
-def _values(name: str, parameters: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Curves (R, Q) with parameters (R, P) at x (Q,), cut to [0, 1]."""
-    first, second = parameters[:, :1], parameters[:, 1:2]
-    if name == LINE:
-        return np.clip(first + second * x, 0, 1)
-    if name == S_SHAPED:
-        return 1 / (1 + np.exp(-np.clip(first + second * x, -700, 700)))
-    return np.clip(1 - first - second * 2.0 ** (-parameters[:, 2:] * x), 0, 1)
-
-
-def _line(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least squares of y (R, K) over x (K,): (R, 2)."""
-    slope = y @ (x - x.mean()) / ((x - x.mean()) ** 2).sum()
-    return np.stack([y.mean(axis=1) - slope * x.mean(), slope], axis=1)
-
-
-def _s_shaped(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The line of the log-odds, weighted so that it is least squares of the scores as far as they are near: (R, 2)."""
-    share = np.clip(y, EDGE, 1 - EDGE)
-    odds, weight = np.log(share / (1 - share)), (share * (1 - share)) ** 2
-    total = weight.sum(axis=1, keepdims=True)
-    middle, height = ((weight * v).sum(axis=1, keepdims=True) / total for v in (np.broadcast_to(x, y.shape), odds))
-    slope = (weight * (x - middle) * (odds - height)).sum(axis=1) / (weight * (x - middle) ** 2).sum(axis=1)
-    return np.stack([height[:, 0] - slope * middle[:, 0], slope], axis=1)
-
-
-def _saturating(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least squares over e in [0, 1], c >= 0 and k of a grid: (R, 3). For each k, e and c are a bounded line."""
-    error = 1 - y
-    best, found = np.full(len(y), inf), np.zeros((len(y), 3))
-    for k in EXPONENTS:
-        falling = 2.0 ** (-k * x)
-        through = np.maximum(error @ falling / (falling @ falling), 0.0)  # e = 0
-        flat = np.clip(error.mean(axis=1), 0, 1)  # c = 0
-        free = _line(falling, error)
-        inside = (free[:, 0] >= 0) & (free[:, 0] <= 1) & (free[:, 1] >= 0)
-        for floor, scale, allowed in (
-            (np.zeros(len(y)), through, np.ones(len(y), dtype=bool)),
-            (flat, np.zeros(len(y)), np.ones(len(y), dtype=bool)),
-            (free[:, 0], free[:, 1], inside),
-        ):
-            missed = ((error - floor[:, None] - scale[:, None] * falling) ** 2).sum(axis=1)
-            better = allowed & (missed < best)
-            best = np.where(better, missed, best)
-            found[better] = np.stack([floor, scale, np.full(len(y), k)], axis=1)[better]
-    return found
-
-
-FITTERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    LINE: _line,
-    SATURATING: _saturating,
-    S_SHAPED: _s_shaped,
-}

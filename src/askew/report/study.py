@@ -64,10 +64,12 @@ def write_study(page: StudyPage, path: Path, saved: Sequence[str]) -> list[Path]
     from askew.report.page import write_page
 
     figures = [figure for part in (*page.baselines, *page.curves) for figure in part.figures] + [*page.cost_figures]
-    write_page(path, "study.html", page=page, svg={figure.name: svg_of(figure.figure) for figure in figures})
-    paths = [path]
-    for figure in figures:
-        if figure.name in saved:
-            paths.append(path.with_name(f"{figure.name}.svg"))
-            save_svg(figure.figure, paths[-1])
+    paths, svg = [path], {}
+    for one in figures:
+        if one.name in saved:
+            paths.append(path.with_name(f"{one.name}.svg"))
+            svg[one.name] = save_svg(one.figure, paths[-1])
+        else:
+            svg[one.name] = svg_of(one.figure)
+    write_page(path, "study.html", page=page, svg=svg)
     return paths

@@ -68,6 +68,8 @@ class CostPoint:
 
 def forest_chart(rows: Sequence[ForestRow], baseline: str) -> "Figure":
     """The difference of every row to a baseline, which is the line at 0. Hollow: the interval contains zero."""
+    from matplotlib.ticker import MaxNLocator
+
     with style():
         figure = blank(WIDTH, ROW * len(rows) + 0.65)
         ax = figure.subplots()
@@ -84,6 +86,7 @@ def forest_chart(rows: Sequence[ForestRow], baseline: str) -> "Figure":
         ax.set_ylim(len(rows) - 0.5, -0.8)
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
+        ax.xaxis.set_major_locator(MaxNLocator(7, prune="both"))  # at the ends there is no room for a number
         ax.set_xlabel(fitted(f"points more than {baseline}", LABEL_WIDTH))
         figure.tight_layout(pad=0.4)
     return figure
@@ -124,7 +127,7 @@ def growth_chart(lines: Sequence[GrowthLine], x_label: str, y_label: str = "%") 
 def cost_chart(points: Sequence[CostPoint], x_label: str, y_label: str) -> "Figure":
     """What every row reached over what it cost, on a logarithmic axis, with its interval and its name."""
     with style():
-        figure = blank(WIDTH * 1.7, HEIGHT * 1.45)
+        figure = blank(WIDTH * 1.2, HEIGHT * 1.4)
         ax = figure.subplots()
         ax.set_xscale("log")
         for number, point in enumerate(points):
@@ -138,7 +141,7 @@ def cost_chart(points: Sequence[CostPoint], x_label: str, y_label: str) -> "Figu
         ax.set_xlabel(x_label)
         ax.set_ylabel(y_label)
         figure.tight_layout(pad=0.4)
-        figure.subplots_adjust(right=0.74)
+        figure.subplots_adjust(right=0.68)
         _name_ends(ax, [(p.mean, p.label, COLOURS[n % len(COLOURS)]) for n, p in enumerate(points)], 0.055)
     return figure
 

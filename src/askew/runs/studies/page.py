@@ -72,7 +72,7 @@ def _cost(record: Record) -> list[Table]:
 
 def _as_markdown(record: Record, tables: Sequence[Table], notes: Sequence[str], curves: Sequence[CurvePart]) -> str:
     """Tables under headings, with their captions, in lines of at most WIDTH where cells allow it."""
-    parts = [f"# {printable(record.study.name)}", *wrap(_lead(record), WIDTH)]
+    parts = [f"# {printable(record.study.name)}", "", *wrap(_lead(record), WIDTH)]
     for number, table in enumerate(tables):
         again = number > 0 and tables[number - 1].title == table.title
         last = number + 1 == len(tables) or tables[number + 1].title != table.title
@@ -109,9 +109,9 @@ def _page(record: Record, found: Sequence[Measure], notes: Sequence[str], curves
 
 def _lead(record: Record) -> str:
     planned = len(list(record.study.runs()))
-    rows = len(record.study.rows)
+    rows = f"{len(record.study.rows)} row{'s' if len(record.study.rows) > 1 else ''}"
     done = "all are finished" if len(record.runs) == planned else f"{len(record.runs)} are finished"
-    return f"{rows} rows, {planned} runs: {done}."
+    return f"{rows}, {planned} run{'s' if planned > 1 else ''}: {done}."
 
 
 def _warnings(record: Record) -> list[str]:

@@ -24,7 +24,7 @@ MARKS = "* The interval excludes zero."
 
 
 @dataclass(frozen=True)
-class Comparison:
+class BesideBaseline:
     """One row beside a baseline in one measure. `holm`: clear even though all rows of the measure are looked at."""
 
     row: str
@@ -122,7 +122,7 @@ def _seeds_note(record: Record, start: str = SPREAD) -> str:
 # Differences to a baseline
 
 
-def compare(measure: Measure, baseline: str) -> list[Comparison]:
+def compare(measure: Measure, baseline: str) -> list[BesideBaseline]:
     """Every other row of a measure beside the baseline; rows without a seed in common with it are left out."""
     if baseline not in measure.rows:
         return []
@@ -131,7 +131,7 @@ def compare(measure: Measure, baseline: str) -> list[Comparison]:
     found = {row: estimate for row, estimate in others.items() if estimate is not None}
     several = {row: estimate for row, estimate in found.items() if estimate.num_seeds > 1}
     kept = dict(zip(several, holm([estimate.p for estimate in several.values()]), strict=True))
-    return [Comparison(row, estimate, kept.get(row, False)) for row, estimate in found.items()]
+    return [BesideBaseline(row, estimate, kept.get(row, False)) for row, estimate in found.items()]
 
 
 def difference_tables(record: Record, measures: Sequence[Measure], baseline: str) -> list[Table]:
@@ -163,14 +163,15 @@ def _differences(record: Record, measures: Sequence[Measure], baseline: str) -> 
     every = [one for of_measure in found.values() for one in of_measure.values()]
     tested = sum(one.estimate.num_seeds > 1 and not isnan(one.estimate.low) for one in every)
     most = max(sum(one.estimate.num_seeds > 1 for one in of_measure.values()) for of_measure in found.values())
-    text = f"95 % intervals across seeds and items. {MARKS} ** Also after Holm's correction for the {most} rows of its "
-    text += f"column. Here are {tested} intervals with two seeds or more: one in twenty excludes zero by chance."
+    text = f"95 % intervals across seeds and items. {MARKS} ** Also after Holm's correction for all rows of its column "
+    text += f"({most}). Here {'is 1 interval' if tested == 1 else f'are {tested} intervals'} with two seeds or more: "
+    text += "one in twenty excludes zero by chance."
     if any(one.estimate.num_seeds == 1 for one in every):
         text += f" {ALONE} One seed: the interval is that of the items alone, and says nothing of other seeds."
     return columns, text
 
 
-def _difference(one: Comparison | None) -> str:
+def _difference(one: BesideBaseline | None) -> str:
     if one is None:
         return ""
     return " ".join(part for part in (points(one.estimate.mean, "+"), ends(one.estimate, "+"), one.marks) if part)
@@ -214,8 +215,8 @@ def cost_table(record: Record, short: bool = False) -> Table:
 
 
 def mean_cost(record: Record, row: str, key: str) -> float | None:
-    """The mean over the row's runs; None if none has it."""
-    values = [value for run in record.of(row) if isinstance(value := run.cost.get(key), int | float)]
+    """The mean over the row's runs; None if none has it. 0 stands for what was not counted."""
+    values = [value for run in record.of(row) if isinstance(value := run.cost.get(key), int | float) and value]
     return mean(values) if values else None
 
 
