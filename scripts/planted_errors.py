@@ -26,31 +26,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy.stats import rankdata
 
-SHARE, SEED = 0.1, 2023
+from askew.evaluation.tasks.wrong_captions import SEED, SHARE, draws_of_images, exchanged, roc_area
+
 QUANTITIES = ("noise", "distance", "loss", "text_rank", "image_rank")
-REPLICATES = 200
-
-
-def exchanged(owners: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Where each caption comes from, (n,): a permutation that moves `share` of them, all to other images.
-
-    Args:
-        owners: (n,) the image that each caption was written for.
-    """
-    rng = np.random.default_rng(seed)
-    chosen = rng.permutation(len(owners))[: round(share * len(owners))]
-    moved = rng.permutation(chosen)
-    for _ in range(1000):
-        stays = np.flatnonzero(owners[moved] == owners[chosen])
-        if not len(stays):
-            break
-        others = rng.integers(len(chosen), size=len(stays))
-        for a, b in zip(stays, others, strict=True):
-            moved[[a, b]] = moved[[b, a]]
-    assert (owners[moved] != owners[chosen]).all()
-    origin = np.arange(len(owners))
-    origin[chosen] = moved
-    return origin
 
 
 def plant(photos: Path, out: Path) -> None:
@@ -74,19 +52,6 @@ def plant(photos: Path, out: Path) -> None:
     print(f"{wrong.sum():,} of {len(wrong):,} captions exchanged; {kept.num_rows:,} of {len(lists):,} images keep one")
 
 
-def roc_area(values: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> float:
-    """The chance that a wrong caption has a larger value than a right one; equal values count half.
-
-    Args:
-        values: (n,) ranks of the values, from 1, without gaps.
-        weights: (n,) how often each caption is drawn.
-    """
-    bad = np.bincount(values, weights * wrong)
-    good = np.bincount(values, weights * ~wrong)
-    below = np.cumsum(good) - good
-    return float((bad * (below + good / 2)).sum() / (bad.sum() * good.sum()))
-
-
 def score(dirty: Path, inspections: list[Path]) -> None:
     """One line per inspection and quantity."""
     marks = pq.read_table(dirty, columns=["exchanged"])["exchanged"].to_pylist()
@@ -97,9 +62,7 @@ def score(dirty: Path, inspections: list[Path]) -> None:
         _, images = np.unique(np.array(pairs["sample"]), return_inverse=True)
         names = [n for n in (*QUANTITIES, *(f"teacher_{q}" for q in QUANTITIES)) if n in pairs.column_names]
         ranks = {name: rankdata(np.array(pairs[name]), method="dense") for name in names}
-        rng = np.random.default_rng(SEED)
-        drawn = [np.bincount(rng.integers(images.max() + 1, size=images.max() + 1), minlength=images.max() + 1)[images]
-                 for _ in range(REPLICATES)]  # fmt: skip
+        drawn = draws_of_images(images)
         once = np.ones(len(wrong))
         areas = {name: np.array([roc_area(ranks[name], wrong, w) for w in drawn]) for name in names}
         print(f"{folder}: {len(wrong):,} captions, {wrong.mean():.1%} exchanged")

@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import yaml
 from PIL import Image
 from standins import micro_model
 from torch.utils.data import DataLoader
@@ -1135,6 +1136,78 @@ def keep_too_little(here):
 
 
 # Running them
+
+
+# Studies
+
+STUDY = "A study"
+
+
+def studying(here: Path, *options: str | Path, **changes) -> list:
+    """`askew study` of one micro run, on a table beside it."""
+    settings = [setting for setting in micro_settings() if setting != "--set"]
+    fields = {
+        "name": "one",
+        "set": [*settings, f"data.source={pairs(here)}", "train.max_steps=1"],
+        "rows": {"CLIP": {"recipe": "tiny-clip"}},
+    }
+    (here / "study.yaml").write_text(yaml.safe_dump({**fields, **changes}, sort_keys=False), encoding="utf-8")
+    return ["study", "study.yaml", "--out", "runs", *options]
+
+
+@fault(STUDY, "a study compared with a row that it does not have", "baseline: 'CLPI' is no row; did you mean 'CLIP'")
+def unknown_baseline(here):
+    return studying(here, baseline="CLPI")
+
+
+@fault(STUDY, "a study without its training data", "rows: CLIP: data.source: gone.csv is not there")
+def study_of_missing_data(here):
+    arguments = studying(here)
+    text = (here / "study.yaml").read_text(encoding="utf-8")
+    (here / "study.yaml").write_text(text.replace("data/pairs.csv", "gone.csv"), encoding="utf-8")
+    return arguments
+
+
+@fault(STUDY, "a study evaluated on data that do not exist", "evaluate.0: data: gone.csv does not exist")
+def study_evaluated_on_nothing(here):
+    return studying(here, evaluate=[{"data": "gone.csv"}])
+
+
+@fault(STUDY, "a suite in a study without its folder", "evaluate.0: suite caltech101 needs data_root")
+def study_suite_without_folder(here):
+    return studying(here, evaluate=[{"suite": "caltech101"}])
+
+
+@fault(
+    STUDY, "wrong captions planted among too few", "cannot be exchanged among images; name a source with 15 captions"
+)
+def study_of_few_captions(here):
+    write_pairs(here / "few", 4)
+    return studying(here, evaluate=[{"wrong_captions": "few/pairs.csv"}])
+
+
+@fault(STUDY, "a record in a folder of something else", "--record data holds no record of a study; choose a new folder")
+def record_among_data(here):
+    return studying(here, "--record", "data")
+
+
+@fault(STUDY, "an evaluation that comes too late", "weights were removed", "choose a new folder with --out DIR")
+def study_without_weights(here):
+    end(askew_here(*studying(here, "--keep", "results"), cwd=here), 0)
+    return studying(here, evaluate=[{"data": "data/pairs.csv"}])
+
+
+@fault(STUDY, "tables of a folder that is no record", "data: no record of a study (no study.yaml)")
+def tables_of_no_record(here):
+    pairs(here)
+    return ["study", "data"]
+
+
+@fault(RUN, "a finished run without checkpoints that is resumed", "is finished, and its checkpoints were removed")
+def resumed_without_checkpoints(here):
+    trained(here, 3)
+    shutil.rmtree(here / "run" / "checkpoints")
+    return ["train", "--resume", "--out", "run"]
 
 
 def end(done: subprocess.CompletedProcess, code: int) -> str:

@@ -606,6 +606,18 @@ remedy("nothing_to_keep", "leave --keep out")(lambda here, arguments: arguments[
 
 # The test
 
+# Studies
+
+fixing("unknown_baseline", "did you mean 'CLIP'", edit("study.yaml", "baseline: CLPI", "baseline: CLIP"))
+fixing("study_of_missing_data", "gone.csv is not there", edit("study.yaml", "gone.csv", "data/pairs.csv"))
+fixing("study_evaluated_on_nothing", "give a .csv", edit("study.yaml", "gone.csv", "data/pairs.csv"))
+fixing("study_of_few_captions", "name a source with 15 captions or more", edit("study.yaml", "few/", "data/"))
+changing("record_among_data", "choose a new folder", "--record", "kept")
+changing("study_without_weights", "choose a new folder with --out DIR", "--out", "again")
+remedy("resumed_without_checkpoints", "start a new run")(
+    lambda here, arguments: ["train", "run/recipe.yaml", "--out", "new"]
+)
+
 WITHOUT = {  # lines that name no command to try, and why
     "unknown_tracker": "it names optional packages, which a test may not have",
     "unknown_tower": "the right name is a tower too large for a test",
@@ -617,6 +629,8 @@ WITHOUT = {  # lines that name no command to try, and why
     "no_model": "it names what a model may be",
     "nothing_to_resume": "there is no run",
     "report_of_no_run": "there is no run",
+    "study_suite_without_folder": "the data sets of the catalogue are not there",
+    "tables_of_no_record": "there is no record",
 }
 CASES = [(name, number) for name, found in REMEDIES.items() for number in range(len(found))]
 BY_NAME = {fault.prepare.__name__: fault for fault in FAULTS}

@@ -1,7 +1,9 @@
 """What differs between devices: which there are, precision, memory."""
 
 import ctypes
+import platform
 import sys
+from pathlib import Path
 
 import torch
 
@@ -43,6 +45,16 @@ def choose_precision(name: str, device: torch.device) -> str:
 
 def _cpu_multiplies_bf16() -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def processor_name() -> str:
+    """What the CPU calls itself; "" where that is not known."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # no Linux
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 def keep_freed_memory() -> None:

@@ -1,5 +1,7 @@
 """Every page that askew writes, in Chromium: of ordinary data, and of data whose texts try to be more than text."""
 
+from dataclasses import replace
+
 import made
 import pytest
 from opened import PHONE, WIDE, assert_sound
@@ -9,7 +11,10 @@ from askew.runs.inspect import InspectRequest, inspect
 from askew.runs.report import report
 from askew.runs.search import SearchRequest, search
 from askew.runs.stored import StoreRequest
+from askew.runs.studies.page import publish
+from askew.runs.studies.record import Record
 from hostile import HOSTILE, RAW
+from made_records import growing, study, written
 
 INVISIBLE = "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u009f\\u00ad\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u2069\\ufeff]"
 QUIET = Console(quiet=True)
@@ -145,3 +150,21 @@ def test_the_page_of_a_hostile_search(reader, hostile, tmp_path):
     page = tmp_path / '"><b>.html'
     search(SearchRequest(stored(hostile), queries, images, "captions", 2, page), QUIET)
     assert_harmless(reader, page, 45)
+
+
+def test_the_page_of_a_study(reader, tmp_path):
+    page = publish(growing(tmp_path), QUIET)[1]
+    assert_sound(reader, page)
+    one = reader.open(page)
+    for selector in ("h1", ".stat dd", "svg text", "td"):
+        assert one.drag_selects(selector).strip(), selector
+
+
+def test_the_page_of_a_hostile_study(reader, tmp_path):
+    record = growing(tmp_path)
+    rows = dict(zip(record.study.rows, [raw for raw in RAW if raw.strip()], strict=False))
+    runs = tuple(replace(run, row=rows[run.row]) for run in record.runs)
+    others = [raw for raw in RAW if raw.strip() and raw not in rows.values()]
+    planned = study({row: {"recipe": raw} for row, raw in zip(rows.values(), others, strict=False)}, name=RAW[0])
+    baseline = planned.model_copy(update={"baseline": [next(iter(rows.values()))], "settings": others[8:]})
+    assert_harmless(reader, publish(written(Record(baseline, runs, tmp_path)), QUIET)[1], 12)

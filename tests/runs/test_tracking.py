@@ -20,7 +20,7 @@ from askew.report.console import Console
 from askew.runs import trackers, tracking
 from askew.runs.directory import RunDirectory
 from askew.runs.resume import changes
-from askew.runs.trackers import TRACKERS, Record
+from askew.runs.trackers import TRACKERS, TrackedRun
 from askew.runs.tracking import Tracking
 from micro_runs import metrics_of, micro_recipe, state_of, table_of_25, train
 
@@ -92,7 +92,7 @@ def test_every_logged_line_under_its_names(fakes, table, tmp_path, capsys):
     recipe = micro(table, "tensorboard", log_every=3)
     path = train(recipe, tmp_path / "run")
     (made,) = fakes.made
-    assert made.record == Record(RunDirectory(path), RunDirectory(path).read_recipe(), 0)
+    assert made.record == TrackedRun(RunDirectory(path), RunDirectory(path).read_recipe(), 0)
     assert made.record.config["train"]["track"] == ["tensorboard"]
     assert made.lines == {line["step"]: without_step(line) for line in metrics_of(path)}
     assert made.lines.keys() == {1, 3, 4}
@@ -251,7 +251,7 @@ def fake_wandb(monkeypatch, tmp_path):
 def opened(module, table, folder, done=0):
     """The tracker, and what it called `wandb.init` with."""
     folder.mkdir(exist_ok=True)
-    made = TRACKERS["wandb"](Record(RunDirectory(folder), micro(table), done))
+    made = TRACKERS["wandb"](TrackedRun(RunDirectory(folder), micro(table), done))
     return made, module.calls[-1]
 
 

@@ -32,7 +32,9 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option(help="Append results to this file (default: the run's results.jsonl).")
     ] = None,
-    tasks: Annotated[str, typer.Option(help="Tasks to run.")] = "zero_shot,linear_probe,retrieval,sugarcrepe",
+    tasks: Annotated[
+        str, typer.Option(help="Tasks to run; wrong_captions plants errors in captions and looks for them.")
+    ] = "zero_shot,linear_probe,retrieval,sugarcrepe",
     batch_size: BatchSize = 256,
     precision: Precision = "fp32",
     cache: Annotated[

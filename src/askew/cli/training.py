@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from askew.cli.app import Sets, app
+from askew.cli.app import Sets, app, check_choice
 from askew.errors import UserError
 
 
@@ -55,15 +55,35 @@ def train(
 
 @app.command()
 def study(
-    file: Annotated[Path, typer.Argument(help="A YAML file: recipes with their settings, and seeds.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE|DIR", help="A YAML file: recipes, settings, seeds; or a record of a study.")
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder of the runs. Default: runs/study-NAME.")] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Runs at a time, each on its share of the cores.")] = 1,
+    record: Annotated[
+        Path | None, typer.Option(help="Folder of the record, which tables are made of. Default: record in --out.")
+    ] = None,
+    keep: Annotated[str, typer.Option(help="What stays of finished runs: all, models, or results.")] = "models",
+    only: Annotated[str, typer.Option(hidden=True, help="One run, for --jobs; it ends with standard input.")] = "",
 ) -> None:
-    """Run several recipes and seeds, and print one table. Run the same command again to continue after a stop."""
-    from askew.report.console import Console
-    from askew.runs.study import run_study
+    """Run several recipes and seeds, and print tables of them. Run the same command again to continue after a stop.
 
-    console = Console()
-    console.print(run_study(file, out, console))
+    Of the folder of a record, print the tables again, and run nothing.
+    """
+    from askew.report.console import Console
+    from askew.runs.studies.jobs import run_child
+    from askew.runs.studies.one import KEEP
+    from askew.runs.studies.run import run_study, tabulate
+
+    check_choice("--keep", keep, KEEP)
+    if only:
+        run_child(file, out or file.parent, only, keep, Console())
+    elif not file.is_dir():
+        run_study(file, out, Console(), jobs, record, keep)
+    elif out is not None or record is not None or jobs > 1:
+        raise UserError(f"{file} is a folder: its tables are made again, and --out, --record and --jobs belong to runs")
+    else:
+        tabulate(file, Console())
 
 
 @app.command(name="recipes")

@@ -13,9 +13,11 @@ from askew.evaluation.results import Result
 from askew.evaluation.tasks.linear_probe import linear_probe
 from askew.evaluation.tasks.retrieval import retrieval
 from askew.evaluation.tasks.sugarcrepe import sugarcrepe
+from askew.evaluation.tasks.wrong_captions import wrong_captions
 from askew.evaluation.tasks.zero_shot import zero_shot
 
 TASKS = ("zero_shot", "linear_probe", "retrieval", "sugarcrepe")
+KNOWN_TASKS = (*TASKS, "wrong_captions")  # the last runs only where it is asked for
 NAMED = 5  # unreadable images that a message names; the result lists all of them
 
 
@@ -24,7 +26,7 @@ class EvaluationOptions:
     """How a data set is evaluated.
 
     Attributes:
-        tasks: some of TASKS.
+        tasks: some of KNOWN_TASKS.
         allow_unreadable: count images that cannot be read as wrong, instead of refusing the data set.
         caption_prompt: the template that captions are put into for retrieval.
     """
@@ -46,7 +48,7 @@ def image_sets(dataset: EvaluationSet, tasks: tuple[str, ...]) -> list[Images]:
             splits += [s for s in (dataset.train, dataset.validation) if s is not None]
         return [split.images for split in splits if {"zero_shot", "linear_probe"} & set(tasks)]
     if isinstance(dataset, Captioned):
-        return [dataset.images] if "retrieval" in tasks else []
+        return [dataset.images] if {"retrieval", "wrong_captions"} & set(tasks) else []
     if "sugarcrepe" not in tasks:
         return []
     return list({id(s.images): s.images for s in _subsets(dataset)}.values())
@@ -75,15 +77,34 @@ def run_set(
     if isinstance(dataset, Classification):
         yield from _classification(name, dataset, encoders, extractor, options, log, warn)
     elif isinstance(dataset, Captioned):
-        if "retrieval" in options.tasks:
-            found = {"images": len(dataset.images), "captions": len(dataset.captions)}
-            about = _about(name, "test", found, dict(dataset.expected), dataset.notes, log)
-            about["captions_cut"] = _cut(name, dataset, encoders, options.caption_prompt, warn)
-            features = _embed(name, dataset.images, extractor, options)
-            for result in retrieval(encoders, dataset, features, options.caption_prompt, warn):
-                yield _with_protocol(result, about, {"test": features})
+        yield from _captioned(name, dataset, encoders, extractor, options, log, warn)
     elif "sugarcrepe" in options.tasks:
         yield from _preferences(name, _subsets(dataset), encoders, extractor, options, log)
+
+
+def _captioned(
+    name: str,
+    data: Captioned,
+    encoders: Encoders,
+    extractor: Extractor,
+    options: EvaluationOptions,
+    log: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> Iterator[Result]:
+    """Retrieval, and the search for wrong captions."""
+    wanted = {"retrieval", "wrong_captions"} & set(options.tasks)
+    if not wanted:
+        return
+    found = {"images": len(data.images), "captions": len(data.captions)}
+    about = _about(name, "test", found, dict(data.expected), data.notes, log)
+    about["captions_cut"] = _cut(name, data, encoders, options.caption_prompt, warn)
+    features = _embed(name, data.images, extractor, options)
+    if "retrieval" in wanted:
+        for result in retrieval(encoders, data, features, options.caption_prompt, warn):
+            yield _with_protocol(result, about, {"test": features})
+    if "wrong_captions" in wanted:
+        result = wrong_captions(encoders, data, features, options.caption_prompt)
+        yield _with_protocol(result, about, {"test": features})
 
 
 def _cut(name: str, data: Captioned, encoders: Encoders, prompt: str, warn: Callable[[str], None]) -> int:

@@ -14,6 +14,8 @@ tensorboard/, wandb/, trackio/   what the trackers of `train.track` keep here
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
 examples.json            what a report shows of the model with single images and texts
 earlier/step-N           models and results of step N, at which a plan ended that was extended
+study.json               what a study knows of the run: the evaluations that are done, its operations per sample
+weights.removed          in place of the weights that `askew study --keep results` removed
 """
 
 import json
@@ -29,11 +31,13 @@ from askew.data.sources import EMBEDDED
 from askew.errors import UserError
 from askew.evaluation.results import RESULTS, ResultsFile
 from askew.recipes.settings import from_yaml, to_yaml
+from askew.runs.numbered import next_numbered, numbered
 from askew.training import checkpoint
 
 RUNS = Path("runs")  # where runs without --out go
 RECIPE, METRICS, DISCARDED = "recipe.yaml", "metrics.jsonl", "metrics.discarded.jsonl"
 FACTS = "run.json"
+REMOVED = "weights.removed"
 INSPECTION = "inspect"
 WEIGHTS = {"student": "model", "teacher": "teacher"}
 
@@ -54,7 +58,7 @@ class RunDirectory:
             UserError: `out` holds something already, or the directory cannot be made.
         """
         try:
-            return cls(_next(name, RUNS)) if out is None else cls(_claimed(out))
+            return cls(next_numbered(name, RUNS)) if out is None else cls(_claimed(out))
         except OSError as error:
             raise UserError(
                 f"the run directory cannot be made: {error}; choose a writable one with --out DIR"
@@ -79,7 +83,7 @@ class RunDirectory:
         Raises:
             UserError: there is none.
         """
-        found = _numbered(name, RUNS)
+        found = numbered(name, RUNS)
         if not found:
             raise UserError(f"there is no run of {name} under {RUNS}/; name one with --out DIR")
         return cls.open(found[-1])
@@ -214,6 +218,28 @@ class RunDirectory:
         """Results of the weights that training started from."""
         return ResultsFile(self.path / "results.before.jsonl")
 
+    # What a study does with it
+
+    @property
+    def study_notes(self) -> Path:
+        """A JSON object; see runs/studies/notes.py."""
+        return self.path / "study.json"
+
+    @property
+    def weights_removed(self) -> bool:
+        """Whether the run was finished and its weights were removed on purpose."""
+        return (self.path / REMOVED).is_file()
+
+    def remove_checkpoints(self) -> None:
+        """Remove what only a resumed or extended run would need."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def remove_weights(self) -> None:
+        """Remove checkpoints and models of a finished run, for which it still counts."""
+        write_text(self.path / REMOVED, "removed by askew study --keep results\n")
+        for folder in (self.checkpoints, *map(self.model, WEIGHTS), self.path / "exported"):
+            shutil.rmtree(folder, ignore_errors=True)
+
     # The report
 
     @property
@@ -230,6 +256,8 @@ class RunDirectory:
 
     def is_complete(self, recipe: Recipe) -> bool:
         """Whether the run has written the last thing that it writes."""
+        if self.weights_removed:
+            return True
         if not ends_with_the_suite(recipe):
             return self.model().exists()
         protocols = [line.get("protocol") for line in self.results.read()]
@@ -253,25 +281,6 @@ def ends_with_the_suite(recipe: Recipe) -> bool:
     """Whether training ends with an evaluation: not on other data than the suite's, unless it was asked for before."""
     suite = recipe.evaluation
     return suite.suite != "none" and (suite.before or recipe.data.source == EMBEDDED)
-
-
-def _next(name: str, parent: Path) -> Path:
-    """`parent/NAME-NNN`, the first number never used; made at once, so that two runs cannot share it."""
-    parent.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(p.name.rsplit("-", 1)[1]) for p in _numbered(name, parent)), default=0)
-    while True:
-        path = parent / f"{name}-{number:03d}"
-        try:
-            path.mkdir()
-            return path
-        except FileExistsError:
-            number += 1
-
-
-def _numbered(name: str, parent: Path) -> list[Path]:
-    """Run directories of a recipe's name, oldest first."""
-    found = [p for p in parent.glob(f"{name}-*") if p.is_dir() and p.name[len(name) + 1 :].isdigit()]
-    return sorted(found, key=lambda p: int(p.name.rsplit("-", 1)[1]))
 
 
 def _claimed(out: Path) -> Path:

@@ -19,7 +19,7 @@ from askew.evaluation.datasets.base import EvaluationSet
 from askew.evaluation.features import Extractor
 from askew.evaluation.model import Encoders, load_encoders
 from askew.evaluation.results import Result, ResultsFile
-from askew.evaluation.suite import TASKS, EvaluationOptions, image_sets, run_set
+from askew.evaluation.suite import KNOWN_TASKS, EvaluationOptions, image_sets, run_set
 from askew.evaluation.tasks import tiny
 from askew.report.console import Console
 from askew.runs.custom_data import open_asked, overlap_of, preview
@@ -78,9 +78,9 @@ def evaluate(asked: Request, console: Console) -> None:
     Raises:
         UserError: at once for a wrong request; at the end for data sets that could not be evaluated.
     """
-    unknown = [task for task in asked.options.tasks if task not in TASKS]
+    unknown = [task for task in asked.options.tasks if task not in KNOWN_TASKS]
     if unknown:
-        raise UserError(f"--tasks {printable(','.join(unknown))} is not known; tasks: {', '.join(TASKS)}")
+        raise UserError(f"--tasks {printable(','.join(unknown))} is not known; tasks: {', '.join(KNOWN_TASKS)}")
     PixelLimit(asked.max_megapixels, "--max-megapixels {}").apply()
     if not asked.data and "tiny" in asked.suite.split(","):
         _refuse_options_of_others(asked)

@@ -29,6 +29,11 @@ def export_checkpoint(
     Raises:
         UserError: there is no whole checkpoint, it does not fit the recorded recipe, or the folder cannot be written.
     """
+    if directory.weights_removed:
+        raise UserError(
+            f"{printable(str(directory.path), 400)}: the weights of this run were removed (askew study --keep "
+            "results); train it again in a new folder"
+        )
     found = directory.latest_checkpoint(warn)
     if found is None:
         raise UserError(

@@ -6,12 +6,14 @@ import platform
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import open_clip
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from askew import __version__, distributed
 from askew.data.files import write_text
+from askew.devices import processor_name
 from askew.runs.directory import RunDirectory
 from askew.training.loop import Trainer
 
@@ -25,6 +27,7 @@ class RunFacts(BaseModel):
         towers: which are trained, from what.
         chance: the value of each term of the loss for a model that has learned nothing.
         total_steps: as planned at the start; `train.minutes` may settle on fewer.
+        cores: of the machine; threads: of them, that the training computes with; processor: its name.
         started: in UTC.
     """
 
@@ -38,6 +41,8 @@ class RunFacts(BaseModel):
     device: str
     ranks: int = 1
     cores: int = 0
+    threads: int = 0
+    processor: str = ""
     precision: str
     steps_per_epoch: int
     total_steps: int
@@ -61,6 +66,8 @@ def facts_of(trainer: Trainer, towers: str) -> RunFacts:
         device=device,
         ranks=distributed.world_size(),
         cores=os.cpu_count() or 0,
+        threads=torch.get_num_threads(),
+        processor=processor_name(),
         precision=recipe.train.precision,
         steps_per_epoch=loader.steps_per_epoch,
         total_steps=trainer.total,
@@ -69,6 +76,7 @@ def facts_of(trainer: Trainer, towers: str) -> RunFacts:
             "askew": __version__,
             "torch": torch.__version__,
             "open_clip": open_clip.__version__,
+            "numpy": np.__version__,
             "Python": platform.python_version(),
         },
         started=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -18,6 +18,7 @@ from askew.runs.export import pretrained_run
 from askew.runs.tracking import Tracking, refuse_missing_packages
 from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of
 from askew.training.build import build
+from askew.training.checkpoint import Checkpoint
 from askew.training.loop import Trainer
 from askew.training.schedule import Schedule
 from askew.training.towers import resolve
@@ -63,6 +64,7 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
     refuse_missing_data(recipe.data.source, directory)
     refuse_missing_packages(recipe.train.track)
     found = directory.latest_checkpoint(console.warn if distributed.is_main() else lambda text: None)
+    _refuse_without_checkpoints(directory, recipe, found)
     moved = recipe.data != directory.read_recipe().data
     if moved and found is None:
         raise UserError(
@@ -100,6 +102,15 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
 
     distributed.on_main(prepare)
     return finish(trainer, directory, console, tracking)
+
+
+def _refuse_without_checkpoints(directory: RunDirectory, recipe: Recipe, found: Checkpoint | None) -> None:
+    """Raises UserError for a finished run whose checkpoints are gone: it would be trained again from the start."""
+    if found is None and directory.is_complete(recipe):
+        raise UserError(
+            f"{directory.path} is finished, and its checkpoints were removed (askew study --keep), so it cannot be "
+            "trained on; start a new run"
+        )
 
 
 def rewrite_recipe(directory: RunDirectory, data: DataSettings, extension: TrainSettings | None) -> None:
@@ -165,7 +176,7 @@ def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> Non
         UserError: files of the source do not exist.
     """
     for text, _ in parts_of(source) if source else ():
-        if text != EMBEDDED and not FUNCTION.fullmatch(text) and not _is_there(text):
+        if text != EMBEDDED and not FUNCTION.fullmatch(text) and not is_there(text):
             here = "" if home_path(text).is_absolute() else ", seen from the folder that this command runs in"
             raise UserError(
                 f"data: {printable(text, 400)} is not there{here}; if the data have moved, name their new place: "
@@ -173,7 +184,7 @@ def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> Non
             )
 
 
-def _is_there(text: str) -> bool:
+def is_there(text: str) -> bool:
     """Whether anything exists that a path with braces and wildcards names."""
     paths = [home_path(text), *(home_path(part) for part in expand_braces(text))]
     return any(exists(path) or (exists(path.parent) and any(path.parent.glob(path.name or "*"))) for path in paths)

@@ -18,7 +18,7 @@ TITLES = {
 }  # fmt: skip
 MEASURES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
 DIRECTIONS = {"image_to_text": "i2t", "text_to_image": "t2i"}
-COUNTS = ("n", "classes", "candidates", "captions")  # values that are no shares
+COUNTS = ("n", "classes", "candidates", "captions", "wrong")  # values that are no shares
 
 
 def measure_title(measure: str) -> str:
@@ -163,7 +163,7 @@ def _everything(results: Sequence[Result]) -> Table:
     for result in results:
         shown = ((key, value) for key, value in result.values.items() if key not in COUNTS)
         text = "  ".join(f"{measure_title(k)} {v if isinstance(v, int) else percent(v)}" for k, v in shown)
-        facts = [f"{result.values[k]:,} {k}" for k in ("classes", "candidates") if k in result.values]
+        facts = [f"{result.values[k]:,} {k}" for k in ("classes", "candidates", "wrong") if k in result.values]
         if not result.protocol.get("counts_as_expected", True):
             facts.append("not the published counts")
         if result.protocol.get("unreadable"):
@@ -182,7 +182,7 @@ def _chance(result: Result) -> float | None:
         return 1 / values["classes"]
     if kind in DIRECTIONS:
         return 1 / (values["n"] if kind == "image_to_text" else values["candidates"])
-    return 0.5 if result.task.startswith("sugarcrepe") else None
+    return 0.5 if result.task.startswith("sugarcrepe") or kind == "wrong_captions" else None
 
 
 def measures_of(values: Mapping[str, Any]) -> list[str]:
@@ -190,7 +190,10 @@ def measures_of(values: Mapping[str, Any]) -> list[str]:
     return [
         name
         for name, value in values.items()
-        if isinstance(value, float) and 0 <= value <= 1 and name not in (*COUNTS, "low", "high")
+        if isinstance(value, float)
+        and 0 <= value <= 1
+        and name not in (*COUNTS, "low", "high")
+        and not name.endswith(("_low", "_high"))
     ]
 
 

@@ -30,7 +30,7 @@ WANDB_HOST = "api.wandb.ai"
 
 
 @dataclass(frozen=True)
-class Record:
+class TrackedRun:
     """What a tracker is made for: a run, its recipe, and the steps that were taken before this session."""
 
     directory: RunDirectory
@@ -60,7 +60,7 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files in RUN/tensorboard. A resumed run continues there: steps that are taken again replace the old."""
 
-    def __init__(self, record: Record):
+    def __init__(self, record: TrackedRun):
         from torch.utils.tensorboard import SummaryWriter
 
         folder = record.directory.tracked("tensorboard")
@@ -88,7 +88,7 @@ class WeightsAndBiases:
     resumed run continues the same record.
     """
 
-    def __init__(self, record: Record):
+    def __init__(self, record: TrackedRun):
         wandb = import_module("wandb")
         directory = record.directory
         offline = not _logged_in_to_wandb(wandb.setup().settings)
@@ -122,7 +122,7 @@ class WeightsAndBiases:
 class Trackio:
     """A run in the local database of trackio: in TRACKIO_DIR, or in RUN/trackio if it is not set."""
 
-    def __init__(self, record: Record):
+    def __init__(self, record: TrackedRun):
         directory = record.directory
         folder = os.environ.get("TRACKIO_DIR") or str(directory.tracked("trackio").resolve())
         with _environment("TRACKIO_DIR", folder), _as_errors():
@@ -154,7 +154,7 @@ class Trackio:
             self._trackio.finish()  # and not the run's, which would be finished again when the process ends
 
 
-TRACKERS: dict[str, Callable[[Record], Tracker]] = {
+TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
     "trackio": Trackio,

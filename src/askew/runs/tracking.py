@@ -12,7 +12,7 @@ from askew import distributed
 from askew.errors import UserError, printable
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
-from askew.runs.trackers import TRACKERS, Record, Tracker
+from askew.runs.trackers import TRACKERS, TrackedRun, Tracker
 from askew.training.loop import Trainer
 
 
@@ -47,12 +47,12 @@ class Tracking:
 
     def open(self, trainer: Trainer) -> None:
         """Open the trackers, where training is about to start or to continue. Rank 0 enters."""
-        record = Record(self._directory, trainer.recipe, trainer.done)
+        record = TrackedRun(self._directory, trainer.recipe, trainer.done)
         self._step = trainer.done
         for name in self._names:
             self._safely(name, "could not start", lambda name=name: self._start(name, record))
 
-    def _start(self, name: str, record: Record) -> None:
+    def _start(self, name: str, record: TrackedRun) -> None:
         self._open[name] = TRACKERS[name](record)
         self._console.say(f"track    {name}: {self._open[name].how_to_look}")
 

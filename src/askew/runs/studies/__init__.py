@@ -1,0 +1,1 @@
+"""Studies: many runs into one folder, and their tables."""

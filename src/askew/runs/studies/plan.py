@@ -1,0 +1,171 @@
+"""A study as it is written: rows with recipes and settings, seeds, and what every run is evaluated on."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
+
+from askew import recipes
+from askew.config import Part, Recipe
+from askew.errors import UserError, printable
+from askew.recipes.settings import override
+
+KINDS = ("data", "suite", "wrong_captions")  # of an entry of `evaluate`
+LAYOUT = (
+    "a study is a mapping of name, set, seeds, baseline, evaluate, curves, and rows "
+    "(label: {recipe: NAME, set: [KEY=VALUE], seeds: [0]})"
+)
+
+
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+class Row(Part):
+    """One row of a study: a recipe (name, YAML file or module:function) with settings of its own.
+
+    Attributes:
+        seeds: in place of the study's; none are those of the study.
+    """
+
+    recipe: str
+    settings: list[str] = Field(default_factory=list, alias="set")
+    seeds: list[int] = Field(default_factory=list)
+
+
+class EvaluateEntry(Part):
+    """What every finished run is evaluated on: custom data, data sets of the catalogue, or planted wrong captions.
+
+    Attributes:
+        data: as `askew eval --data`; `settings` say how it is read.
+        suite: as `askew eval --suite`, with `data_root` and `tasks`.
+        wrong_captions: a source of images and captions, a tenth of which are exchanged.
+    """
+
+    data: str = ""
+    suite: str = ""
+    wrong_captions: str = ""
+    data_root: str = ""
+    tasks: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
+    settings: list[str] = Field(default_factory=list, alias="set")
+
+    @property
+    def kind(self) -> str:
+        """One of KINDS."""
+        return next(kind for kind in KINDS if getattr(self, kind))
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "EvaluateEntry":
+        named = [kind for kind in KINDS if getattr(self, kind)]
+        if len(named) != 1:
+            raise ValueError(f"an entry names one of {', '.join(KINDS)}")
+        if self.data_root and self.kind != "suite":
+            raise ValueError("data_root belongs to suite")
+        if self.settings and self.kind == "suite":
+            raise ValueError("set says how data or wrong_captions are read; it does not belong to suite")
+        if self.tasks and self.kind == "wrong_captions":
+            raise ValueError("wrong_captions is itself the task; leave tasks out")
+        return self
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a study: a row with a seed, and the name of its folder (`mcd-seed0`)."""
+
+    row: str
+    seed: int
+    folder: str
+
+
+class Study(Part):
+    """Rows by label. `set` changes every recipe before the row's own settings do. Every row runs once per seed.
+
+    Attributes:
+        baseline: rows that the others are compared with.
+        evaluate: what every finished run is evaluated on.
+        curves: rows that make one line of a learning curve, by the line's label.
+    """
+
+    name: str
+    settings: list[str] = Field(default_factory=list, alias="set")
+    seeds: list[int] = Field(default=[0], min_length=1)
+    baseline: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
+    evaluate: list[EvaluateEntry] = Field(default_factory=list)
+    curves: dict[str, list[str]] = Field(default_factory=dict)
+    rows: dict[str, Row] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_its_rows(self) -> "Study":
+        for row in self.baseline:
+            _refuse_unknown("baseline", row, self.rows)
+        for label, rows in self.curves.items():
+            for row in rows:
+                _refuse_unknown(f"curves: {printable(label)}", row, self.rows)
+        taken: dict[str, PlannedRun] = {}
+        for run in self.runs():
+            other = taken.setdefault(run.folder, run)
+            if other is not run and other.row == run.row:
+                raise ValueError(f"rows: {printable(run.row)} has the seed {run.seed} twice")
+            if other is not run:
+                raise ValueError(
+                    f"rows: {printable(other.row)!r} and {printable(run.row)!r} would share the folder {run.folder}; "
+                    "rename one"
+                )
+        return self
+
+    def seeds_of(self, row: str) -> list[int]:
+        """The seeds of a row: its own, or those of the study."""
+        return self.rows[row].seeds or self.seeds
+
+    def runs(self) -> Iterator[PlannedRun]:
+        """Every run, in the order of rows and seeds."""
+        for label in self.rows:
+            for seed in self.seeds_of(label):
+                yield PlannedRun(label, seed, folder_name(label, seed))
+
+    def recipe(self, run: PlannedRun) -> Recipe:
+        """The recipe of one run.
+
+        Raises:
+            UserError: no such recipe or setting.
+        """
+        row = self.rows[run.row]
+        return override(recipes.find(row.recipe), [*self.settings, *row.settings, f"train.seed={run.seed}"])
+
+
+def _refuse_unknown(where: str, name: str, rows: Iterable[str]) -> None:
+    """Raises ValueError for the name of a row that there is not."""
+    rows = list(rows)
+    if name not in rows:
+        near = difflib.get_close_matches(name, rows, n=1)
+        hint = f"did you mean {near[0]!r}" if near else f"rows: {', '.join(map(printable, rows))}"
+        raise ValueError(f"{where}: {printable(name)!r} is no row; {hint}")
+
+
+def read_study(path: Path) -> Study:
+    """A study from its YAML file.
+
+    Raises:
+        UserError: the file cannot be read, or is not a study.
+    """
+    try:
+        fields = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Study.model_validate(fields)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"study {path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"study {path}: not valid YAML ({printable(' '.join(str(error).split()))})") from error
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = "".join(f"{part}: " for part in (".".join(map(str, problem["loc"])),) if part)
+        message = problem["msg"].removeprefix("Value error, ")
+        raise UserError(f"study {path}: {where}{message[0].lower() + message[1:]}; {LAYOUT}") from error
+
+
+def folder_name(label: str, seed: int) -> str:
+    """What the folder of one run is called: `mcd-seed0`."""
+    return "".join(c if c.isalnum() else "-" for c in label).strip("-").lower() + f"-seed{seed}"

@@ -1,0 +1,78 @@
+"""The page of a study, its table.md and its figures, from a record alone."""
+
+import pytest
+
+from askew.report.console import Console
+from askew.runs.studies.curves import curve_lines, words
+from askew.runs.studies.measures import measures
+from askew.runs.studies.page import publish
+from askew.runs.studies.record import Record
+from made_records import SIZES, growing, study, two_methods, written
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    return growing(tmp_path_factory.mktemp("growing"))
+
+
+def test_everything_is_written_beside_the_record(record, capsys):
+    paths = publish(record, QUIET)
+    names = [path.name for path in paths]
+    assert names[:2] == ["table.md", "study.html"]
+    assert {"cost.svg", "curve-dev-mean-recall-pairs.svg", "curve-dev-mean-recall-million.svg"} <= set(names)
+    assert all(path.parent == record.folder for path in paths)
+    text = paths[0].read_text(encoding="utf-8")
+    assert text.startswith("# made\n\n8 rows, 24 runs: all are finished.\n\n## dev, %\n\n| row | seeds | mean recall |")
+    assert "\n## dev: difference to CLIP 800, points\n" in text
+    assert "\n## Learning curve: dev, mean recall\n\nCLIP: " in text
+    assert max(map(len, text.splitlines())) <= 100
+    page = paths[1].read_text(encoding="utf-8")
+    for part in (
+        "Best rows",
+        "Against <bdi>CLIP 800",
+        "What it may be at a million pairs",
+        "against cost",
+        "What each row is",
+    ):
+        assert part in page
+    assert "mean recall" in capsys.readouterr().out
+
+
+def test_curves_are_over_pairs_and_over_operations(record):
+    recall = measures(record)[0][0]
+    clip, mcd = curve_lines(record, recall, "pairs")
+    assert [point.size for point in clip.points] == list(SIZES)
+    assert [point.size for point in curve_lines(record, recall, "flops")[1].points] == [2e10 * n for n in SIZES]
+    assert mcd.curve is not None
+    told = words([clip, mcd])
+    assert told[0].startswith("CLIP: At 1,000,000 pairs: ")
+    assert "MCD's lead over CLIP changes by " in told[2]
+    assert "between 100 and 800 pairs" in told[2]
+
+
+def test_two_sizes_are_drawn_and_not_fitted(record):
+    runs = tuple(run for run in record.runs if run.row.endswith(("100", "200")))
+    few = Record(record.study, runs, record.folder)
+    lines = curve_lines(few, measures(few)[0][0], "pairs")
+    assert [line.curve for line in lines] == [None, None]
+    assert words(lines) == ["CLIP: 2 sizes are too few for a curve.", "MCD: 2 sizes are too few for a curve."]
+
+
+def test_a_study_that_has_only_begun(tmp_path):
+    empty = written(Record(study({"A": {"recipe": "tiny"}}, baseline="A", curves={"A": ["A"]}), (), tmp_path))
+    table, page = publish(empty, QUIET)
+    assert "1 rows" not in table.read_text(encoding="utf-8")
+    assert "0 are finished" in table.read_text(encoding="utf-8")
+    assert "No finished run has been evaluated yet" in page.read_text(encoding="utf-8")
+
+
+def test_names_are_escaped_and_the_same_record_gives_the_same_files(tmp_path):
+    record = two_methods(tmp_path, ("<b>../..|x", "MCD"))
+    paths = publish(record, QUIET)
+    before = {path: path.read_bytes() for path in paths}
+    assert {path: path.read_bytes() for path in publish(Record.read(tmp_path), QUIET)} == before
+    assert "<b>" not in paths[1].read_text(encoding="utf-8")
+    assert "\\|x" in paths[0].read_text(encoding="utf-8")
+    assert all(path.parent == tmp_path for path in paths)
