@@ -194,6 +194,7 @@ class EvaluationSettings(Part):
     held_out_split: str = ""  # of files that hold several splits; "" = data.split
     held_out_every: int = Field(default=100, ge=1)  # steps
     held_out_batches: int = Field(default=4, ge=1)  # of loader.batch_size samples; always the same ones
+    held_out_retrieval: bool = True  # measure retrieval on all of them at the end
 
 
 METHODS: dict[str, type[MethodConfig]] = {

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -96,6 +96,16 @@ def evaluate(asked: Request, console: Console) -> None:
         distributed.stop()
 
 
+def evaluate_opened(asked: Request, opened: EvaluationSet, console: Console) -> None:
+    """Evaluate one data set that is open already, in this process alone.
+
+    Raises:
+        UserError: it could not be evaluated.
+    """
+    with TemporaryDirectory() as cache:
+        _run(replace(asked, cache=Path(cache)), {opened.name: lambda: opened}, choose_device("auto"), console, True)
+
+
 def evaluate_tiny(
     name: str, weights: str, console: Console, out: Path | None = None, batch_size: int = 256
 ) -> dict[str, dict[str, float]]:
@@ -182,15 +192,19 @@ def _refuse_options_of_others(asked: Request) -> None:
         )
 
 
-def _run(asked: Request, openers: Openers, device: torch.device, console: Console) -> None:
-    """Every data set in turn. One that fails costs a line, and the others still run."""
+def _run(asked: Request, openers: Openers, device: torch.device, console: Console, alone: bool = False) -> None:
+    """Every data set in turn. One that fails costs a line, and the others still run.
+
+    Args:
+        alone: other ranks, if there are any, take no part.
+    """
     started = time.monotonic()
     encoders = load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision, console.warn)
     progress = PassProgress(console)
     extractor = Extractor(encoders, asked.cache, tick=progress.tick, warn=console.warn)
     if extractor.cache is None:
         console.say("features are not kept: there is no cache folder; name one with --cache DIR")
-    if distributed.world_size() > 1:
+    if distributed.world_size() > 1 and not alone:
         _share_out(openers, extractor, asked.options)
         if not distributed.is_main():
             return

@@ -38,6 +38,7 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "evaluation.held_out_split",
     "evaluation.held_out_every",
     "evaluation.held_out_batches",
+    "evaluation.held_out_retrieval",
 )
 MOVABLE = ("data.source", "data.image_root")  # may differ where the data in the new place are the same
 

@@ -1,6 +1,7 @@
 """A run from an empty directory to a printed table: what `askew train` does."""
 
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from askew.runs.directory import RunDirectory, ends_with_the_suite
 from askew.runs.evaluate import evaluate_tiny
 from askew.runs.export import pretrained_run
 from askew.runs.facts import facts_of, write_facts
+from askew.runs.held_out import evaluate_held_out
 from askew.runs.report import write_report
 from askew.runs.tracking import Tracking, refuse_missing_packages
 from askew.training.build import build
@@ -109,21 +111,39 @@ def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
             "results  none: the suite `tiny` tests training on the data that come with askew; "
             f"askew eval {directory.path} runs it anyway"
         )
+    if suite.held_out and suite.held_out_retrieval:
+        _retrieval(directory, recipe, console)
     model = directory.model()
     console.say(f'model    {model}: open_clip.create_model_and_transforms("local-dir:{model}")')
     if suite.report:
         _report(directory, console)
 
 
+def _retrieval(directory: RunDirectory, recipe: Recipe, console: Console) -> None:
+    """Measure retrieval on the pairs that were not trained on."""
+    again = f"askew eval {directory.path} --data {printable(str(recipe.evaluation.held_out))}"
+    _unless_it_fails(
+        lambda: evaluate_held_out(directory, recipe, console), "retrieval was not measured", again, console
+    )
+
+
 def _report(directory: RunDirectory, console: Console) -> None:
-    """Write the report. The run is finished and everything of it is kept: nothing that fails here may fail it."""
-    try:
+    """Write the report."""
+
+    def write() -> None:
         write_report([directory], directory.report, console)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}{place_of(error)}" if not isinstance(error, UserError) else str(error)
-        console.warn(f"the report was not written ({printable(reason, 400)}); try again: askew report {directory.path}")
-    else:
         console.say(f"report   {directory.report}")
+
+    _unless_it_fails(write, "the report was not written", f"askew report {directory.path}", console)
+
+
+def _unless_it_fails(do: Callable[[], None], what: str, again: str, console: Console) -> None:
+    """The run is finished and everything of it is kept: nothing that fails here may fail it."""
+    try:
+        do()
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}{place_of(error)}"
+        console.warn(f"{what} ({printable(reason, 400)}); try again: {again}")
 
 
 def reporter_of(console: Console) -> Reporter:
