@@ -97,11 +97,7 @@ def evaluate(asked: Request, console: Console) -> None:
 
 
 def evaluate_opened(asked: Request, opened: EvaluationSet, console: Console) -> None:
-    """Evaluate one data set that is open already, in this process alone.
-
-    Raises:
-        UserError: it could not be evaluated.
-    """
+    """Evaluate one data set that is open already, in this process alone. UserError: it could not be evaluated."""
     with TemporaryDirectory() as cache:
         _run(replace(asked, cache=Path(cache)), {opened.name: lambda: opened}, choose_device("auto"), console, True)
 
