@@ -328,3 +328,9 @@ def test_notes_and_warnings_of_class_folders_are_printed_and_stored(here, tmp_pa
     protocol = lines(tmp_path / "r.jsonl")["d/zero_shot"]["protocol"]
     assert protocol["notes"] == notes
     assert [f"d: {text}" for text in protocol["warnings"]] == warned
+
+
+def test_bounds_of_an_interval_stand_beside_their_measure():
+    values = {"auroc_noise": 0.75, "auroc_noise_low": 0.5, "auroc_noise_high": 1.0, "wrong": 5, "n": 50}
+    (table,) = paper_tables([Result("dev/wrong_captions", values, {})], "model")
+    assert table.rows[0][:2] == ["dev/wrong_captions", "AUROC by noise 75.0 (50.0 to 100.0)"]

@@ -16,7 +16,10 @@ TITLES = {
     "imagenet": "ImageNet", "flickr30k": "Flickr30k", "coco": "COCO", "replace": "Replace", "swap": "Swap",
     "add": "Add",
 }  # fmt: skip
-MEASURES = {"top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class"}
+MEASURES = {
+    "top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class", "auroc_distance": "AUROC by distance",
+    "auroc_noise": "AUROC by noise",
+}  # fmt: skip
 DIRECTIONS = {"image_to_text": "i2t", "text_to_image": "t2i"}
 COUNTS = ("n", "classes", "candidates", "captions", "wrong")  # values that are no shares
 
@@ -161,8 +164,7 @@ def _everything(results: Sequence[Result]) -> Table:
     """Every result in all its measures, and what it was measured on."""
     rows = []
     for result in results:
-        shown = ((key, value) for key, value in result.values.items() if key not in COUNTS)
-        text = "  ".join(f"{measure_title(k)} {v if isinstance(v, int) else percent(v)}" for k, v in shown)
+        text = "  ".join(f"{measure_title(key)} {_with_interval(result.values, key)}" for key in _shown(result.values))
         facts = [f"{result.values[k]:,} {k}" for k in ("classes", "candidates", "wrong") if k in result.values]
         if not result.protocol.get("counts_as_expected", True):
             facts.append("not the published counts")
@@ -173,6 +175,20 @@ def _everything(results: Sequence[Result]) -> Table:
         rows.append([printable(result.task), text, chance, f"{result.values['n']:,}", ", ".join(facts)])
     columns = ("task", "result", "chance", "queries", "counts")
     return Table("All results, %", columns, rows, left=("task", "result", "counts"))
+
+
+def _shown(values: Mapping[str, Any]) -> list[str]:
+    """What a table of everything names; bounds stand beside their measure."""
+    return [key for key in values if key not in COUNTS and not key.endswith(("_low", "_high"))]
+
+
+def _with_interval(values: Mapping[str, Any], key: str) -> str:
+    """A count as it is, a share in percent, with its interval where there is one."""
+    value = values[key]
+    text = str(value) if isinstance(value, int) else percent(value)
+    if f"{key}_low" in values:
+        text += f" ({percent(values[f'{key}_low'])} to {percent(values[f'{key}_high'])})"
+    return text
 
 
 def _chance(result: Result) -> float | None:
