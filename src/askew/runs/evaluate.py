@@ -15,7 +15,7 @@ from askew.data.files import home_path
 from askew.data.images import PixelLimit
 from askew.devices import choose_device
 from askew.errors import UserError, printable
-from askew.evaluation.datasets.base import EvaluationSet
+from askew.evaluation.datasets.base import Captioned, EvaluationSet
 from askew.evaluation.features import Extractor
 from askew.evaluation.model import Encoders, load_encoders
 from askew.evaluation.results import Result, ResultsFile
@@ -96,7 +96,7 @@ def evaluate(asked: Request, console: Console) -> None:
         distributed.stop()
 
 
-def evaluate_opened(asked: Request, opened: EvaluationSet, console: Console) -> None:
+def evaluate_opened(asked: Request, opened: Captioned, console: Console) -> None:
     """Evaluate one data set that is open already, in this process alone. UserError: it could not be evaluated."""
     with TemporaryDirectory() as cache:
         _run(replace(asked, cache=Path(cache)), {opened.name: lambda: opened}, choose_device("auto"), console, True)
