@@ -809,6 +809,11 @@ def other_braces_for_captions(here):
     return ["eval", "local-dir:model", "--data", pairs(here), "--caption-prompt", "a photo of {caption}"]
 
 
+@fault(CLASSES, "a solver that a probe does not have", "--probe sklearn is not known; solvers: lbfgs, scikit-learn")
+def an_unknown_solver(here):
+    return evaluating(here, "cat/0.png", "dog/0.png", options=("--probe", "sklearn"))
+
+
 @fault(CLASSES, "prompts for captions", "--prompts belongs to class folders", "a template for captions is")
 def prompts_for_captions(here):
     return ["eval", "local-dir:model", "--data", pairs(here), "--prompts", "a photo of {}"]

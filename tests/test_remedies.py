@@ -539,6 +539,7 @@ changing("other_braces", "as in 'a photo of a {}'", "--prompts", "a photo of a {
 fixing(
     "other_braces_in_a_file", "write {} once", lambda here: (here / "prompts.txt").write_text("a photo of a {}\n{}.\n")
 )
+changing("an_unknown_solver", "solvers: lbfgs, scikit-learn", "--probe", "scikit-learn")
 changing("other_braces_for_captions", "as in 'a photo of a {}'", "--caption-prompt", "a photo of a {}")
 
 

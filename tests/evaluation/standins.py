@@ -55,6 +55,7 @@ class Colours:
 
     batch_size = 4
     layer = "mean colour"
+    device = torch.device("cpu")
 
     def __init__(self, texts: dict[str, np.ndarray] | None = None, name: str = "colours"):
         self.texts, self.name, self.forwards = texts or {}, name, 0

@@ -35,6 +35,7 @@ def test_what_an_encoding_lacks_is_escaped_everywhere(encoding, monkeypatch):
             show(HARD)
         console.table(Table(HARD, [HARD], [[HARD]], caption=HARD))
         console.images_done(HARD, 1, 1, 1.0)
+        console.fits_done(HARD, 1, 1, "")
         sys.stdout.writelines([HARD, "\n"])
         print(HARD, file=sys.stderr)
     assert (sys.stdout, sys.stderr) == (out, err)

@@ -41,6 +41,7 @@ def evaluate(
         Path | None, typer.Option(help="Folder of cached features (default: in the user's cache folder).")
     ] = None,
     caption_prompt: Annotated[str, typer.Option(help="Template for captions in retrieval.")] = "{}",
+    probe: Annotated[str, typer.Option(help="Solver of the linear probe: lbfgs or scikit-learn.")] = "lbfgs",
     max_megapixels: Annotated[float, typer.Option(min=0.001, max=4000, help="Larger images cannot be used.")] = 64,
     allow_unreadable: Annotated[
         bool,
@@ -59,7 +60,7 @@ def evaluate(
 
     check_choice("--weights", weights, STUDENT_OR_TEACHER)
     check_choice("--precision", precision, PRECISIONS)
-    options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt)
+    options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt, probe)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
                     cache or default_cache(), class_names, tuple(sets or ()), options, max_megapixels)  # fmt: skip
     evaluate_model(asked, Console(quiet=not is_main()))

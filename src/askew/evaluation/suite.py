@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from askew.errors import UserError
+from askew.errors import UserError, printable
+from askew.evaluation.classifiers import SOLVERS
 from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet, Images, Labelled, Preference
 from askew.evaluation.datasets.prompts import check_template
 from askew.evaluation.features import Extractor, Features
 from askew.evaluation.model import Encoders
 from askew.evaluation.results import Result
-from askew.evaluation.tasks.linear_probe import linear_probe
+from askew.evaluation.tasks.linear_probe import Solver, linear_probe
 from askew.evaluation.tasks.retrieval import retrieval
 from askew.evaluation.tasks.sugarcrepe import sugarcrepe
 from askew.evaluation.tasks.wrong_captions import wrong_captions
@@ -29,15 +30,21 @@ class EvaluationOptions:
         tasks: some of KNOWN_TASKS.
         allow_unreadable: count images that cannot be read as wrong, instead of refusing the data set.
         caption_prompt: the template that captions are put into for retrieval.
+        probe: the solver of the linear probe, one of `classifiers.SOLVERS`.
     """
 
     tasks: tuple[str, ...] = TASKS
     allow_unreadable: bool = False
     caption_prompt: str = "{}"
+    probe: str = "lbfgs"
 
     def __post_init__(self) -> None:
-        """Raises UserError for a template without exactly one `{}`: every caption would then be the same text."""
+        """Raises UserError for an unknown solver, and for a template without exactly one `{}`: every caption would then
+        be the same text.
+        """
         check_template(self.caption_prompt, "--caption-prompt")
+        if self.probe not in SOLVERS:
+            raise UserError(f"--probe {printable(self.probe)} is not known; solvers: {', '.join(SOLVERS)}")
 
 
 def image_sets(dataset: EvaluationSet, tasks: tuple[str, ...]) -> list[Images]:
@@ -62,6 +69,7 @@ def run_set(
     options: EvaluationOptions,
     log: Callable[[str], None],
     warn: Callable[[str], None] = lambda text: None,
+    fits: Callable[[int, int, float, int], None] = lambda done, fits, c, iteration: None,
 ) -> Iterator[Result]:
     """Evaluate one data set, and yield each result when it is ready.
 
@@ -70,12 +78,14 @@ def run_set(
         log: called with lines about the progress; the first compares the counts found with the published ones, and the
             data set's notes follow.
         warn: called with what makes the numbers doubtful; the results list it as well.
+        fits: called with the progress of a linear probe; see `Solver.tick`.
 
     Raises:
         UserError: images that cannot be read (unless they are allowed), or a model without features for the probe.
     """
     if isinstance(dataset, Classification):
-        yield from _classification(name, dataset, encoders, extractor, options, log, warn)
+        solver = Solver(options.probe, encoders.device, fits)
+        yield from _classification(name, dataset, encoders, extractor, options, solver, log, warn)
     elif isinstance(dataset, Captioned):
         yield from _captioned(name, dataset, encoders, extractor, options, log, warn)
     elif "sugarcrepe" in options.tasks:
@@ -124,6 +134,7 @@ def _classification(
     encoders: Encoders,
     extractor: Extractor,
     options: EvaluationOptions,
+    solver: Solver,
     log: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> Iterator[Result]:
@@ -153,7 +164,7 @@ def _classification(
         for split in ("train", "validation"):
             if split in splits:
                 features[split] = _embed(f"{name}/{split}", splits[split].images, extractor, options)
-        result = linear_probe(data, features["train"], features.get("validation"), features["test"], log, warn)
+        result = linear_probe(data, features["train"], features.get("validation"), features["test"], log, warn, solver)
         yield _with_protocol(result, {**about, "layer": encoders.layer}, features)
 
 

@@ -77,7 +77,14 @@ class Console:
 
     def images_done(self, name: str, done: int, total: int, rate: float) -> None:
         """How far a pass over images is: a bar on a terminal, else a line every ten seconds and one at the end."""
-        text = f"{name}: {done:,} of {total:,} images" + (f", {rate:.0f} images/s" if rate else "")
+        rated = f", {rate:.0f} images/s" if rate else ""
+        self._advance(f"{name}: {done:,} of {total:,} images{rated}", done, total)
+
+    def fits_done(self, name: str, done: int, total: int, about: str) -> None:
+        """How far a linear probe is, shown like `images_done`; `about` is what the present fit does."""
+        self._advance(f"{name}: probe, {done} of {total} fits{about}", done, total)
+
+    def _advance(self, text: str, done: int, total: int) -> None:
         if self._is_live:
             if self._bar is None:
                 self._start_bar(text, 0)

@@ -26,6 +26,7 @@ from askew.runs.custom_data import open_asked, overlap_of, preview
 from askew.runs.directory import RunDirectory
 from askew.runs.export import export_checkpoint, weights_at
 from askew.runs.naming import CustomName
+from askew.runs.progress import PassProgress
 from askew.runs.tables import paper_tables, tiny_table
 
 Openers = dict[str, Callable[[], EvaluationSet]]  # data sets by name, opened when their turn comes
@@ -222,7 +223,9 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
             opened = opener()
             for line in preview(opened) if asked.data else []:
                 console.say(line)
-            for result in run_set(name, opened, encoders, extractor, asked.options, console.say, console.warn):
+            for result in run_set(
+                name, opened, encoders, extractor, asked.options, console.say, console.warn, progress.fits
+            ):
                 keep(result)
             if asked.against:
                 keep(overlap_of(name, opened, asked.against, console))
@@ -275,24 +278,3 @@ def _share_out(openers: Openers, extractor: Extractor, options: EvaluationOption
         except UserError:
             continue
     distributed.barrier()
-
-
-@dataclass
-class PassProgress:
-    """How far a pass over the images of a set is."""
-
-    console: Console
-    name: str = ""
-    _started: float = field(default=0.0, init=False)
-    _first: int = field(default=0, init=False)
-
-    def tick(self, done: int, total: int) -> None:
-        """`done` of `total` images are embedded."""
-        now = time.monotonic()
-        if not self._started or done < self._first:
-            self._started, self._first = now, done
-        seconds = now - self._started
-        rate = (done - self._first) / seconds if seconds > 0 else 0.0
-        self.console.images_done(self.name, done, total, rate)
-        if done >= total:
-            self._started = 0.0

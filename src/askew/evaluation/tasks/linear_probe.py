@@ -1,24 +1,22 @@
 """Linear probe by CLIP's protocol: logistic regression on frozen features, its L2 strength chosen on validation data.
 
-The solver is scikit-learn's L-BFGS with at most 1,000 iterations. C is searched on a grid of powers of 100, then in
+A solver takes at most 1,000 iterations; see `evaluation.classifiers`. C is searched on a grid of powers of 100, then in
 four refinement steps around the best value, each half as wide in the exponent. The last fit is on training and
 validation data together. Every fit starts from zero: a warm start stops at another point within the solver's tolerance,
 and the numbers would depend on the order of the search.
 """
 
 import hashlib
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import sklearn
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+import torch
 
 from askew.data.sources.base import path_bytes
 from askew.errors import UserError
+from askew.evaluation.classifiers import LIMIT, SOLVERS, Classifier
 from askew.evaluation.datasets.base import Classification
 from askew.evaluation.features import Features
 from askew.evaluation.metrics import both_accuracies
@@ -26,7 +24,7 @@ from askew.evaluation.results import Outcomes, Result
 
 GRID = (1e-6, 1e-4, 1e-2, 1.0, 1e2, 1e4, 1e6)
 REFINEMENTS = 4
-MAX_ITERATIONS = 1000
+FITS = len(GRID) + 2 * REFINEMENTS + 1
 HELD_OUT = {"food101": 0.1, "cifar10": 0.1, "cifar100": 0.1, "imagenet": 0.1, "imagenet-80": 0.1}
 """Share of the training split that is held out if a set has no validation split."""
 HELD_OUT_OTHERWISE = 0.2  # as MERU does for Pets, Cars, Caltech-101 and SUN397
@@ -52,21 +50,48 @@ class Choice:
     tried: tuple[tuple[float, float], ...]
 
 
-def fit(split: Split, c: float) -> LogisticRegression:
-    """The classifier for one C. Reaching the iteration limit is part of the protocol, not an error."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return LogisticRegression(C=c, max_iter=MAX_ITERATIONS, random_state=0).fit(split.features, split.labels)
+@dataclass(frozen=True)
+class Solver:
+    """How the fits of a probe are made.
+
+    Attributes:
+        name: one of `classifiers.SOLVERS`.
+        device: for a solver that can use one.
+        tick: called when a fit starts, with iteration 0, and in every iteration that is known of: with the fits done,
+            the fits in all, C, and the iteration.
+    """
+
+    name: str = "lbfgs"
+    device: torch.device = field(default=torch.device("cpu"))
+    tick: Callable[[int, int, float, int], None] = lambda done, fits, c, iteration: None
+
+    def on(self, split: Split, first: int = 0) -> Callable[[float], Classifier]:
+        """The fit for a C, on a split. Reaching the limit of iterations is part of the protocol, not an error.
+
+        Args:
+            first: fits that were made before.
+        """
+        fit, done = SOLVERS[self.name].prepare(split.features, split.labels, self.device), first
+
+        def made(c: float) -> Classifier:
+            nonlocal done
+            self.tick(done, FITS, c, 0)
+            found = fit(c, lambda iteration: self.tick(done, FITS, c, iteration))
+            done += 1
+            return found
+
+        return made
 
 
-def choose(train: Split, validation: Split, metric: str) -> Choice:
+def choose(train: Split, validation: Split, metric: str, solver: Solver = Solver()) -> Choice:
     """CLIP's search for C. Of equal scores the first is kept; the grid goes from strong to weak regularisation."""
     tried: list[tuple[float, float]] = []
     best, best_score = GRID[0], -1.0
+    fit = solver.on(train)
 
     def attempt(c: float) -> None:
         nonlocal best, best_score
-        right = np.equal(fit(train, c).predict(validation.features), validation.labels)
+        right = np.equal(fit(c).predict(validation.features), validation.labels)
         score = both_accuracies(right, validation.labels, metric)[metric]
         tried.append((c, score))
         if score > best_score:
@@ -101,13 +126,14 @@ def linear_probe(
     test: Features,
     log: Callable[[str], None] = lambda text: None,
     warn: Callable[[str], None] = lambda text: None,
+    solver: Solver = Solver(),
 ) -> Result:
     """Accuracy of the probe on the test split, top-1 and mean per class, the data set's own metric first.
 
     Unreadable training images are left out and counted. An unreadable test image counts as wrong.
 
     Args:
-        log: called with one line before the search starts, which may take long.
+        log: called with one line before the search starts.
         warn: called with a line for each thing that makes the number doubtful; the result lists them as well.
 
     Raises:
@@ -121,8 +147,9 @@ def linear_probe(
     warnings_found = [*_few(data, check), *_leaked(data, in_training)]
     for line in warnings_found:
         warn(line)
-    choice = choose(learn, check, data.metric)
-    model = fit(whole, choice.best)
+    choice = choose(learn, check, data.metric, solver)
+    model = solver.on(whole, FITS - 1)(choice.best)
+    solver.tick(FITS, FITS, choice.best, model.iterations)
     labels = data.test.labels
     right = (model.predict(test.pooled) == labels) & test.readable
     values = both_accuracies(right, labels, data.metric) | {"n": len(labels), "classes": len(data.classes)}
@@ -130,18 +157,16 @@ def linear_probe(
     outcomes = Outcomes(
         np.array(test.items), names, {"top1": right, "mean_per_class": right}, {"mean_per_class": labels}
     )
-    iterations = int(np.max(model.n_iter_))
     protocol: dict[str, Any] = {
         "measure": data.metric,
-        "classifier": "scikit-learn LogisticRegression, L-BFGS",
-        "scikit-learn": sklearn.__version__,
-        "iteration_limit": MAX_ITERATIONS,
+        "classifier": SOLVERS[solver.name].title,
+        "iteration_limit": LIMIT,
         "C": choice.best,
         "C_tried": [list(pair) for pair in choice.tried],
         "validation": f"{source}: {len(check.labels):,}",
         "trained_on": len(whole.labels),
-        "iterations": iterations,
-        "reached_iteration_limit": iterations >= MAX_ITERATIONS,
+        "iterations": model.iterations,
+        "reached_iteration_limit": model.iterations >= LIMIT,
         "unreadable_training_images": int((~train.readable).sum()),
         "test_images_in_training": in_training,
         "warnings": [*data.warnings, *warnings_found],
