@@ -1,8 +1,8 @@
 """Each method's step beside CLIP's: time, floating-point operations, peak memory; same towers, batch and machine.
 
-    python benchmarks/methods.py [--rounds 3] [--steps 8] [--set KEY=VALUE ...] [NAME ...]
+    python benchmarks/methods.py [--rounds 3] [--steps 8] [--base tiny-clip] [--set KEY=VALUE ...] [NAME ...]
 
-A NAME is a recipe; `tiny-clip` is always measured. Each measurement is a process of its own. In a round every method
+A NAME is a recipe, and --base is the one that all are compared with. Each measurement is a process of its own. In a round every method
 runs once, so a slow minute of the machine affects all of them, and a ratio is the median over rounds of time over
 CLIP's time of the same round. PyTorch counts operations over forward and backward, including the teacher's; products of
 the optimiser and of augmentation are left out. The goal is a ratio of times of at most 1.15 times that of operations.
@@ -51,6 +51,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", default=NAMES)
+    parser.add_argument("--base", default="tiny-clip", metavar="NAME")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=8)
@@ -59,7 +60,7 @@ def main() -> None:
     if arguments.child:
         child(arguments.names[0], arguments.set, arguments.steps)
         return
-    names = ["tiny-clip", *(name for name in arguments.names if name != "tiny-clip")]
+    names = [arguments.base, *(name for name in arguments.names if name != arguments.base)]
     found: dict[str, list[list[float]]] = {name: [] for name in names}
     for _ in range(arguments.rounds):
         for name in names:
@@ -70,8 +71,8 @@ def main() -> None:
     print(f"{'recipe':<18}{'ms':>8}{'time':>8}{'GFLOP':>8}{'ops':>8}{'time/ops':>10}{'MB':>8}")
     for name, rounds in found.items():
         seconds, operations, memory = map(statistics.median, zip(*rounds, strict=True))
-        time_ratio = statistics.median(one[0] / clip[0] for one, clip in zip(rounds, found["tiny-clip"], strict=True))
-        ratio = operations / found["tiny-clip"][0][1]
+        time_ratio = statistics.median(one[0] / clip[0] for one, clip in zip(rounds, found[arguments.base], strict=True))
+        ratio = operations / found[arguments.base][0][1]
         print(
             f"{name:<18}{1e3 * seconds:>8.0f}{time_ratio:>8.2f}{operations / 1e9:>8.1f}{ratio:>8.2f}"
             f"{time_ratio / ratio:>10.2f}{memory:>8.0f}"
