@@ -2,10 +2,11 @@
 
     python benchmarks/methods.py [--rounds 3] [--steps 8] [--base tiny-clip] [--set KEY=VALUE ...] [NAME ...]
 
-A NAME is a recipe, and --base is the one that all are compared with. Each measurement is a process of its own. In a round every method
-runs once, so a slow minute of the machine affects all of them, and a ratio is the median over rounds of time over
-CLIP's time of the same round. PyTorch counts operations over forward and backward, including the teacher's; products of
-the optimiser and of augmentation are left out. The goal is a ratio of times of at most 1.15 times that of operations.
+A NAME is a recipe, and --base is the one that all are compared with. Each measurement is a process of its own. In a
+round every method runs once, so a slow minute of the machine affects all of them, and a ratio is the median over rounds
+of time over the base's time of the same round. PyTorch counts operations over forward and backward, including the
+teacher's; products of the optimiser and of augmentation are left out. The goal is a ratio of times of at most 1.15
+times that of operations.
 The machine must be otherwise idle.
 """
 
@@ -71,7 +72,9 @@ def main() -> None:
     print(f"{'recipe':<18}{'ms':>8}{'time':>8}{'GFLOP':>8}{'ops':>8}{'time/ops':>10}{'MB':>8}")
     for name, rounds in found.items():
         seconds, operations, memory = map(statistics.median, zip(*rounds, strict=True))
-        time_ratio = statistics.median(one[0] / clip[0] for one, clip in zip(rounds, found[arguments.base], strict=True))
+        time_ratio = statistics.median(
+            one[0] / clip[0] for one, clip in zip(rounds, found[arguments.base], strict=True)
+        )
         ratio = operations / found[arguments.base][0][1]
         print(
             f"{name:<18}{1e3 * seconds:>8.0f}{time_ratio:>8.2f}{operations / 1e9:>8.1f}{ratio:>8.2f}"

@@ -49,6 +49,9 @@ def evaluate(
             "--allow-unreadable", help="Count unreadable images as wrong answers instead of refusing the data set."
         ),
     ] = False,
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Leave out images that a set lists and that are not there.")
+    ] = False,
     sets: DataSets = None,
 ) -> None:
     """Evaluate a model and print its tables."""
@@ -60,7 +63,7 @@ def evaluate(
 
     check_choice("--weights", weights, STUDENT_OR_TEACHER)
     check_choice("--precision", precision, PRECISIONS)
-    options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt, probe)
+    options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt, probe, allow_missing)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,
                     cache or default_cache(), class_names, tuple(sets or ()), options, max_megapixels)  # fmt: skip
     evaluate_model(asked, Console(quiet=not is_main()))

@@ -8,6 +8,7 @@ from askew.errors import UserError, printable
 from askew.evaluation.classifiers import SOLVERS
 from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet, Images, Labelled, Preference
 from askew.evaluation.datasets.prompts import check_template
+from askew.evaluation.datasets.whole import counts_of_missing, present, require_whole, words_for_missing
 from askew.evaluation.features import Extractor, Features
 from askew.evaluation.model import Encoders
 from askew.evaluation.results import Result
@@ -31,12 +32,14 @@ class EvaluationOptions:
         allow_unreadable: count images that cannot be read as wrong, instead of refusing the data set.
         caption_prompt: the template that captions are put into for retrieval.
         probe: the solver of the linear probe, one of `classifiers.SOLVERS`.
+        allow_missing: evaluate a data set without the images that are not there, instead of refusing it.
     """
 
     tasks: tuple[str, ...] = TASKS
     allow_unreadable: bool = False
     caption_prompt: str = "{}"
     probe: str = "lbfgs"
+    allow_missing: bool = False
 
     def __post_init__(self) -> None:
         """Raises UserError for an unknown solver, and for a template without exactly one `{}`: every caption would then
@@ -47,8 +50,9 @@ class EvaluationOptions:
             raise UserError(f"--probe {printable(self.probe)} is not known; solvers: {', '.join(SOLVERS)}")
 
 
-def image_sets(dataset: EvaluationSet, tasks: tuple[str, ...]) -> list[Images]:
-    """The images that these tasks look at: each collection of images once."""
+def image_sets(dataset: EvaluationSet, options: EvaluationOptions) -> list[Images]:
+    """The images that the tasks look at: each collection of images once."""
+    dataset, tasks = present(dataset) if options.allow_missing else dataset, options.tasks
     if isinstance(dataset, Classification):
         splits = [dataset.test]
         if "linear_probe" in tasks and dataset.train is not None:
@@ -83,6 +87,8 @@ def run_set(
     Raises:
         UserError: images that cannot be read (unless they are allowed), or a model without features for the probe.
     """
+    if options.allow_missing:
+        dataset = present(dataset)
     if isinstance(dataset, Classification):
         solver = Solver(options.probe, encoders.device, fits)
         yield from _classification(name, dataset, encoders, extractor, options, solver, log, warn)
@@ -106,7 +112,7 @@ def _captioned(
     if not wanted:
         return
     found = {"images": len(data.images), "captions": len(data.captions)}
-    about = _about(name, "test", found, dict(data.expected), data.notes, log)
+    about = _about(name, {"test": data.images}, found, dict(data.expected), data.notes, log)
     about["captions_cut"] = _cut(name, data, encoders, options.caption_prompt, warn)
     features = _embed(name, data.images, extractor, options)
     if "retrieval" in wanted:
@@ -147,7 +153,8 @@ def _classification(
     if not wanted:
         return
     found = {split: len(part.labels) for split, part in splits.items()}
-    about = _about(name, "test", found, dict(data.expected), data.notes, log) | {"warnings": list(data.warnings)}
+    images = {split: part.images for split, part in splits.items()}
+    about = _about(name, images, found, dict(data.expected), data.notes, log) | {"warnings": list(data.warnings)}
     for line in data.warnings:
         warn(f"{name}: {line}")
     features = {"test": _embed(name, data.test.images, extractor, options)}
@@ -180,8 +187,9 @@ def _preferences(
     found = {subset.name: len(subset.positive) for subset in subsets}
     expected = {subset.name: count for subset in subsets for _, count in subset.expected}
     notes = tuple(dict.fromkeys(note for subset in subsets for note in subset.notes))
-    about = _about(name, "test", found, expected, notes, log)
     images = {id(subset.images): subset.images for subset in subsets}
+    by_number = {str(number): value for number, value in enumerate(images.values())}
+    about = _about(name, by_number, found, expected, notes, log)
     features = {key: _embed(name, value, extractor, options) for key, value in images.items()}
     for result in sugarcrepe(encoders, subsets, {s.name: features[id(s.images)] for s in subsets}):
         yield _with_protocol(result, about, {str(i): made for i, made in enumerate(features.values())})
@@ -192,7 +200,8 @@ def _subsets(dataset: Preference | tuple[Preference, ...]) -> tuple[Preference, 
 
 
 def _embed(name: str, images: Images, extractor: Extractor, options: EvaluationOptions) -> Features:
-    """The features of the images. Raises UserError for unreadable images, unless they are allowed."""
+    """The features of the images. Raises UserError for absent images, and for unreadable ones that are not allowed."""
+    require_whole(name, images)
     features = extractor.embed(images)
     if features.problems and not options.allow_unreadable:
         shown = "; ".join(features.problems[:NAMED]) + ("; ..." if len(features.problems) > NAMED else "")
@@ -205,7 +214,7 @@ def _embed(name: str, images: Images, extractor: Extractor, options: EvaluationO
 
 def _about(
     name: str,
-    split: str,
+    images: dict[str, Images],
     found: dict[str, int],
     expected: dict[str, int],
     notes: tuple[str, ...],
@@ -220,9 +229,13 @@ def _about(
     log(f"{name}: " + ", ".join(shown + missing))
     for note in notes:
         log(f"{name}: note: {note}")
+    missing_images = {split: counts for split, part in images.items() if (counts := counts_of_missing(part))}
+    for words in words_for_missing(missing_images):
+        log(f"{name}: note: {words} are there; the rest is left out")
     return {
         "dataset": name,
-        "split": split,
+        "split": "test",
+        "missing": missing_images,
         "found": found,
         "expected": expected,
         "counts_as_expected": all(found.get(part) == count for part, count in expected.items()),
@@ -231,7 +244,12 @@ def _about(
 
 
 def _with_protocol(result: Result, about: dict[str, Any], features: dict[str, Features]) -> Result:
-    """The result, with the description of the data and a hash of each split's images in its protocol."""
+    """The result, with the description of the data and a hash of each split's images in its protocol.
+
+    `missing` has, of each split that the task used, how many images were found of how many that are listed.
+    """
     problems = [problem for made in features.values() for problem in made.problems]
-    facts = {"images_sha256": {split: made.content for split, made in features.items()}, "unreadable": problems}
+    facts: dict[str, Any] = {"images_sha256": {split: made.content for split, made in features.items()}}
+    facts["unreadable"] = problems
+    facts["missing"] = {split: counts for split, counts in about["missing"].items() if split in features}
     return replace(result, protocol={**about, **result.protocol, **facts})

@@ -37,7 +37,7 @@ VIEWS = ViewSettings(image_scale=(0.4, 1.0), aug_scale=(0.4, 1.0), blur_sigma=(0
 LOADER = LoaderSettings(batch_size=128, num_workers=1, cache_mb=256)
 TRAIN = TrainSettings(
     epochs=16,
-    learning_rate=1e-3,
+    learning_rate=5e-4,
     weight_decay=0.2,
     warmup_epochs=1,
     grad_clip_norm=1.0,

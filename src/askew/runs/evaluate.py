@@ -16,6 +16,7 @@ from askew.data.images import PixelLimit
 from askew.devices import choose_device
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned, EvaluationSet
+from askew.evaluation.datasets.whole import require_whole
 from askew.evaluation.features import Extractor
 from askew.evaluation.model import Encoders, load_encoders
 from askew.evaluation.results import Result, ResultsFile
@@ -273,7 +274,8 @@ def _share_out(openers: Openers, extractor: Extractor, options: EvaluationOption
         raise UserError("several ranks share features through the cache: name one with --cache DIR")
     for opener in openers.values():
         try:
-            for images in image_sets(opener(), options.tasks):
+            for images in image_sets(opener(), options):
+                require_whole("", images)
                 extractor.share(images)
         except UserError:
             continue

@@ -1,11 +1,12 @@
 """Results as tables: of the suite `tiny`, laid out like the paper's Tables 1 to 4, and of a comparison."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
 from askew.errors import printable
+from askew.evaluation.datasets.whole import words_for_missing
 from askew.evaluation.results import Result
 from askew.evaluation.significance import Difference
 from askew.report.table import Table
@@ -113,6 +114,7 @@ def _classification(paper: dict, results: dict[str, Result], name: str, task: st
             if "/" in measure:
                 order = measure.partition("/")[0]
                 caption = f"{TITLES[s]} in the {order} class order of the published numbers: {100 * value:.1f}"
+    caption = "; ".join(filter(None, (caption, _not_whole(results[f"{s}/{task}"] for s in shown))))
     titles = [TITLES[s] for s in shown] + (["Average"] if whole else [])
     return _beside_the_paper(f"{paper['title']}; {title}, %", titles, rows, 1, caption)
 
@@ -125,7 +127,8 @@ def _retrieval(paper: dict, results: dict[str, Result], name: str) -> Table | No
         method: [numbers[paper["columns"].index(c)] for c in shown] for method, numbers in paper["zero_shot"].items()
     }
     rows[name] = [100 * results[c.rpartition("/")[0]].values[c.rpartition("/")[2]] for c in shown]
-    return _beside_the_paper(f"{paper['title']}; zero-shot, %", [_retrieval_title(c) for c in shown], rows, 1)
+    caption = _not_whole({task: results[task] for task in (c.rpartition("/")[0] for c in shown)}.values())
+    return _beside_the_paper(f"{paper['title']}; zero-shot, %", [_retrieval_title(c) for c in shown], rows, 1, caption)
 
 
 def _retrieval_title(column: str) -> str:
@@ -141,14 +144,26 @@ def _sugarcrepe(paper: dict, results: dict[str, Result], name: str) -> Table | N
     rows = {method: [numbers[paper["columns"].index(c)] for c in shown] for method, numbers in paper["rows"].items()}
     rows[f"{name} (mean of subsets)"] = [100 * values[f"{c}/macro"] for c in shown]
     rows[f"{name} (over items)"] = [100 * values[f"{c}/items"] for c in shown]
-    return _beside_the_paper(f"{paper['title']}, %", [TITLES[c] for c in shown], rows, 2)
+    caption = _not_whole([results["sugarcrepe"]])
+    return _beside_the_paper(f"{paper['title']}, %", [TITLES[c] for c in shown], rows, 2, caption)
 
 
 def _imagenet(paper: dict, results: dict[str, Result], name: str) -> Table | None:
     if "imagenet/zero_shot" not in results:
         return None
-    rows = {**paper["rows"], name: [100 * results["imagenet/zero_shot"].values["top1"]]}
-    return _beside_the_paper(f"{paper['title']}, %", ["Top-1"], rows, 1)
+    found = results["imagenet/zero_shot"]
+    rows = {**paper["rows"], name: [100 * found.values["top1"]]}
+    return _beside_the_paper(f"{paper['title']}, %", ["Top-1"], rows, 1, _not_whole([found]))
+
+
+def _not_whole(results: Iterable[Result]) -> str:
+    """Which of our results were measured on a part of the images, so that the published rows are of other items."""
+    parts = [
+        f"{printable(result.task)}: only {', '.join(words_for_missing(result.protocol['missing']))}"
+        for result in results
+        if result.protocol.get("missing")
+    ]
+    return "; ".join(parts)
 
 
 def _beside_the_paper(
@@ -166,6 +181,7 @@ def _everything(results: Sequence[Result]) -> Table:
     for result in results:
         text = "  ".join(f"{measure_title(key)} {_with_interval(result.values, key)}" for key in _shown(result.values))
         facts = [f"{result.values[k]:,} {k}" for k in ("classes", "candidates", "wrong") if k in result.values]
+        facts += words_for_missing(result.protocol.get("missing", {}))
         if not result.protocol.get("counts_as_expected", True):
             facts.append("not the published counts")
         if result.protocol.get("unreadable"):

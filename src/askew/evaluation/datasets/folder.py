@@ -15,14 +15,19 @@ from askew.evaluation.datasets.prompts import prompts
 
 
 class ImageFiles:
-    """Image files by their paths in a folder. `keys` are these paths, or names that do not depend on the layout."""
+    """Image files by their paths in a folder. `keys` are these paths, or names that do not depend on the layout.
+
+    Attributes:
+        absent: indices of images that are listed and not there.
+    """
 
     keys: Sequence[str]
 
-    def __init__(self, folder: Path, paths: Sequence[str], keys: Sequence[str] = ()):
+    def __init__(self, folder: Path, paths: Sequence[str], keys: Sequence[str] = (), absent: Sequence[int] = ()):
         self.folder = folder
         self.paths = tuple(paths)
         self.keys = tuple(keys) or self.paths
+        self.absent = tuple(absent)
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -95,12 +100,14 @@ class DatasetFolder:
     def files(self, paths: Sequence[str], listed_in: str, keys: Sequence[str] = ()) -> ImageFiles:
         """Images by their paths in the folder. Each parent folder is listed once, and no file is opened.
 
+        Images that are listed and do not exist are the result's `absent`; a task that needs them is refused later.
+
         Args:
             listed_in: where the paths come from; used in messages.
             keys: names of the images, if not their paths.
 
         Raises:
-            UserError: an image is listed twice, or is listed and does not exist.
+            UserError: an image is listed twice, or none of them exists.
         """
         if len(set(paths)) < len(paths):
             seen: set[str] = set()
@@ -108,19 +115,19 @@ class DatasetFolder:
             raise self.wrong(f"{listed_in} lists {printable(twice)} twice")
         present: dict[str, set[str]] = {}
         absent = []
-        for path in paths:
+        for index, path in enumerate(paths):
             parent, _, name = path.rpartition("/")
             if parent not in present:
                 folder = self.path / parent
                 present[parent] = set(os.listdir(folder)) if folder.is_dir() else set()
             if name not in present[parent]:
-                absent.append(path)
-        if absent:
+                absent.append(index)
+        if absent and len(absent) == len(paths):
             raise self.wrong(
-                f"{len(absent):,} of the {len(paths):,} images of {listed_in} are not in "
-                f"{printable(str(self.path), 400)}, the first is {printable(absent[0])}: unpack the images again"
+                f"none of the {len(paths):,} images of {listed_in} is in {printable(str(self.path), 400)}, the first "
+                f"is {printable(paths[0])}: unpack the images again"
             )
-        return ImageFiles(self.path, paths, keys)
+        return ImageFiles(self.path, paths, keys, absent)
 
     def labels(self, found: Sequence[str], listed_in: str, class_keys: Sequence[str] = ()) -> np.ndarray:
         """The label of each image (n,) int64, from what the data set itself calls the image's class.
