@@ -24,7 +24,7 @@ from askew.evaluation.results import Result, load
 from askew.evaluation.suite import EvaluationOptions
 from askew.evaluation.tasks.zero_shot import zero_shot
 from askew.report.console import Console
-from askew.runs.compare import compare
+from askew.runs.compare import compare, compared
 from askew.runs.evaluate import Request, default_cache, evaluate, evaluate_tiny
 from askew.runs.tables import paper_tables, published
 from helpers import write_pairs
@@ -211,7 +211,7 @@ def test_a_run_and_its_local_dir_agree(here, tmp_path):
     one, other = lines(run / "results.jsonl"), lines(tmp_path / "x" / "results.jsonl")
     assert {t: line["values"] for t, line in one.items()} == {t: line["values"] for t, line in other.items()}
     assert len(one) == 1 + 8
-    differences = compare(str(run), str(tmp_path / "x" / "results.jsonl"), Console(quiet=True))
+    differences = compared(str(run), str(tmp_path / "x" / "results.jsonl")).differences
     assert all((d.a, d.low, d.high) == (d.b, 0, 0) for d in differences)
 
 
@@ -258,9 +258,7 @@ def test_two_runs_of_the_suite_tiny_can_be_compared(here, tmp_path):
     for name in ("model", "other"):
         micro_model(root / name, seed=len(name))
         evaluate_tiny(f"local-dir:{root / name}", "student", Console(quiet=True), tmp_path / name / "results.jsonl")
-    found = compare(
-        str(tmp_path / "model" / "results.jsonl"), str(tmp_path / "other" / "outcomes"), Console(quiet=True)
-    )
+    found = compared(str(tmp_path / "model" / "results.jsonl"), str(tmp_path / "other" / "outcomes")).differences
     tasks = {d.task: d for d in found}
     assert {"naming/unseen_both", "group/unseen_both", "retrieval/unseen_style/tags", "scenery"} <= set(tasks)
     values = lines(tmp_path / "model" / "results.jsonl")["naming/unseen_style"]["values"]

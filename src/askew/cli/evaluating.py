@@ -72,9 +72,9 @@ def evaluate(
 @app.command()
 def compare(
     a: Annotated[str, typer.Argument(help="An evaluated run, a results file, or a folder of outcomes.")],
-    b: Annotated[str, typer.Argument(help="The other.")],
+    b: Annotated[str, typer.Argument(help="The other. Several seeds: A0,A1,A2 B0,B1,B2.")],
 ) -> None:
-    """Compare two models item by item: paired differences with 95 % intervals."""
+    """Compare two models item by item: paired differences with 95 % intervals, across seeds if there are several."""
     from askew.report.console import Console
     from askew.runs.compare import compare as compare_outcomes
 

@@ -41,6 +41,16 @@ class Outcomes:
     classes: dict[str, np.ndarray] = field(default_factory=dict)
     clusters: np.ndarray | None = None
 
+    def at(self, rows: np.ndarray) -> "Outcomes":
+        """The outcomes of some items, or of all in another order."""
+        return Outcomes(
+            self.items[rows],
+            self.names[rows],
+            {name: right[rows] for name, right in self.right.items()},
+            {name: classes[rows] for name, classes in self.classes.items()},
+            None if self.clusters is None else self.clusters[rows],
+        )
+
 
 @dataclass(frozen=True)
 class Result:

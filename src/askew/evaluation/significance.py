@@ -112,7 +112,7 @@ def differences(task: str, a: Outcomes, b: Outcomes, names: tuple[str, str], see
     Raises:
         UserError: the models were tested on different items.
     """
-    rows_a, rows_b = _same_items(task, a, b, names)
+    rows_a, rows_b = same_items(task, a, b, names)
     clusters = None if a.clusters is None else a.clusters[rows_a]
     found = []
     for measure in (m for m in a.right if m in b.right):
@@ -127,8 +127,12 @@ def differences(task: str, a: Outcomes, b: Outcomes, names: tuple[str, str], see
     return found
 
 
-def _same_items(task: str, a: Outcomes, b: Outcomes, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of both, in the same order of items."""
+def same_items(task: str, a: Outcomes, b: Outcomes, names: tuple[str, str]) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of both, in the order of their items' hashes.
+
+    Raises:
+        UserError: the items are not the same.
+    """
     rows_a, rows_b = np.argsort(a.items, kind="stable"), np.argsort(b.items, kind="stable")
     if len(rows_a) == len(rows_b) and (a.items[rows_a] == b.items[rows_b]).all():
         return rows_a, rows_b

@@ -1,14 +1,13 @@
 """What `askew compare` does: two models on the same items, with paired intervals."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from askew.data.files import home_path
 from askew.errors import UserError, printable
-from askew.evaluation.results import ResultsFile, load
+from askew.evaluation.results import load
 from askew.evaluation.significance import Difference, differences
 from askew.report.console import Console
-from askew.runs.directory import RunDirectory
+from askew.runs.compare_seeds import compared_across_seeds, names_of_side, seeds_table
+from askew.runs.outcome_files import outcome_files
 from askew.runs.tables import comparison_table
 
 
@@ -38,7 +37,7 @@ def compared(a: str, b: str) -> Comparison:
     Raises:
         UserError: no outcomes, or no task in common.
     """
-    files_a, files_b = (_outcome_files(name) for name in (a, b))
+    files_a, files_b = (outcome_files(name) for name in (a, b))
     common = [task for task in sorted(files_a) if task in files_b]
     if not common:
         have = "; ".join(f"{n}: {', '.join(sorted(f)) or 'none'}" for n, f in ((a, files_a), (b, files_b)))
@@ -55,12 +54,16 @@ def compared(a: str, b: str) -> Comparison:
     return Comparison(tuple(common), tuple(found), tuple(refused), {n: tasks for n, tasks in alone.items() if tasks})
 
 
-def compare(a: str, b: str, console: Console) -> list[Difference]:
-    """Print the differences of two models; see `compared`.
+def compare(a: str, b: str, console: Console) -> None:
+    """Print the differences of two models, or of several runs a side (`A0,A1 B0,B1`); see `compared`.
 
     Raises:
         UserError: no outcomes, or no task in common; after the table, tasks whose items differ.
     """
+    sides = [names_of_side(text) for text in (a, b)]
+    if any(len(side) > 1 for side in sides):
+        console.table(seeds_table(compared_across_seeds(*sides), *sides))
+        return
     comparison = compared(a, b)
     found, refused = list(comparison.differences), list(comparison.refused)
     for name, tasks in comparison.alone.items():
@@ -70,21 +73,3 @@ def compare(a: str, b: str, console: Console) -> list[Difference]:
     if refused:
         more = f" (and {len(refused) - 1} more tasks of {len(comparison.tasks)})" if len(refused) > 1 else ""
         raise UserError(refused[0] + more)
-    return found
-
-
-def _outcome_files(name: str) -> dict[str, Path]:
-    """The files of outcomes by task."""
-    path = home_path(name)
-    directory, folder = RunDirectory(path), path
-    if directory.exists:
-        folder = directory.results.outcomes()
-    elif path.is_file():
-        folder = ResultsFile(path).outcomes()
-    files = {p.relative_to(folder).as_posix()[: -len(".npz")]: p for p in folder.rglob("*.npz")}
-    if not files:
-        raise UserError(
-            f"{printable(name, 400)}: contains no outcomes of a model; name an evaluated run (askew eval RUN), a "
-            "results file that `askew eval --out FILE` wrote, or a folder of outcomes"
-        )
-    return files

@@ -242,12 +242,17 @@ def chance_of(result: Result, measure: str) -> float | None:
 # A comparison
 
 
+def star(low: float, high: float) -> str:
+    """ " *" for an interval that excludes zero as it is shown: with its ends rounded to a tenth of a point."""
+    return " *" if round(100 * low, 1) > 0 or round(100 * high, 1) < 0 else "  "
+
+
 def comparison_table(found: Sequence[Difference], a: str, b: str) -> Table:
     """One row per task and measure: both models, the difference and its interval."""
     columns = ("task", "measure", "A, %", "B, %", "B - A", "95 % interval", "only A", "only B", "items")
     rows = []
     for d in found:
-        interval = f"{100 * d.low:+.1f} to {100 * d.high:+.1f}{' *' if d.clear else '  '}"
+        interval = f"{100 * d.low:+.1f} to {100 * d.high:+.1f}{star(d.low, d.high)}"
         rows.append(
             [
                 printable(d.task),

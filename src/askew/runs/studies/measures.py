@@ -106,14 +106,7 @@ def _task(record: Record, name: str, notes: list[str]) -> _Task:
 
 def _sorted(outcomes: Outcomes) -> Outcomes:
     """The same in the order of the items' hashes."""
-    order = np.argsort(outcomes.items, kind="stable")
-    return Outcomes(
-        outcomes.items[order],
-        outcomes.names[order],
-        {name: right[order] for name, right in outcomes.right.items()},
-        {name: classes[order] for name, classes in outcomes.classes.items()},
-        None if outcomes.clusters is None else outcomes.clusters[order],
-    )
+    return outcomes.at(np.argsort(outcomes.items, kind="stable"))
 
 
 def _measures_of(record: Record, task: _Task) -> list[Measure]:

@@ -13,6 +13,7 @@ from askew.evaluation.seeds import Estimate, SeedScores, difference, holm, share
 from askew.report.table import Table
 from askew.runs.studies.measures import Measure
 from askew.runs.studies.record import Record
+from askew.runs.tables import star
 
 WIDTH = 100  # characters of a line of Markdown
 ALONE = "†"  # one seed
@@ -36,7 +37,9 @@ class BesideBaseline:
         """`*` if the interval excludes zero, `**` if it does after Holm's correction, a dagger for one seed."""
         if self.estimate.num_seeds == 1:
             return ALONE
-        return "**" if self.holm else "*" if self.estimate.clear else ""
+        if not star(self.estimate.low, self.estimate.high).strip():
+            return ""
+        return "**" if self.holm else "*"
 
 
 # What every row reached
