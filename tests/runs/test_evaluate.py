@@ -97,7 +97,8 @@ def test_results_carry_their_protocol_and_outcomes(here):
         assert key in pets
     probe = found["pets/linear_probe"]["protocol"]
     assert probe["layer"] == "before the projection (visual.proj)"
-    assert {"C", "C_tried", "scikit-learn", "validation", "iterations"} <= set(probe)
+    assert {"C", "C_tried", "validation", "iterations"} <= set(probe)
+    assert probe["classifier"] == "logistic regression, preconditioned L-BFGS"
     assert set(probe["images_sha256"]) == {"test", "train"}
     assert found["flickr30k/image_to_text"]["protocol"]["captions"].startswith("all 20, 5 to 5 per image")
     assert found["sugarcrepe"]["values"].keys() >= {"replace/macro", "replace/items", "add/items", "n"}
