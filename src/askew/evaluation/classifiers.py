@@ -59,7 +59,7 @@ class _FromScikit:
 
 
 def _lbfgs(features: np.ndarray, labels: np.ndarray, device: torch.device) -> Fitter:
-    problem = Logistic(features, labels, device)
+    problem = Logistic(features, labels, device if device.type == "cuda" else "cpu")  # others may lack float64
     return lambda c, tick: problem.fit(c, LIMIT, tick=tick)
 
 

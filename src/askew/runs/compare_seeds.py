@@ -113,16 +113,12 @@ def _of_task(
     task: str, seeds: Sequence[int], sides: Sequence[Sequence[str]], files: dict[str, dict[str, Path]]
 ) -> list[SeedDifference]:
     """The measures of one task. The items of all runs are put in one order."""
-    reference = sides[0][0]
-    first = load(files[reference][task])
-    loaded = []
-    for side in sides:
-        outcomes = []
-        for name in side:
-            one = load(files[name][task])
-            rows = same_items(task, first, one, (printable(reference), printable(name)))[1]
-            outcomes.append(one.at(rows))  # sorted by their hashes
-        loaded.append(outcomes)
+    read = [[load(files[name][task]) for name in side] for side in sides]
+    reference, first = printable(sides[0][0]), read[0][0]
+    loaded = [
+        [one.at(same_items(task, first, one, (reference, printable(name)))[1]) for name, one in zip(*pair, strict=True)]
+        for pair in zip(sides, read, strict=True)
+    ]
     found = []
     for measure in (m for m in first.right if all(m in one.right for side in loaded for one in side)):
         a, b = (scores_of(seeds, side, measure) for side in loaded)
