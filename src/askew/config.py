@@ -9,11 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     SerializeAsAny,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from askew.data.sources.base import SourceOptions
@@ -182,11 +184,66 @@ class TrainSettings(Part):
         return rate
 
 
+def as_list(value: Any) -> Any:
+    """A single value stands for a list of one."""
+    return [value] if isinstance(value, str | dict) else value
+
+
+class EvaluateEntry(Part):
+    """What models are evaluated on: custom data, data sets of the catalogue, or planted wrong captions.
+
+    Attributes:
+        data: as `askew eval --data`; `settings`, written `set`, say how it is read.
+        suite: as `askew eval --suite`, with `data_root` and `tasks`.
+        wrong_captions: a source of images and captions, a tenth of which are exchanged.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    data: str = ""
+    suite: str = ""
+    wrong_captions: str = ""
+    data_root: str = ""
+    tasks: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list)
+    settings: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list, alias="set")
+
+    @property
+    def kind(self) -> str:
+        """One of EVALUATE_KINDS."""
+        return next(kind for kind in EVALUATE_KINDS if getattr(self, kind))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_data(cls, fields: Any) -> Any:
+        """A text alone names custom data."""
+        return {"data": fields} if isinstance(fields, str) else fields
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> "EvaluateEntry":
+        named = [kind for kind in EVALUATE_KINDS if getattr(self, kind)]
+        if len(named) != 1:
+            raise ValueError(f"an entry names one of {', '.join(EVALUATE_KINDS)}")
+        if self.data_root and self.kind != "suite":
+            raise ValueError("data_root belongs to suite")
+        if self.settings and self.kind == "suite":
+            raise ValueError("set says how data or wrong_captions are read; it does not belong to suite")
+        if self.tasks and self.kind == "wrong_captions":
+            raise ValueError("wrong_captions is itself the task; leave tasks out")
+        return self
+
+
+EVALUATE_KINDS = ("data", "suite", "wrong_captions")  # of an entry
+
+
 class EvaluationSettings(Part):
-    """What is run at the end of training, and before it."""
+    """What is run at the end of training, before it, and while it goes on."""
 
     suite: Literal["none", "tiny"] = "none"
     before: bool = False  # evaluate the starting weights too: what fine-tuning gains and loses
+    # Evaluated while training goes on, as `askew eval` would: a source, or entries as in a study; docs/training.md
+    during: Annotated[tuple[EvaluateEntry, ...], BeforeValidator(as_list)] = ()
+    during_every: float = Field(default=1.0, gt=0)  # epochs between two of these; the last step is always evaluated
+    best: str = ""  # the measure whose best model is kept beside the last one, such as dev/mean_recall
     batch_size: int = Field(default=256, ge=1)
     report: bool = True  # write report.html at the end
     # Pairs that are not trained on: the loss on them is logged as `held_out/loss`; "" measures none

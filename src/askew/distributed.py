@@ -127,12 +127,15 @@ def all_gather_object(value: Any) -> list[Any]:
     return values
 
 
-def together(work: Callable[[], T]) -> T:
+def together(work: Callable[[], T], stopping: Callable[[], bool] = lambda: False) -> T:
     """What `work` gives on this rank, once every rank has done its own. None is left waiting for one that fails.
+
+    Args:
+        stopping: whether this rank was told to stop. The others then have GRACE seconds to come.
 
     Raises:
         UserError, RunFailed: the first failure of any rank, on all of them.
-        OtherRankFailed: another rank has raised an error that is none of these.
+        OtherRankFailed: another rank has raised an error that is none of these, or does not come while all stop.
     """
     global _turns
     if world_size() == 1:
@@ -147,7 +150,10 @@ def together(work: Callable[[], T]) -> T:
         kind = {UserError: "user", RunFailed: "run"}.get(type(error), "other")
         _store.set(failed, json.dumps([rank(), kind, str(error)]))
     _store.add(done, 1)
-    _wait(lambda: _store.add(done, 0) >= world_size() or _store.check([failed]))
+    _wait(lambda: stopping() or _store.add(done, 0) >= world_size() or _store.check([failed]))
+    _wait(lambda: _store.add(done, 0) >= world_size() or _store.check([failed]), GRACE if stopping() else float("inf"))
+    if stopping() and _store.add(done, 0) < world_size() and not _store.check([failed]):
+        raise OtherRankFailed("another rank has ended")
     failure = json.loads(_store.get(failed)) if _store.check([failed]) else None
     _store.add(left, 1)
     if rank() == 0:  # without torchrun the store ends with this rank

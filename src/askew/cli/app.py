@@ -28,6 +28,7 @@ Precision = Annotated[str, typer.Option(help="fp32 or bf16.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder of cached embeddings (default: in the user's cache folder).")]
 PRECISIONS = ("fp32", "bf16")
 STUDENT_OR_TEACHER = ("student", "teacher")
+WEIGHTS = (*STUDENT_OR_TEACHER, "best")
 
 
 def check_choice(option: str, value: str, known: tuple[str, ...]) -> None:

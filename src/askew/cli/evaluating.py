@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from askew.cli.app import PRECISIONS, STUDENT_OR_TEACHER, BatchSize, DataSets, Model, Precision, app, check_choice
+from askew.cli.app import PRECISIONS, WEIGHTS, BatchSize, DataSets, Model, Precision, app, check_choice
 
 
 @app.command(name="eval")
@@ -28,7 +28,7 @@ def evaluate(
     against: Annotated[
         str, typer.Option(help="For --data: report test images that are also in this training source.")
     ] = "",
-    weights: Annotated[str, typer.Option(help="student, or teacher for the momentum teacher of a run.")] = "student",
+    weights: Annotated[str, typer.Option(help="Of a run: student, teacher, or best (the best student).")] = "student",
     out: Annotated[
         Path | None, typer.Option(help="Append results to this file (default: the run's results.jsonl).")
     ] = None,
@@ -61,7 +61,7 @@ def evaluate(
     from askew.runs.evaluate import Request, default_cache
     from askew.runs.evaluate import evaluate as evaluate_model
 
-    check_choice("--weights", weights, STUDENT_OR_TEACHER)
+    check_choice("--weights", weights, WEIGHTS)
     check_choice("--precision", precision, PRECISIONS)
     options = EvaluationOptions(tuple(tasks.split(",")), allow_unreadable, caption_prompt, probe, allow_missing)
     asked = Request(model, suite, weights, out, batch_size, precision, data_root, data or "", prompts, against,

@@ -7,7 +7,7 @@ import typer
 
 from askew.cli.app import (
     PRECISIONS,
-    STUDENT_OR_TEACHER,
+    WEIGHTS,
     BatchSize,
     Cache,
     DataSets,
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from askew.runs.stored import StoreRequest
 
 Data = Annotated[str, typer.Option(metavar="SOURCE", help="As --data of `train`: a table, shards, a folder, ...")]
-Weights = Annotated[str, typer.Option(help="student, or teacher for the momentum teacher of a run.")]
+Weights = Annotated[str, typer.Option(help="Of a run: student, teacher, or best (the best student).")]
 
 
 @app.command()
@@ -94,6 +94,6 @@ def _store(
 ) -> "StoreRequest":
     from askew.runs.stored import StoreRequest
 
-    check_choice("--weights", weights, STUDENT_OR_TEACHER)
+    check_choice("--weights", weights, WEIGHTS)
     check_choice("--precision", precision, PRECISIONS)
     return StoreRequest(model, data, tuple(sets or ()), weights, batch_size, precision, cache, unchanged)

@@ -78,21 +78,31 @@ class Features:
         return sum(count for picture, count in Counter(self.pictures).items() if picture and count > 1)
 
 
-class _Digest(NamedTuple):
-    item: str  # of the key and the bytes
-    picture: str  # of the bytes alone; "" if they cannot be read
+class Digest(NamedTuple):
+    """Hashes of an image: of its key and bytes, and of its bytes alone, "" if they cannot be read."""
+
+    item: str
+    picture: str
+
+
+class ImagePass(NamedTuple):
+    """What a pass over images gives: arrays by name, with a row for each image; digests; and what was wrong."""
+
+    arrays: dict[str, np.ndarray]
+    digests: list[Digest]
+    problems: list[str]
 
 
 class _Batch(NamedTuple):
     shard: int  # the first image of its shard
-    digests: list[_Digest]
+    digests: list[Digest]
     pixels: list[Future]  # of (tensor or None, what is wrong)
     last: bool
 
 
 class _Found(NamedTuple):
     shard: int
-    digests: list[_Digest]
+    digests: list[Digest]
     parts: dict[str, np.ndarray]
 
 
@@ -135,9 +145,23 @@ class Extractor:
         """
         if not len(images):
             raise UserError("the set has no images")
+        made = self.pass_over(images)
+        arrays = made.arrays
+        if "embedding" not in arrays:
+            raise UserError(f"none of the {len(images):,} images can be read; the first: {made.problems[0]}")
+        if not np.isfinite(arrays["embedding"]).all():
+            raise UserError("the model's image embeddings are not finite; its weights are damaged")
+        return Features(
+            arrays.get("pooled"), arrays["embedding"], tuple(digest.item for digest in made.digests),
+            arrays["readable"], tuple(made.problems), set_hash(digest.item for digest in made.digests),
+            tuple(digest.picture for digest in made.digests),
+        )  # fmt: skip
+
+    def pass_over(self, images: Images) -> "ImagePass":
+        """Every image read and encoded, in order; of none that can be read, there are no embeddings."""
         size = len(images)
         arrays: dict[str, np.ndarray] = {}
-        digests: list[_Digest] = []
+        digests: list[Digest] = []
         problems: list[str] = []
         for start, found, parts, wrong in self._shards(images, range(0, size, SHARD)):
             for name, values in parts.items():
@@ -146,18 +170,11 @@ class Extractor:
                 arrays[name][start : start + len(values)] = values
             digests += found
             problems += wrong
-        if "embedding" not in arrays:
-            raise UserError(f"none of the {size:,} images can be read; the first: {problems[0]}")
-        if not np.isfinite(arrays["embedding"]).all():
-            raise UserError("the model's image embeddings are not finite; its weights are damaged")
-        return Features(
-            arrays.get("pooled"), arrays["embedding"], tuple(digest.item for digest in digests), arrays["readable"],
-            tuple(problems), set_hash(digest.item for digest in digests), tuple(digest.picture for digest in digests),
-        )  # fmt: skip
+        return ImagePass(arrays, digests, problems)
 
     def _shards(
         self, images: Images, starts: range
-    ) -> Iterator[tuple[int, list[_Digest], dict[str, np.ndarray], list[str]]]:
+    ) -> Iterator[tuple[int, list[Digest], dict[str, np.ndarray], list[str]]]:
         """(first image, digests, arrays, problems) of every shard, in order. Decoding runs ahead of encoding."""
         total = sum(min(SHARD, len(images) - start) for start in starts)
         done = 0
@@ -223,13 +240,13 @@ class Extractor:
                     arrays[name][readable] = values
         return arrays, [problem for _, problem in made if problem]
 
-    def _file(self, digests: list[_Digest]) -> Path:
+    def _file(self, digests: list[Digest]) -> Path:
         assert self.cache is not None
         items = [digest.item for digest in digests]
         name = hashlib.sha256("\n".join([self._fingerprint, *items]).encode()).hexdigest()
         return self.cache / name[:2] / f"{name}.npz"
 
-    def _find(self, digests: list[_Digest]) -> dict[str, np.ndarray] | None:
+    def _find(self, digests: list[Digest]) -> dict[str, np.ndarray] | None:
         """The shard from the cache; None if it is not there, or was damaged by a crash of the machine."""
         if self.cache is None:
             return None
@@ -241,7 +258,7 @@ class Extractor:
         whole = {"embedding", "readable"} <= parts.keys() and all(len(v) == len(digests) for v in parts.values())
         return parts if whole else None
 
-    def _keep(self, digests: list[_Digest], parts: dict[str, np.ndarray]) -> None:
+    def _keep(self, digests: list[Digest], parts: dict[str, np.ndarray]) -> None:
         """Write a shard. Once that fails, no other is written: a full or read-only disk does not stop an evaluation."""
         if not self._writes:
             return
@@ -261,13 +278,13 @@ class Extractor:
             self.warn(f"{what}, so features are not kept for the next evaluation; {remedy}")
 
 
-def _identify(images: Images, index: int) -> _Digest:
+def _identify(images: Images, index: int) -> Digest:
     """Hashes of an image's key and bytes, or of the key only if the bytes cannot be read."""
     try:
         data = images.read(index)
     except OSError:
-        return _Digest(item_hash(images.keys[index]), "")
-    return _Digest(item_hash(images.keys[index], data), hashlib.blake2b(data, digest_size=16).hexdigest())
+        return Digest(item_hash(images.keys[index]), "")
+    return Digest(item_hash(images.keys[index], data), hashlib.blake2b(data, digest_size=16).hexdigest())
 
 
 def _prepare(images: Images, index: int, preprocess: Callable[[Image.Image], Tensor]) -> tuple[Tensor | None, str]:

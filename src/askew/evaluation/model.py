@@ -34,6 +34,7 @@ class Encoders:
     Attributes:
         layer: where pooled features come from; "" if the kind of the image tower is not known, so that it gives none.
         configuration: the model's configuration as text, a part of the key of cached features.
+        over_batches: encodes texts batch by batch, given where each batch starts; see sharing.py.
     """
 
     model: Any  # open_clip's models share methods, not a type
@@ -45,6 +46,9 @@ class Encoders:
     precision: str = "fp32"
     configuration: str = ""
     layer: str = field(default="", init=False)
+    over_batches: Callable[[Sequence[int], Callable[[int], np.ndarray]], list[np.ndarray]] = field(
+        default=lambda starts, encode: [encode(start) for start in starts], init=False
+    )
     _project: Project | None = field(default=None, init=False)
     _state: dict[str, Tensor] = field(default_factory=dict, init=False)  # all of it, with the projection
 
@@ -80,15 +84,17 @@ class Encoders:
         """Embeddings (n, D) of texts, in order. Each text is encoded once, so equal texts have equal embeddings."""
         order = sorted(set(texts), key=lambda text: (len(text), text))
         trim = may_trim(getattr(self.model, "text", None))
-        parts = []
-        for start in range(0, len(order), self.batch_size):
+
+        def encode(start: int) -> np.ndarray:
             tokens = self.tokenize(order[start : start + self.batch_size]).to(self.device)
             with torch.inference_mode(), self._autocast():
                 if trim:
                     embedding = encode_trimmed(self.model.text, tokens)
                 else:
                     embedding = self.model.encode_text(tokens, normalize=True)
-                parts.append(embedding.float().cpu().numpy())
+                return embedding.float().cpu().numpy()
+
+        parts = self.over_batches(range(0, len(order), self.batch_size), encode)
         row_of = {text: row for row, text in enumerate(order)}
         return np.concatenate(parts)[[row_of[text] for text in texts]]
 

@@ -69,6 +69,7 @@ class Console:
         facts += [f"{line['samples_per_second']:.0f} samples/s", f"data wait {line['data_wait']:.0%}"]
         values = {"loss": f"{line['loss']:.3f}", **{name: f"{line[name]:.3g}" for name in terms}}
         if self._training is not None:
+            values |= {name: f"{line[name]:.3g}" for name in first_measures(line)}
             shown = {name: (line[name], text) for name, text in values.items()}
             self._training.update(line["step"], total_steps, facts, shown)
         else:
@@ -79,6 +80,14 @@ class Console:
         """How far a pass over images is: a bar on a terminal, else a line every ten seconds and one at the end."""
         rated = f", {rate:.0f} images/s" if rate else ""
         self._advance(f"{name}: {done:,} of {total:,} images{rated}", done, total)
+
+    def evaluating(self, name: str, done: int, total: int) -> None:
+        """How far the evaluation is that training waits for."""
+        if self._training is not None:
+            self._training.pause(f"evaluating {printable(name, 60)}: {done:,} of {total:,} images")
+        elif time.monotonic() - self._said > QUIET_SECONDS:
+            self._said = time.monotonic()
+            self.say(f"eval     {name}: {done:,} of {total:,} images")
 
     def fits_done(self, name: str, done: int, total: int, about: str) -> None:
         """How far a linear probe is, shown like `images_done`; `about` is what the present fit does."""
@@ -125,6 +134,15 @@ class Console:
         self.close()
         out = self.out if self.out.is_terminal else RichConsole(width=PIPE_WIDTH, highlight=False, emoji=False)
         out.print(_drawn(table))
+
+
+def first_measures(line: dict[str, Any]) -> list[str]:
+    """Of a logged line with an evaluation, the first measure of every task: `eval/TASK/MEASURE`."""
+    firsts: dict[str, str] = {}
+    for name in line:
+        if name.startswith("eval/"):
+            firsts.setdefault(name.rpartition("/")[0], name)
+    return list(firsts.values())
 
 
 def _drawn(table: Table) -> rich_table.Table:

@@ -95,6 +95,11 @@ class TrainingDisplay:
             self._widest = max(self._widest, len(text))
         self._live.refresh()
 
+    def pause(self, text: str) -> None:
+        """What training waits for, in place of the facts of the last step."""
+        self._facts = [text]
+        self._live.refresh()
+
     def stop(self) -> None:
         """Remove the lines."""
         self._live.stop()

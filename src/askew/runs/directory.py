@@ -7,6 +7,7 @@ checkpoints/step-N       what the run resumes from
 model/, teacher/         open_clip directories
 results.jsonl, outcomes/ one line per evaluation result, and which items were right
 results.before.jsonl     results of the weights that training started from
+best/, best.json         the best model by `evaluation.best`, and its step and value
 report.html, report/     the report, and its figures as SVG
 inspect/                 what `askew inspect` writes; see inspection.py
 fault/                   batches that made a step fail
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from askew.config import Recipe, TrackerName
-from askew.data.files import write_text
+from askew.data.files import replacing_directory, write_text
 from askew.data.sources import EMBEDDED
 from askew.errors import UserError
 from askew.evaluation.results import RESULTS, ResultsFile
@@ -37,9 +38,10 @@ from askew.training import checkpoint
 RUNS = Path("runs")  # where runs without --out go
 RECIPE, METRICS, DISCARDED = "recipe.yaml", "metrics.jsonl", "metrics.discarded.jsonl"
 FACTS = "run.json"
-REMOVED = "weights.removed"
+REMOVED, BEST = "weights.removed", "best.json"
 INSPECTION = "inspect"
 WEIGHTS = {"student": "model", "teacher": "teacher"}
+MODELS = {**WEIGHTS, "best": "best"}  # and the best student
 
 
 @dataclass(frozen=True)
@@ -168,12 +170,35 @@ class RunDirectory:
         return checkpoint.latest(self.checkpoints, warn)
 
     def model(self, weights: str = "student") -> Path:
-        """The open_clip directory of the student or the teacher."""
-        return self.path / WEIGHTS[weights]
+        """The open_clip directory of the student, of the teacher, or of the best student (`evaluation.best`)."""
+        return self.path / MODELS[weights]
 
     def exported(self, step: int) -> Path:
         """Where models are written that are made of a checkpoint."""
         return self.path / "exported" / f"step-{step:09d}"
+
+    @property
+    def evaluated_model(self) -> Path:
+        """Where the present weights are kept while training evaluates them; made anew each time."""
+        return self.path / "evaluated.tmp"
+
+    def keep_best(self, model: Path, facts: dict[str, Any]) -> None:
+        """Put a model in the place of the best one.
+
+        Args:
+            facts: `measure`, `value` and `step`.
+        """
+        with replacing_directory(self.model("best")) as temporary:
+            shutil.copytree(model, temporary, dirs_exist_ok=True)
+        write_text(self.path / BEST, json.dumps(facts))
+
+    def read_best(self) -> dict[str, Any] | None:
+        """What `keep_best` noted of the best model; None if there is none."""
+        try:
+            facts = json.loads((self.path / BEST).read_text("utf-8")) if self.model("best").is_dir() else None
+        except (OSError, ValueError):
+            return None
+        return facts if isinstance(facts, dict) and {"measure", "value", "step"} <= facts.keys() else None
 
     @property
     def starting_model(self) -> Path:
@@ -183,7 +208,7 @@ class RunDirectory:
     def set_aside(self, step: int) -> None:
         """Move models and results of a run that ended at `step` and is extended, so that nothing takes them for new."""
         place = self.path / "earlier" / f"step-{step:09d}"
-        for found in (*map(self.model, WEIGHTS), self.results.path, *map(self.results.outcomes, WEIGHTS)):
+        for found in (*map(self.model, MODELS), self.results.path, *map(self.results.outcomes, MODELS)):
             if found.exists():
                 place.mkdir(parents=True, exist_ok=True)
                 shutil.move(found, place / found.name)
@@ -237,7 +262,7 @@ class RunDirectory:
     def remove_weights(self) -> None:
         """Remove checkpoints and models of a finished run, for which it still counts."""
         write_text(self.path / REMOVED, "removed by askew study --keep results\n")
-        for folder in (self.checkpoints, *map(self.model, WEIGHTS), self.path / "exported"):
+        for folder in (self.checkpoints, *map(self.model, MODELS), self.path / "exported"):
             shutil.rmtree(folder, ignore_errors=True)
 
     # The report

@@ -145,12 +145,15 @@ def load_model(
         loaded, called = name, weights
         if directory.exists and not name.startswith("local-dir:"):
             model = directory.model(weights)
-            if not directory.model().is_dir():
+            if not directory.model().is_dir() and weights != "best":
                 folder, found = export_checkpoint(directory, lambda step: Path(temporary), warn)
                 model, called = folder / model.name, weights_at(weights, found)
                 warn(f"{printable(name)} has no model/ yet: these are the weights of its last checkpoint, {called}")
             if not model.is_dir():
-                raise UserError(f"{printable(name)}: the run has no {model.name}/ folder; its method has none")
+                why = (
+                    "it keeps one where evaluation.best names a measure" if weights == "best" else "its method has none"
+                )
+                raise UserError(f"{printable(name)}: the run has no {model.name}/ folder; {why}")
             loaded = f"local-dir:{model}"
         elif weights != "student":
             raise UserError(f"--weights {weights}: only a run directory has them; {printable(name)} is none")

@@ -22,6 +22,7 @@ from askew.runs.reporting.curves import (
     SCHEDULE_PANELS,
     SPEED_PANELS,
     draw,
+    evaluation_panels,
     term_panels,
 )
 from askew.runs.reporting.read import ReadRun, read_run
@@ -31,6 +32,7 @@ SUFFIXES = (".html", ".htm")
 TEMPLATE = "report.html"
 GROUPS = (  # section, its title, and what to know before looking
     ("terms", "Loss", "Each value is that of one logged step. All terms are means over the batch."),
+    ("evaluated", "Evaluation during training", "One point for every time that the run was evaluated."),
     ("schedules", "Schedules", "What follows the clock of the run, not the data."),
     ("optimisation", "Optimisation", ""),
     ("speed", "Speed and memory", ""),
@@ -100,6 +102,7 @@ def _groups(runs: Sequence[ReadRun]) -> dict[str, list[DrawnFigure]]:
     """Figures by section."""
     return {
         "terms": draw(term_panels(runs), runs),
+        "evaluated": draw(evaluation_panels(runs), runs),
         "schedules": draw(SCHEDULE_PANELS, runs),
         "optimisation": draw(OPTIMISATION_PANELS, runs),
         "speed": draw(SPEED_PANELS, runs),

@@ -14,6 +14,7 @@ from askew.errors import UserError, printable
 from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
+from askew.runs.during import During, open_during
 from askew.runs.export import pretrained_run
 from askew.runs.tracking import Tracking, refuse_missing_packages
 from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of
@@ -39,6 +40,9 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "evaluation.held_out_every",
     "evaluation.held_out_batches",
     "evaluation.held_out_retrieval",
+    "evaluation.during",
+    "evaluation.during_every",
+    "evaluation.best",
 )
 MOVABLE = ("data.source", "data.image_root")  # may differ where the data in the new place are the same
 
@@ -77,7 +81,9 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
         step = found.step if found is not None else 0
         built = replace(built, recipe=extended(built.recipe, built.loader.steps_per_epoch, step, extend_to))
     tracking = Tracking(recipe.train.track, directory, console)
-    trainer = Trainer(built, directory, reporter_of(console), hooks=(tracking,))
+    sets = open_during(recipe)
+    during = During(recipe, sets, directory, console) if sets else None
+    trainer = Trainer(built, directory, reporter_of(console), (tracking,), during)
     if found is not None:
         trainer.load(found)
     if trainer.done == trainer.total and directory.is_complete(recipe):

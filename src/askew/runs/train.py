@@ -20,6 +20,7 @@ from askew.errors import (
 )
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory, ends_with_the_suite
+from askew.runs.during import During, open_during
 from askew.runs.evaluate import evaluate_tiny
 from askew.runs.export import pretrained_run
 from askew.runs.facts import facts_of, write_facts
@@ -49,9 +50,11 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
     recipe = recipe.model_copy(update={"towers": resolve(towers)})
     refuse_missing_packages(recipe.train.track)
     built = build(recipe, console.say)  # before a directory is made: what cannot be built leaves nothing behind
+    sets = open_during(recipe)
     directory = distributed.from_main(lambda: RunDirectory.create(recipe.name, out))
     tracking = Tracking(recipe.train.track, directory, console)
-    trainer = Trainer(built, directory, reporter_of(console), hooks=(tracking,))
+    during = During(recipe, sets, directory, console) if sets else None
+    trainer = Trainer(built, directory, reporter_of(console), (tracking,), during)
 
     def prepare() -> None:
         with writing("the recipe", directory.path):
@@ -111,6 +114,8 @@ def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
             "results  none: the suite `tiny` tests training on the data that come with askew; "
             f"askew eval {directory.path} runs it anyway"
         )
+    if isinstance(trainer.evaluation, During):
+        trainer.evaluation.finish(trainer)
     if suite.held_out and suite.held_out_retrieval:
         _retrieval(directory, recipe, console)
     model = directory.model()
@@ -202,6 +207,8 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
         )
     if trainer.held_out is not None:
         lines.append(f"held-out {trainer.held_out.describe}")
+    if isinstance(trainer.evaluation, During):
+        lines.append(f"eval     {trainer.evaluation.describe}")
     lines.append(f"chance   {levels} (the loss of a model that has learned nothing)")
     for line in lines:
         console.say(line)

@@ -11,13 +11,18 @@ from askew.methods.base import Method
 from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS, plain_config, plain_state
 
 
-def save_models(method: Method, towers: TowerSettings, run: Path) -> list[Path]:
+def save_models(method: Method, towers: TowerSettings, run: Path, only: str = "") -> list[Path]:
     """Write `run/model` (the student), and `run/teacher` where the method has one; returns the folders.
 
     `open_clip.create_model_and_transforms("local-dir:RUN/model")` loads them.
+
+    Args:
+        only: the one to write, by its name; "" writes all.
     """
     folders = []
     for name, image in method.export_towers().items():
+        if only and name != only:
+            continue
         preprocess = {
             "size": towers.vision_cfg.get("image_size", 224),
             "mode": "RGB",

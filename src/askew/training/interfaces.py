@@ -9,6 +9,9 @@ from askew.config import Recipe
 
 if TYPE_CHECKING:
     from askew.training.loop import Trainer
+    from askew.training.signals import SignalGuard
+
+EVALUATED = "eval/"  # begins the names of what an evaluation measures, in the metrics
 
 
 @dataclass
@@ -45,8 +48,24 @@ class Storage(Protocol):
         ...
 
 
+class Evaluation(Protocol):
+    """Evaluates the model while training goes on; askew.runs.during is the one that recipes ask for."""
+
+    def is_due(self, trainer: "Trainer") -> bool:
+        """Whether the step that was just taken is evaluated."""
+        ...
+
+    def is_at_hand(self, trainer: "Trainer") -> bool:
+        """Whether the results of the present step are in memory."""
+        ...
+
+    def evaluate(self, trainer: "Trainer", guard: "SignalGuard") -> dict[str, float] | None:
+        """Measures by name, each beginning with EVALUATED. None if a signal ended it. Every rank enters."""
+        ...
+
+
 class Hook(Protocol):
-    """Called on every rank after every step: where evaluation during training and other loggers attach."""
+    """Called on every rank after every step: where loggers attach."""
 
     def __call__(self, trainer: "Trainer", line: dict[str, Any] | None) -> None:
         """`line` is what the step logged, or None where it logged nothing. `trainer.done` counts the steps taken."""

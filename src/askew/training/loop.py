@@ -24,8 +24,7 @@ from askew.training import checkpoint
 from askew.training.build import Built
 from askew.training.collapse import sample_of, signs_of
 from askew.training.fingerprint import contents_of, refuse_other_data
-from askew.training.held_out import HELD_OUT_LOSS
-from askew.training.interfaces import Hook, Reporter, Storage
+from askew.training.interfaces import Evaluation, Hook, Reporter, Storage
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
 from askew.training.schedule import LONGEST_SHARE, PaceMeter, Schedule
@@ -42,6 +41,7 @@ class Trainer:
     Args:
         built: the recipe's method and loader on their device; see build.py.
         storage: None trains without writing anything.
+        evaluation: what is evaluated while training goes on; None evaluates nothing.
 
     Attributes:
         recipe: with resolved towers and precision; `train.minutes` is settled in it during the first steps.
@@ -51,16 +51,22 @@ class Trainer:
     """
 
     def __init__(
-        self, built: Built, storage: Storage | None, reporter: Reporter | None = None, hooks: tuple[Hook, ...] = ()
+        self,
+        built: Built,
+        storage: Storage | None,
+        reporter: Reporter | None = None,
+        hooks: tuple[Hook, ...] = (),
+        evaluation: Evaluation | None = None,
     ):
         self.recipe, self.device, self.method, self.loader = built.recipe, built.device, built.method, built.loader
-        self.held_out = built.held_out
+        self.held_out, self.evaluation = built.held_out, evaluation
         self.storage, self.reporter, self.hooks = storage, reporter or Reporter(), hooks
         config = self.recipe.train
         self.step = built.step
         self.optimizer = make_optimizer(self.method, config, self.device)  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
         self.done, self._saved = 0, 0
+        self._not_evaluated = False  # whether a signal ended the evaluation of the present step
         self.seconds = 0.0
         self.bad_samples = BadSamples()
         self.window, self.profile = Window(), Profile()
@@ -91,6 +97,7 @@ class Trainer:
         refuse_other_data(str(found.path), facts, self.loader.source, self.loader.fingerprint, self.contents)
         self.done, self._saved, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
+        self._not_evaluated = facts.get("not_evaluated", False)
 
     def run(self, until: int | None = None) -> None:
         """Train to step `until` (default: the end), saving as the recipe says.
@@ -107,13 +114,14 @@ class Trainer:
         first, before, started = self.done, self.seconds, time.monotonic()
         # --------------------------------------------------------------------------------------------------------------
         with SignalGuard(self.reporter.say) as guard, deaths_reported():
+            self._evaluate_first(guard)
             for batch in self._batches(guard, until):
                 record = self._one_step(batch)
                 self.done += 1
                 self.seconds = before + time.monotonic() - started
                 self._settle_schedule()
-                record |= self.held_out.after_step(self) if self.held_out is not None else {}
-                line = self._log(record) if HELD_OUT_LOSS in record or self._is_logged(first, until) else None
+                measured = self._measured(guard)
+                line = self._log(record | measured) if measured or self._is_logged(first, until) else None
                 for hook in self.hooks:
                     hook(self, line)
                 stop = distributed.any_rank(bool(guard.received), self.device)
@@ -138,11 +146,46 @@ class Trainer:
             "seconds": self.seconds,
             "drawn": self.bad_samples.drawn,
             "bad_samples": dict(self.bad_samples.causes),
+            "not_evaluated": self._not_evaluated,
         }
         folder, keep = self.storage.checkpoints, self.recipe.train.keep_checkpoints
         self._saved = self.done
         with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder, THEN_RESUME):
             checkpoint.save(folder, self.done, self.method, self.optimizer, facts, keep)
+
+    # Evaluation
+
+    def _measured(self, guard: SignalGuard) -> dict[str, float]:
+        """What is measured after the step that was just taken: on held-out pairs, and by an evaluation."""
+        values = self.held_out.after_step(self) if self.held_out is not None else {}
+        if self.evaluation is not None and self.evaluation.is_due(self):
+            values |= self._evaluated(self.evaluation, guard)
+        return values
+
+    def _evaluated(self, evaluation: Evaluation, guard: SignalGuard) -> dict[str, float]:
+        """The measures of the present model. Its time is not that of training."""
+        with self.profile.measure("evaluation"), self.window.paused():
+            values = evaluation.evaluate(self, guard)
+        self._not_evaluated = values is None
+        return values or {}
+
+    def _evaluate_first(self, guard: SignalGuard) -> None:
+        """Before the next step: what a signal left undone, the starting weights, or results that are still needed."""
+        if self.evaluation is None:
+            return
+        starting = self.done == 0 and self.recipe.evaluation.before
+        needed = self.done == self.total and not self.evaluation.is_at_hand(self)
+        if not (self._not_evaluated or starting or needed):
+            return
+        values = self._evaluated(self.evaluation, guard)
+        if distributed.any_rank(bool(guard.received), self.device):
+            self._stop(guard)
+        line = {**self._clock(), **values}
+        if values and distributed.is_main() and self.storage is not None:
+            with writing(f"step {self.done}: the metrics", self.storage.path, THEN_RESUME):
+                self.storage.append_metrics(line)
+        for hook in self.hooks if values else ():
+            hook(self, line)
 
     # Batches
 
@@ -252,9 +295,7 @@ class Trainer:
         means = distributed.mean({"loss": record.pop("loss"), **terms})
         batch_size = self.recipe.loader.batch_size
         line = {
-            "step": self.done,
-            "epoch": round(self.done / self.loader.steps_per_epoch, 4),
-            "samples": self.done * batch_size,
+            **self._clock(),
             **{name: value.item() for name, value in means.items()},
             **record,
             **signs,
@@ -270,6 +311,11 @@ class Trainer:
                     self.storage.append_metrics(line)
             self.reporter.progress(line, tuple(terms), self.total)
         return line
+
+    def _clock(self) -> dict[str, Any]:
+        """What every line of the metrics begins with."""
+        samples = self.done * self.recipe.loader.batch_size
+        return {"step": self.done, "epoch": round(self.done / self.loader.steps_per_epoch, 4), "samples": samples}
 
     def _say(self, text: str) -> None:
         if distributed.is_main():

@@ -27,7 +27,7 @@ class SignalGuard:
         self.received = 0
         self._since = 0.0
         self._say = say
-        self._waits = False
+        self._waits = ""  # for what; "" while a step is taken
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "SignalGuard":
@@ -39,15 +39,19 @@ class SignalGuard:
             signal.signal(number, handler)
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Inside, the first signal raises StopWaiting, for nothing would be lost. So does one that came before."""
-        self._waits = True
+    def waiting(self, what: str = "the wait for data") -> Iterator[None]:
+        """Inside, the first signal raises StopWaiting, for nothing would be lost. So does one that came before.
+
+        Args:
+            what: ends by a signal, in words.
+        """
+        self._waits = what
         try:
             if self.received:
                 raise StopWaiting
             yield
         finally:
-            self._waits = False
+            self._waits = ""
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received:
@@ -55,7 +59,7 @@ class SignalGuard:
                 return
             raise Stopped(number)
         self.received, self._since = number, time.monotonic()
-        what = "ending the wait for data" if self._waits else "saving after this step"
+        what = f"ending {self._waits}" if self._waits else "saving after this step"
         self._say(f"{signal.Signals(number).name}: {what} (again: stop at once, without saving)")
         if self._waits:
             raise StopWaiting

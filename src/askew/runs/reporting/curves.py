@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from askew.methods.base import RESERVED
 from askew.report.charts import DrawnFigure, StepCurve, curve_chart
 from askew.runs.reporting.read import ReadRun
+from askew.runs.tables import measure_title
 from askew.training.held_out import PREFIX
+from askew.training.interfaces import EVALUATED
 
 SCHEDULES = ("alpha", "momentum")  # logged like terms of the loss, and none
 TERMS = {  # of the methods that come with askew
@@ -95,7 +97,7 @@ def term_panels(runs: Sequence[ReadRun]) -> list[Panel]:
     for run in runs:
         for line in (run.lines[0], run.lines[-1]) if run.lines else ():
             logged |= dict.fromkeys(line)
-    others = [name for name in logged if name not in (*RESERVED, *SCHEDULES, *COLLAPSE) and not _of_held_out(name)]
+    others = [name for name in logged if name not in (*RESERVED, *SCHEDULES, *COLLAPSE) and not _is_evaluated(name)]
     panels = []
     for name in ("loss", *others):
         keys = ((name, "training"), (PREFIX + name, "held-out")) if PREFIX + name in logged else ((name, ""),)
@@ -113,8 +115,24 @@ def term_panels(runs: Sequence[ReadRun]) -> list[Panel]:
 COLLAPSE = tuple(key for panel in COLLAPSE_PANELS for key, _ in panel.keys)
 
 
-def _of_held_out(name: str) -> bool:
-    return name.startswith(PREFIX)
+def _is_evaluated(name: str) -> bool:
+    return name.startswith((PREFIX, EVALUATED))
+
+
+def evaluation_panels(runs: Sequence[ReadRun]) -> list[Panel]:
+    """One panel for each task that was evaluated while training went on, with its measures in percent."""
+    logged = dict.fromkeys(key for run in runs for line in run.lines for key in line if key.startswith(EVALUATED))
+    tasks: dict[str, list[str]] = {}
+    for key in logged:
+        tasks.setdefault(key.removeprefix(EVALUATED).rpartition("/")[0], []).append(key)
+    return [
+        Panel(
+            f"eval-{task}", task.replace("_", " ").replace("/", ": "),
+            tuple((key, measure_title(key.rpartition("/")[2])) for key in keys), "%",
+            "As `askew eval` would measure the model of that step.", factor=100,
+        )
+        for task, keys in tasks.items()
+    ]  # fmt: skip
 
 
 def _levels(name: str, runs: Sequence[ReadRun], chance: dict[str, float]) -> tuple[tuple[str, float], ...]:

@@ -115,7 +115,7 @@ def read_run(directory: RunDirectory, label: str = "") -> ReadRun:
 
 
 def _numbers(directory: RunDirectory) -> tuple[list[dict[str, float]], Counter[str]]:
-    """Lines in the order of steps; of a step that was taken again, the last. Finite numbers only."""
+    """Lines in the order of steps, one for each: of a value that was logged twice, the last. Finite numbers only."""
     left_out = Counter[str]()
     found, damaged = directory.read_metrics_and_damage()
     if damaged:
@@ -125,8 +125,8 @@ def _numbers(directory: RunDirectory) -> tuple[list[dict[str, float]], Counter[s
         kept = {key: value for key, value in line.items() if _is_number(value)}
         if others := len(line) - len(kept):
             left_out["values in metrics.jsonl that are not finite numbers"] += others
-        if "step" in kept:
-            by_step[line["step"]] = kept
+        if "step" in kept:  # an evaluation that a signal had ended has a line of its own
+            by_step[line["step"]] = by_step.get(line["step"], {}) | kept
     return [by_step[step] for step in sorted(by_step)], left_out
 
 

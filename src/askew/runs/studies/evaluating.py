@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from askew.config import EvaluateEntry
 from askew.data.files import home_path, sha256_of
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned
@@ -17,7 +18,7 @@ from askew.runs.custom_data import open_asked
 from askew.runs.directory import RunDirectory
 from askew.runs.evaluate import Request, evaluate
 from askew.runs.studies.notes import change_notes, read_notes
-from askew.runs.studies.plan import EvaluateEntry, Study
+from askew.runs.studies.plan import Study
 
 TINY = "tiny"  # the suite of the data that come with askew
 WRONG = "wrong_captions"

@@ -4,25 +4,20 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from askew import recipes
-from askew.config import Part, Recipe
+from askew.config import EvaluateEntry, Part, Recipe, as_list
 from askew.errors import UserError, printable
 from askew.recipes.settings import override
 
-KINDS = ("data", "suite", "wrong_captions")  # of an entry of `evaluate`
 LAYOUT = (
     "a study is a mapping of name, set, seeds, baseline, evaluate, curves, and rows "
     "(label: {recipe: NAME, set: [KEY=VALUE], seeds: [0]})"
 )
-
-
-def _as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
 
 
 class Row(Part):
@@ -35,41 +30,6 @@ class Row(Part):
     recipe: str
     settings: list[str] = Field(default_factory=list, alias="set")
     seeds: list[int] = Field(default_factory=list)
-
-
-class EvaluateEntry(Part):
-    """What every finished run is evaluated on: custom data, data sets of the catalogue, or planted wrong captions.
-
-    Attributes:
-        data: as `askew eval --data`; `settings` say how it is read.
-        suite: as `askew eval --suite`, with `data_root` and `tasks`.
-        wrong_captions: a source of images and captions, a tenth of which are exchanged.
-    """
-
-    data: str = ""
-    suite: str = ""
-    wrong_captions: str = ""
-    data_root: str = ""
-    tasks: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
-    settings: list[str] = Field(default_factory=list, alias="set")
-
-    @property
-    def kind(self) -> str:
-        """One of KINDS."""
-        return next(kind for kind in KINDS if getattr(self, kind))
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> "EvaluateEntry":
-        named = [kind for kind in KINDS if getattr(self, kind)]
-        if len(named) != 1:
-            raise ValueError(f"an entry names one of {', '.join(KINDS)}")
-        if self.data_root and self.kind != "suite":
-            raise ValueError("data_root belongs to suite")
-        if self.settings and self.kind == "suite":
-            raise ValueError("set says how data or wrong_captions are read; it does not belong to suite")
-        if self.tasks and self.kind == "wrong_captions":
-            raise ValueError("wrong_captions is itself the task; leave tasks out")
-        return self
 
 
 @dataclass(frozen=True)
@@ -93,7 +53,7 @@ class Study(Part):
     name: str
     settings: list[str] = Field(default_factory=list, alias="set")
     seeds: list[int] = Field(default=[0], min_length=1)
-    baseline: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
+    baseline: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list)
     evaluate: list[EvaluateEntry] = Field(default_factory=list)
     curves: dict[str, list[str]] = Field(default_factory=dict)
     rows: dict[str, Row] = Field(min_length=1)
