@@ -22,6 +22,14 @@ from askew.evaluation.preprocess import Trimmed
 from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 
 
+OverBatches = Callable[[Sequence[int], Callable[[int], np.ndarray]], list[np.ndarray]]
+
+
+def one_after_the_other(starts: Sequence[int], encode: Callable[[int], np.ndarray]) -> list[np.ndarray]:
+    """Every batch on this rank."""
+    return [encode(start) for start in starts]
+
+
 @dataclass
 class Encoders:
     """`image` and `text` map batches to unit-length float32 embeddings (n, D). Evaluation needs nothing else.
@@ -46,9 +54,7 @@ class Encoders:
     precision: str = "fp32"
     configuration: str = ""
     layer: str = field(default="", init=False)
-    over_batches: Callable[[Sequence[int], Callable[[int], np.ndarray]], list[np.ndarray]] = field(
-        default=lambda starts, encode: [encode(start) for start in starts], init=False
-    )
+    over_batches: OverBatches = field(default_factory=lambda: one_after_the_other, init=False)
     _project: Project | None = field(default=None, init=False)
     _state: dict[str, Tensor] = field(default_factory=dict, init=False)  # all of it, with the projection
 

@@ -5,6 +5,7 @@ shares of images and texts. Every rank then computes the measures, so that none 
 does not notice: it takes the same steps with and without evaluations.
 """
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,7 @@ class During:
                     extractor = SharedExtractor(encoders, share, self._tick(one.name))
                     results += [(one, result) for result in self._results(one, encoders, extractor)]
             except EvaluationStopped:
+                shutil.rmtree(place, ignore_errors=True)
                 return None
             values = with_mean_recall(_values([result for _, result in results]))
             self._announced = True
@@ -162,6 +164,7 @@ class During:
                 self._last = (trainer.done, results, protocol)
                 self._report(trainer, values, results)
                 self._keep_best(trainer, values, model)
+            shutil.rmtree(place, ignore_errors=True)
         return {EVALUATED + name: value for name, value in values.items()}
 
     def _results(self, one: OpenedSet, encoders: Any, extractor: SharedExtractor) -> list[Result]:
