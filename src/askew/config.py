@@ -94,6 +94,8 @@ class DataSettings(Part):
     # What double quotes mean in a table: they enclose a field, or are letters; auto: they enclose in CSV, not with tabs
     quotes: Literal["auto", "enclosing", "literal"] = "auto"
     layout: Literal["auto", "pairs", "classes"] = "auto"  # of a folder that can be read in two ways
+    # Of an image with several captions: each visit draws one, or each of them is a sample of its own
+    captions: Literal["one", "each"] = "one"
     # Whether samples whose captions are equal are contrasted, or are positives of one another; docs/training.md
     equal_captions: Literal["negatives", "positives"] = "negatives"
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
@@ -103,15 +105,16 @@ class DataSettings(Part):
     @property
     def options(self) -> SourceOptions:
         """How the source is read."""
-        return SourceOptions(**self.model_dump(exclude={"source", "equal_captions", "max_megapixels"}))
+        return SourceOptions(**self.model_dump(exclude={"source", "captions", "equal_captions", "max_megapixels"}))
 
 
 class ViewSettings(Part):
     """What a method sees of a sample: random crops, colour changes, and what becomes of the caption."""
 
     image_scale: AreaRange = (0.5, 1.0)  # share of the area that a crop of the original view keeps; SLIP
+    image_flip: Unit = 0.0  # probability that the original view is mirrored; SLIP's CLIP view never is
     aug_scale: AreaRange = (0.08, 1.0)  # the same for the augmented views; SLIP
-    flip: Unit = 0.5  # probability; SLIP, as the six settings below
+    flip: Unit = 0.5  # probability, of the augmented views; SLIP, as the six settings below
     jitter_probability: Unit = 0.8
     # Largest change of brightness, contrast and saturation (factors), and of hue (turns)
     jitter: tuple[Unit, Unit, Unit, Annotated[float, Field(ge=0, le=0.5)]] = (0.4, 0.4, 0.4, 0.1)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from askew.cli.app import Sets, app, check_choice
+from askew.cli.app import WEIGHTS, Sets, app, check_choice
 from askew.errors import UserError
 
 
@@ -51,6 +51,48 @@ def train(
         resume_run(override(recorded, changes) if changes else None, out, console, extend_to)
     else:
         resume_run(override(recipes.find(recipe or "tiny"), changes), out, console, extend_to)
+
+
+@app.command(name="finetune-retrieval")
+def finetune_retrieval(
+    model: Annotated[str, typer.Argument(help="A run directory, local-dir:FOLDER, or NAME/TAG of open_clip.")],
+    suite: Annotated[str, typer.Option(help="flickr30k, coco, or both with a comma.")] = "",
+    data_root: Annotated[Path | None, typer.Option(help="The folder that holds the data sets of --suite.")] = None,
+    data: Annotated[str, typer.Option(help="Captioned images of your own to train on, or data that name splits.")] = "",
+    validation: Annotated[
+        str, typer.Option(help="For --data: others to choose the learning rate on, or a share of them, such as 0.1.")
+    ] = "",
+    test: Annotated[str, typer.Option(help="For --data: others to test on. Default: the split test.")] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the runs. Default: a new runs/finetune-retrieval-NNN.")
+    ] = None,
+    rates: Annotated[str, typer.Option(help="Learning rates to try.")] = "1e-5,3e-5,5e-5",
+    weights: Annotated[str, typer.Option(help="Of a run: student, teacher, or best (the best student).")] = "student",
+    sets: Sets = None,
+) -> None:
+    """Fine-tune a model for retrieval, choose its learning rate on validation images, and test it.
+
+    Run the same command again, with the same --out, to continue after a stop.
+    """
+    from askew.distributed import is_main
+    from askew.report.console import Console
+    from askew.runs.finetuning.run import FineTuneRequest
+    from askew.runs.finetuning.run import finetune_retrieval as fine_tune
+
+    check_choice("--weights", weights, WEIGHTS)
+    asked = FineTuneRequest(model, suite, data_root, data, validation, test, weights, _rates(rates), tuple(sets or ()))
+    fine_tune(asked, out, Console(quiet=not is_main()))
+
+
+def _rates(text: str) -> tuple[float, ...]:
+    """Learning rates, separated by commas."""
+    try:
+        found = tuple(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        found = ()
+    if not found or not all(0 < rate < 1 for rate in found):
+        raise UserError(f"--rates {text!r}: numbers between 0 and 1 are needed, with commas between them: 1e-5,3e-5")
+    return found
 
 
 @app.command()

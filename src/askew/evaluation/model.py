@@ -21,7 +21,6 @@ from askew.evaluation.layers import Project, encode_trimmed, may_trim, take_off_
 from askew.evaluation.preprocess import Trimmed
 from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 
-
 OverBatches = Callable[[Sequence[int], Callable[[int], np.ndarray]], list[np.ndarray]]
 
 

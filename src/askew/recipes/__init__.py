@@ -16,7 +16,7 @@ from askew.recipes.cc3m import (
     slip_cc3m_vitb16,
     uniclip_cc3m_vitb16,
 )
-from askew.recipes.finetune import finetune
+from askew.recipes.finetune import finetune, finetune_retrieval
 from askew.recipes.paper import sources, with_slips_towers
 from askew.recipes.settings import from_yaml, to_yaml
 from askew.recipes.tiny import tiny, tiny_clip
@@ -76,6 +76,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "photos-uniclip": photos.photos_uniclip,
     "photos-siglip": photos.photos_siglip,
     "finetune": finetune,
+    "finetune-retrieval": finetune_retrieval,
     **PAPER,
 }
 

@@ -8,6 +8,7 @@ from askew.config import Recipe
 from askew.data.check import Look, check
 from askew.data.files import home_path
 from askew.data.sources import SourceOptions, folder_reading, open_source
+from askew.data.sources.each_caption import with_captions
 from askew.data.sources.splits import UnclearFolders
 from askew.errors import printable
 from askew.evaluation.datasets.classes import class_layout, open_class_folders
@@ -30,7 +31,8 @@ def check_data(source: str, sets: list[str], ranks: int, limit: int, as_json: bo
         lines = described_classes(found)
     else:
         views = build_views(recipe, ("image", "aug", "text", *MCD.Config().masked_views))
-        found = check(open_source(source, recipe.data.options), views, ranks, limit, progress=console.say)
+        opened = with_captions(open_source(source, recipe.data.options), recipe.data.captions)
+        found = check(opened, views, ranks, limit, progress=console.say)
         lines = described(found)
     for line in [json.dumps(found, ensure_ascii=True)] if as_json else lines:
         console.print(line)

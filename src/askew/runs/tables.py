@@ -21,6 +21,7 @@ MEASURES = {
     "top1": "top-1", "top5": "top-5", "mean_per_class": "mean per class", "auroc_distance": "AUROC by distance",
     "auroc_noise": "AUROC by noise",
 }  # fmt: skip
+FINE_TUNED = "fine_tuned"  # in the protocol of results after fine-tuning on the training split: how it was done
 DIRECTIONS = {"image_to_text": "i2t", "text_to_image": "t2i"}
 COUNTS = ("n", "classes", "candidates", "captions", "wrong")  # values that are no shares
 
@@ -84,12 +85,14 @@ def published() -> dict[str, Any]:
 
 def paper_tables(results: Sequence[Result], name: str) -> list[Table]:
     """The paper's tables for what was run, the published rows above ours, and a table of every result."""
-    by_task = {result.task: result for result in results}
+    by_task = {result.task: result for result in results if FINE_TUNED not in result.protocol}
+    fine_tuned = {result.task: result for result in results if FINE_TUNED in result.protocol}
     paper = published()
     made = [
         _classification(paper["table1"], by_task, name, "zero_shot", "zero-shot"),
         _classification(paper["table1"], by_task, name, "linear_probe", "linear probe"),
-        _retrieval(paper["table2"], by_task, name),
+        _retrieval(paper["table2"], by_task, name, "zero_shot", "zero-shot"),
+        _retrieval(paper["table2"], fine_tuned, name, "fine_tuned", "fine-tuned"),
         _sugarcrepe(paper["table3"], by_task, name),
         _imagenet(paper["table4"], by_task, name),
         _everything(results),
@@ -119,16 +122,14 @@ def _classification(paper: dict, results: dict[str, Result], name: str, task: st
     return _beside_the_paper(f"{paper['title']}; {title}, %", titles, rows, 1, caption)
 
 
-def _retrieval(paper: dict, results: dict[str, Result], name: str) -> Table | None:
+def _retrieval(paper: dict, results: dict[str, Result], name: str, kind: str, title: str) -> Table | None:
     shown = [c for c in paper["columns"] if c.rpartition("/")[0] in results]
     if not shown:
         return None
-    rows = {
-        method: [numbers[paper["columns"].index(c)] for c in shown] for method, numbers in paper["zero_shot"].items()
-    }
+    rows = {method: [numbers[paper["columns"].index(c)] for c in shown] for method, numbers in paper[kind].items()}
     rows[name] = [100 * results[c.rpartition("/")[0]].values[c.rpartition("/")[2]] for c in shown]
     caption = _not_whole({task: results[task] for task in (c.rpartition("/")[0] for c in shown)}.values())
-    return _beside_the_paper(f"{paper['title']}; zero-shot, %", [_retrieval_title(c) for c in shown], rows, 1, caption)
+    return _beside_the_paper(f"{paper['title']}; {title}, %", [_retrieval_title(c) for c in shown], rows, 1, caption)
 
 
 def _retrieval_title(column: str) -> str:

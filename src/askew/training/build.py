@@ -11,6 +11,7 @@ from askew.data import operations
 from askew.data.images import PixelLimit
 from askew.data.loader import Loader
 from askew.data.sources import open_source
+from askew.data.sources.each_caption import with_captions
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.devices import choose_device, choose_precision, keep_freed_memory
 from askew.errors import UserError
@@ -59,7 +60,8 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
         keep_freed_memory()
     distributed.start(device, stall=60 * recipe.loader.stall_minutes)
     # Rank 0 makes the index files, and the others read them
-    source = distributed.main_first(lambda: open_source(recipe.data.source, recipe.data.options))
+    data = recipe.data
+    source = distributed.main_first(lambda: with_captions(open_source(data.source, data.options), data.captions))
     apart = distributed.main_first(lambda: open_held_out(recipe)) if recipe.evaluation.held_out else None
     if distributed.is_main():
         for note in source.notes:
@@ -131,7 +133,7 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
     return Views(
         wanted=wanted,
         images=(
-            ImageView("image", size, views.image_scale, custom=never),
+            ImageView("image", size, views.image_scale, views.image_flip, custom=never),
             ImageView("aug", size, views.aug_scale, **strong),
             ImageView("aug2", size, views.aug_scale, **strong),
         ),

@@ -9,6 +9,7 @@ from askew import distributed
 from askew.config import Recipe
 from askew.data.loader import Loader
 from askew.data.sources import Source, open_source
+from askew.data.sources.each_caption import with_captions
 from askew.data.views import Views
 from askew.errors import RunFailed, UserError, printable
 from askew.methods.base import Batch, Method
@@ -140,7 +141,8 @@ def open_held_out(recipe: Recipe) -> Source:
             "evaluation.held_out names the training data; name others, or another split by evaluation.held_out_split"
         )
     try:
-        source = open_source(settings.held_out, data.model_copy(update={"split": split}).options)
+        opened = open_source(settings.held_out, data.model_copy(update={"split": split}).options)
+        source = with_captions(opened, data.captions)
     except UserError as error:
         raise UserError(f"evaluation.held_out: {error}") from error
     if len(source) < size:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from askew.data.sources import splits
 from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, SourceOptions
-from askew.data.sources.rows import RowSplit, columns_of_all, find_row_split, row_sample
+from askew.data.sources.rows import RowSplit, columns_of_all, find_row_split, numbers_of_captions, row_sample
 from askew.errors import UserError, printable
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
@@ -87,6 +87,10 @@ class ArrowSource:
         number, row = self._locate(index)
         file, batch = self._batches[number]
         return row_sample(self._columns[file], batch, row, self.name(index))
+
+    def caption_counts(self) -> list[int]:
+        """How many captions each row has. No image is read."""
+        return [n for file, batch in self._batches for n in numbers_of_captions(self._columns[file], batch)]
 
     def name(self, index: int) -> str:
         """The file, and the row in it, counted from 0."""

@@ -204,6 +204,12 @@ class FileSource:
             raise Unusable(message, cause)
         return Sample(key, None, image, captions, (), where)
 
+    def caption_counts(self) -> np.ndarray | None:
+        """(n,) how many captions each image has; None where they lie in files of their own."""
+        if self._texts is not None:
+            return None
+        return pc.list_value_length(self._captions).to_numpy(zero_copy_only=False)  # type: ignore[attr-defined]
+
     _field = ""  # of the .json beside an image
 
     def _read(self, where: str) -> bytes:

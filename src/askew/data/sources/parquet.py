@@ -14,7 +14,7 @@ from askew.data.sources import splits
 from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW, Sample, SourceOptions
 from askew.data.sources.files import CaptionsByPath, FileSource
 from askew.data.sources.near import root_of
-from askew.data.sources.rows import Columns, RowSplit, columns_of_all, find_row_split, row_sample
+from askew.data.sources.rows import Columns, RowSplit, columns_of_all, find_row_split, numbers_of_captions, row_sample
 from askew.errors import Unusable, UserError, printable
 
 IN_MEMORY = 256 * 2**20  # bytes: a smaller source is read at once; of a larger one each process keeps this much
@@ -80,6 +80,20 @@ class ParquetSource:
         file, _ = self._groups[group]
         table = self._table(group)
         return row_sample(self._columns[file], table, row, f"{self.paths[file].name} row {table[ROW][row]}")
+
+    def caption_counts(self) -> list[int]:
+        """How many captions each row has. No image is read. Rows of a damaged row group have none."""
+        found: list[int] = []
+        for number, (file, _) in enumerate(self._groups):
+            columns = self._columns[file]
+            try:
+                table = self._read(number, list(columns.captions))
+            except Unusable:
+                found += [0] * self._rows(number)
+                continue
+            rows = table.take(pa.array(self._selected[number])) if self._selected else table
+            found += numbers_of_captions(columns, rows)
+        return found
 
     def name(self, index: int) -> str:
         """The file, the row group, and the row in it, counted from 0."""

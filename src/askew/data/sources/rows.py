@@ -176,6 +176,19 @@ def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, nam
     return Sample(key, None if match is None else stable_id(str(match)), image, captions, tags, name)
 
 
+def numbers_of_captions(columns: Columns, table: pa.Table | pa.RecordBatch) -> list[int]:
+    """How many captions each row has; 0 for a row whose captions cannot be used."""
+    cells = [table[column].to_pylist() for column in columns.captions]
+    return [_number_of_captions(row) for row in zip(*cells, strict=True)]
+
+
+def _number_of_captions(cells: tuple[object, ...]) -> int:
+    try:
+        return sum(len(caption_texts(cell)) for cell in cells)
+    except Unusable:
+        return 0
+
+
 def _image_in(columns: Columns, cell: pa.Scalar) -> bytes:
     """The encoded bytes of a cell. Hugging Face's {bytes, path} without bytes is the file at that path."""
     path = None

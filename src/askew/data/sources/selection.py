@@ -114,6 +114,10 @@ class SelectionSource:
         """The name that the other source gives it."""
         return self.inner.name(self.selected(index)[0])
 
+    def caption_counts(self) -> np.ndarray:
+        """(n,) how many captions of each sample are listed."""
+        return np.diff(self._starts)
+
     def selected(self, index: int) -> tuple[int, np.ndarray]:
         """The index of a sample in the other source, and the numbers of its captions that are listed, rising."""
         if not 0 <= index < len(self):

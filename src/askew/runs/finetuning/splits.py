@@ -1,0 +1,184 @@
+"""What a model is fine-tuned on, what its learning rate is chosen on, and what it is tested on."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from askew.config import EvaluateEntry
+from askew.data.files import replacing_file
+from askew.data.sources import Source, SourceOptions, open_source
+from askew.data.sources.each_caption import caption_counts
+from askew.data.sources.recognise import absolute_source
+from askew.data.sources.selection import Origin, contents_of_source
+from askew.errors import UserError, printable, writing
+from askew.evaluation.datasets import catalog
+from askew.evaluation.datasets.base import Captioned
+from askew.evaluation.datasets.custom import captioned
+from askew.evaluation.datasets.folder import DatasetFolder
+from askew.evaluation.results import item_hash
+from askew.runs.custom_data import source_options
+
+EPOCHS = {"flickr30k": 10, "coco": 5}  # ALBEF's, since the paper gives none
+KARPATHY = {  # file of all splits, and the folders that its images may be in
+    "flickr30k": (
+        "dataset_flickr30k.json",
+        ("flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images"),
+    ),
+    "coco": ("dataset_coco.json", (".",)),
+}
+SEED = 0  # of a share of the training images
+
+
+@dataclass(frozen=True)
+class RetrievalSplits:
+    """Three splits of one data set.
+
+    Attributes:
+        name: of the data set, in results.
+        train: settings of a recipe that name the training data.
+        validation: what every run is evaluated on while it trains.
+        test: images that no run sees and no choice depends on.
+        place: where custom test data are; "" for sets of the catalogue.
+        epochs: 0 leaves them to the recipe.
+    """
+
+    name: str
+    train: tuple[str, ...]
+    validation: EvaluateEntry
+    test: Captioned
+    place: str = ""
+    epochs: int = 0
+
+
+def of_suite(suite: str, root: Path | None) -> list[RetrievalSplits]:
+    """Karpathy's splits of Flickr30k and COCO, by name, separated by commas.
+
+    Raises:
+        UserError: another name, no data root, or a data set that is not there.
+    """
+    names = list(dict.fromkeys(suite.split(",")))
+    if unknown := [name for name in names if name not in KARPATHY]:
+        raise UserError(
+            f"--suite {printable(','.join(unknown))}: retrieval is fine-tuned on {' and '.join(KARPATHY)}; name "
+            "data of your own with --data"
+        )
+    if root is None:
+        raise UserError(f"--suite {suite} needs --data-root DIR, the folder that holds the data sets")
+    return [_karpathy(name, root) for name in names]
+
+
+def _karpathy(name: str, root: Path) -> RetrievalSplits:
+    entry = catalog.find_entry(name)
+    test = entry.open(root)
+    assert isinstance(test, Captioned), "both sets are captioned"
+    place = next(root / folder for folder in entry.folders if (root / folder).is_dir())
+    folder, (file, images) = DatasetFolder(name, place, entry.layout), KARPATHY[name]
+    if not (place / file).is_file():
+        raise UserError(
+            f"{name}: {printable(str(place / file), 400)} is missing; fine-tuning needs Karpathy's file, which says "
+            "which images are for training and validation"
+        )
+    source, root_of_images = str((place / file).absolute()), str(folder.inside(*images).path.absolute())
+    settings = (f"data.image_root={json.dumps(root_of_images)}",)
+    validation = EvaluateEntry.model_validate({"data": source, "set": [*settings, "data.split=validation"]})
+    return RetrievalSplits(name, (_named(source), *settings, "data.split=train"), validation, test, "", EPOCHS[name])
+
+
+def of_custom(
+    data: str, validation: str, test: str, sets: tuple[str, ...], folder: Path, say: Callable[[str], None]
+) -> RetrievalSplits:
+    """A user's own data.
+
+    Args:
+        data: the training data, or data that name their splits.
+        validation: other data; a share of the training images, such as "0.1"; or "" for the split of that name.
+        test: other data, or "" for the split of that name.
+        sets: how all of them are read.
+        folder: where the lists of a share are written.
+
+    Raises:
+        UserError: a split that is not there, or that cannot be read.
+    """
+    plain = source_options(sets)
+    options = {split: replace(plain, split=split) for split in ("train", "validation", "test")}
+    how = tuple(setting for setting in sets if not setting.startswith("data.split="))
+    tested = captioned(test or data, plain if test else options["test"])
+    share = _share(validation)
+    if share:
+        chosen, rest = _divided(data, options["train"], share, folder, say)
+        train, entry = (_named(str(rest)),), EvaluateEntry(data=str(chosen))
+    elif validation:
+        train = (_named(absolute_source(data)), *how)
+        entry = EvaluateEntry.model_validate({"data": absolute_source(validation), "set": list(how)})
+    else:
+        _require_split(data, options["validation"])
+        train = (_named(absolute_source(data)), *how, "data.split=train")
+        entry = EvaluateEntry.model_validate({"data": absolute_source(data), "set": [*how, "data.split=validation"]})
+    return RetrievalSplits(tested.name, train, entry, tested, absolute_source(test or data))
+
+
+def _named(source: str) -> str:
+    return f"data.source={json.dumps(source)}"
+
+
+def _share(validation: str) -> float:
+    """The share of the training images that a text names; 0 if it names data."""
+    try:
+        share = float(validation)
+    except ValueError:
+        return 0.0
+    if not 0 < share < 1:
+        raise UserError(f"--validation {printable(validation)}: a share of the training images is between 0 and 1")
+    return share
+
+
+def _require_split(data: str, options: SourceOptions) -> None:
+    try:
+        open_source(data, options)
+    except UserError as error:
+        raise UserError(
+            f"no validation images ({error}): the learning rate is chosen on images of their own; name them with "
+            "--validation SOURCE, or take a share of the training images with --validation 0.1"
+        ) from error
+
+
+def _divided(
+    data: str, options: SourceOptions, share: float, folder: Path, say: Callable[[str], None]
+) -> tuple[Path, Path]:
+    """Lists of a share of the images, and of the others. An image whose bytes occur twice is in one of them.
+
+    Which images these are depends on their bytes alone, so that the order of the data does not matter.
+    """
+    files = folder / "validation.parquet", folder / "train.parquet"
+    if all(file.is_file() for file in files):
+        return files
+    source = open_source(data, options)
+    say(f"data     reading {len(source):,} images once, to set {share:.0%} of them aside for validation")
+    keys = np.array([_key(source, index) for index in range(len(source))])
+    distinct = np.unique(keys[keys != ""])
+    number = round(share * len(distinct))
+    if not 0 < number < len(distinct):
+        raise UserError(f"--validation {share:g}: of {len(distinct):,} images this leaves none on one side")
+    chosen = np.isin(keys, distinct[:number])
+    counts = caption_counts(source)
+    origin = Origin(absolute_source(data), options, contents_of_source(source, int(counts.sum())))
+    for file, rows in zip(files, (np.flatnonzero(chosen), np.flatnonzero(~chosen & (keys != ""))), strict=True):
+        samples = np.repeat(rows, counts[rows])
+        captions = np.concatenate([np.arange(count) for count in counts[rows]])
+        table = pa.table({**origin.columns(len(samples)), "sample": samples, "caption": captions})
+        with writing("the list of images", folder), replacing_file(file) as temporary:
+            pq.write_table(table, temporary)
+    return files
+
+
+def _key(source: Source, index: int) -> str:
+    """A hash that orders images at random; "" for one that cannot be read."""
+    try:
+        return item_hash(str(SEED), str(source[index].matched))
+    except OSError:
+        return ""
