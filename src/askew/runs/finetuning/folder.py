@@ -4,7 +4,7 @@ asked.json               what was asked for; the same command goes on from where
 SET/zero-shot/           results of the model before fine-tuning, on the test images
 SET/lr-1e-05/            a run for each learning rate, evaluated on the validation images after every epoch
 SET/curves.svg           mean recall on the validation images, over epochs
-SET/train.parquet, SET/validation.parquet   lists of images, where validation is a share of the training images
+train.parquet, validation.parquet   lists of images, where validation is a share of the training images
 results.jsonl, outcomes/ results on the test images, with the learning rate that was chosen
 """
 
@@ -57,6 +57,12 @@ class FineTuningFolder:
                 f"--out {printable(str(self.path))} holds a fine-tuning with other settings: "
                 f"{printable(', '.join(changed), 600)}; repeat its command, or choose a new folder"
             )
+
+    def remove_if_unused(self) -> None:
+        """Remove the folder of a request that was refused, so that the command can be repeated."""
+        if [file.name for file in self.path.iterdir()] == [ASKED]:
+            (self.path / ASKED).unlink()
+            self.path.rmdir()
 
     def of(self, name: str) -> Path:
         """The part of one data set."""

@@ -90,7 +90,11 @@ def finetune_retrieval(asked: FineTuneRequest, out: Path | None, console: Consol
     model = model_settings(asked.model, asked.weights)
     distributed.start(choose_device("auto"))
     folder = distributed.from_main(lambda: FineTuningFolder.claim(out, _recorded(asked)))
-    splits = distributed.main_first(lambda: _splits(asked, folder, console))
+    try:
+        splits = distributed.main_first(lambda: _splits(asked, folder, console))
+    except UserError:
+        distributed.on_main(folder.remove_if_unused)
+        raise
     results: list[Result] = []
     try:
         with _says_how_to_go_on(folder):
@@ -143,9 +147,7 @@ def _splits(asked: FineTuneRequest, folder: FineTuningFolder, console: Console) 
     if asked.suite:
         return of_suite(asked.suite, asked.data_root)
     reading = tuple(setting for setting in asked.sets if setting.startswith("data."))
-    lists = folder.of("lists")
-    lists.mkdir(exist_ok=True)
-    return [of_custom(asked.data, asked.validation, asked.test, reading, lists, console.say)]
+    return [of_custom(asked.data, asked.validation, asked.test, reading, folder.path, console.say)]
 
 
 @contextmanager
@@ -182,6 +184,11 @@ def _one_set(
             zero_shot, fine_tuned = (load(file.outcomes() / f"{result.task}.npz") for file in (before, folder.results))
             found += differences(result.task, zero_shot, fine_tuned, ("zero-shot", "fine-tuned"))
         console.table(comparison_table(found, f"{printable(asked.model, 200)}, zero-shot", "the same, fine-tuned"))
+        if best.recall < best.curve.get(0.0, 0.0):
+            console.warn(
+                f"{splits.name}: on the validation images every learning rate ends below the model before fine-tuning; "
+                "try lower ones with --rates, or fewer epochs"
+            )
         console.say(f"curves   {folder.curves(splits.name)}")
 
     distributed.on_main(test)
