@@ -7,8 +7,6 @@ of it are in recipes/settings.py.
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -18,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from askew.data.sources.base import SourceOptions
+from askew.data.settings import DataSettings, LoaderSettings, Part, ViewSettings
 from askew.errors import UserError, imported, printable
 from askew.methods.base import Method, MethodConfig
 from askew.methods.clip import CLIP
@@ -28,30 +26,12 @@ from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
 
-Unit = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Area = Annotated[float, Field(gt=0, le=1)]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]  # and of the extra that installs it
 
 
-def _rising(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError("the first of the range is above the second")
-    return pair
-
-
-AreaRange = Annotated[tuple[Area, Area], AfterValidator(_rising)]
-Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_rising)]
-
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Part(BaseModel):
-    """Base of the parts: frozen, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
 
 
 class TowerSettings(Part):
@@ -60,8 +40,8 @@ class TowerSettings(Part):
     model: str = "ViT-B-32"  # open_clip's name of a configuration, or "" if it is given in full below
     embed_dim: int = Field(default=0, ge=0)  # D; 0 = that of `model`
     quick_gelu: bool = False  # the activation of OpenAI's weights; on as well if `model` says so
-    vision_cfg: dict[str, Any] = {}  # open_clip's fields, in place of those of `model`
-    text_cfg: dict[str, Any] = {}
+    vision_cfg: dict[str, Any] = Field(default_factory=dict)  # open_clip's fields, in place of those of `model`
+    text_cfg: dict[str, Any] = Field(default_factory=dict)
     token_std: float = Field(default=0.02, ge=0)  # of random token embeddings at the start; open_clip's
     # An open_clip tag, an open_clip directory, or a file of weights; "" starts from random weights. A file of weights
     # without a configuration beside it gets open_clip's own mean and std (OpenAI's), unless `mean` and `std` are set
@@ -80,61 +60,6 @@ class TowerSettings(Part):
         if blocks and info.data.get("lock", side) not in (side, "both"):
             raise ValueError(f"the {side} tower is trained as a whole; set towers.lock={side} (or both)")
         return blocks
-
-
-class DataSettings(Part):
-    """Where the pairs come from."""
-
-    source: str | list[str] = "embedded"  # several are mixed, as by "a.csv*2 + b.parquet"; see docs/sources.md
-    image_column: str = ""  # "" finds it by name
-    caption_column: str = ""  # several: with commas; for tar shards: txt, caption, json, or a field of the .json
-    image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
-    split: str = "train"  # where files, folders or rows name one; "all" reads everything
-    separator: str = ""  # of the columns of a table: one character, or comma, tab, semicolon, bar; "" finds it
-    # What double quotes mean in a table: they enclose a field, or are letters; auto: they enclose in CSV, not with tabs
-    quotes: Literal["auto", "enclosing", "literal"] = "auto"
-    layout: Literal["auto", "pairs", "classes"] = "auto"  # of a folder that can be read in two ways
-    # Of an image with several captions: each visit draws one, or each of them is a sample of its own
-    captions: Literal["one", "each"] = "one"
-    # Whether samples whose captions are equal are contrasted, or are positives of one another; docs/training.md
-    equal_captions: Literal["negatives", "positives"] = "negatives"
-    allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
-    selected_from: str = ""  # where the data of a selection lie now, if they have moved; docs/inspect.md
-    max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; memory: docs/sources.md
-
-    @property
-    def options(self) -> SourceOptions:
-        """How the source is read."""
-        return SourceOptions(**self.model_dump(exclude={"source", "captions", "equal_captions", "max_megapixels"}))
-
-
-class ViewSettings(Part):
-    """What a method sees of a sample: random crops, colour changes, and what becomes of the caption."""
-
-    image_scale: AreaRange = (0.5, 1.0)  # share of the area that a crop of the original view keeps; SLIP
-    image_flip: Unit = 0.0  # probability that the original view is mirrored; SLIP's CLIP view never is
-    aug_scale: AreaRange = (0.08, 1.0)  # the same for the augmented views; SLIP
-    flip: Unit = 0.5  # probability, of the augmented views; SLIP, as the six settings below
-    jitter_probability: Unit = 0.8
-    # Largest change of brightness, contrast and saturation (factors), and of hue (turns)
-    jitter: tuple[Unit, Unit, Unit, Annotated[float, Field(ge=0, le=0.5)]] = (0.4, 0.4, 0.4, 0.1)
-    grayscale: Unit = 0.2  # probability
-    blur: Unit = 0.5  # probability
-    blur_sigma: Range = (0.1, 2.0)  # pixels; SLIP at 224 px
-    operations: dict[str, Unit] = {}  # custom image operations, module:NAME, and the probability of each
-    scaled_decode: bool = True  # decode JPEGs no larger than the crops need; such images are not cached
-    tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
-    tags_alone: Unit = 0.0  # probability that those tags replace the caption
-    mask_probability: Unit = 0.15  # share of the words that masked language modelling hides; Sec. 4.4
-
-
-class LoaderSettings(Part):
-    """Batches, and the processes that make them."""
-
-    batch_size: int = Field(default=4096, ge=1)  # over all ranks; Sec. 5.1
-    num_workers: int = Field(default=4, ge=0)  # processes per rank that read, decode and crop
-    cache_mb: int = Field(default=0, ge=0)  # decoded images that each worker keeps; for small data read many times
-    stall_minutes: float = Field(default=30, gt=0)  # without a batch before the run fails; it warns every minute
 
 
 class TrainSettings(Part):
@@ -192,6 +117,12 @@ def as_list(value: Any) -> Any:
     return [value] if isinstance(value, str | dict) else value
 
 
+def _entries(value: Any) -> Any:
+    """Entries of `evaluation.during`; a text alone names custom data."""
+    found = as_list(value)
+    return [{"data": one} if isinstance(one, str) else one for one in found] if isinstance(found, list) else found
+
+
 class EvaluateEntry(Part):
     """What models are evaluated on: custom data, data sets of the catalogue, or planted wrong captions.
 
@@ -215,23 +146,18 @@ class EvaluateEntry(Part):
         """One of EVALUATE_KINDS."""
         return next(kind for kind in EVALUATE_KINDS if getattr(self, kind))
 
-    @model_validator(mode="before")
-    @classmethod
-    def _of_data(cls, fields: Any) -> Any:
-        """A text alone names custom data."""
-        return {"data": fields} if isinstance(fields, str) else fields
-
     @model_validator(mode="after")
     def _one_kind(self) -> "EvaluateEntry":
         named = [kind for kind in EVALUATE_KINDS if getattr(self, kind)]
         if len(named) != 1:
             raise ValueError(f"an entry names one of {', '.join(EVALUATE_KINDS)}")
-        if self.data_root and self.kind != "suite":
-            raise ValueError("data_root belongs to suite")
-        if self.settings and self.kind == "suite":
-            raise ValueError("set says how data or wrong_captions are read; it does not belong to suite")
-        if self.tasks and self.kind == "wrong_captions":
-            raise ValueError("wrong_captions is itself the task; leave tasks out")
+        wrong = {
+            "data_root belongs to suite": self.data_root and not self.suite,
+            "set says how data or wrong_captions are read; it does not belong to suite": self.settings and self.suite,
+            "wrong_captions is itself the task; leave tasks out": self.tasks and self.wrong_captions,
+        }
+        if found := next((text for text, is_so in wrong.items() if is_so), ""):
+            raise ValueError(found)
         return self
 
 
@@ -244,7 +170,7 @@ class EvaluationSettings(Part):
     suite: Literal["none", "tiny"] = "none"
     before: bool = False  # evaluate the starting weights too: what fine-tuning gains and loses
     # Evaluated while training goes on, as `askew eval` would: a source, or entries as in a study; docs/training.md
-    during: Annotated[tuple[EvaluateEntry, ...], BeforeValidator(as_list)] = ()
+    during: Annotated[tuple[EvaluateEntry, ...], BeforeValidator(_entries)] = ()
     during_every: float = Field(default=1.0, gt=0)  # epochs between two of these; the last step is always evaluated
     best: str = ""  # the measure whose best model is kept beside the last one, such as dev/mean_recall
     batch_size: int = Field(default=256, ge=1)

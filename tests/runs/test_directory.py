@@ -62,24 +62,24 @@ def test_a_recipe_is_read_as_it_was_written(here):
 
 def test_metrics_of_steps_that_are_taken_again_are_set_aside(here):
     run = RunDirectory(here)
-    assert run.read_metrics() == []
-    run.discard_metrics_after(0)
+    assert run.metrics.read() == []
+    run.metrics.discard_after(0)
     assert list(here.iterdir()) == []
     for step in (1, 2, 3):
         run.append_metrics({"step": step, "loss": step / 10})
     file = here / "metrics.jsonl"
     file.write_bytes(file.read_bytes() + b'{"step": 4, "lo')  # cut off by a crash
-    assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
-    run.discard_metrics_after(2)
+    assert [line["step"] for line in run.metrics.read()] == [1, 2, 3]
+    run.metrics.discard_after(2)
     assert [json.loads(line)["step"] for line in file.read_text().splitlines()] == [1, 2]
     assert (here / "metrics.discarded.jsonl").read_text() == '{"step": 3, "loss": 0.3}\n{"step": 4, "lo\n'
     before = file.read_bytes()
-    run.discard_metrics_after(2)
+    run.metrics.discard_after(2)
     assert file.read_bytes() == before
     file.write_bytes(before.rstrip(b"\n"))  # the last line is whole, and only its end is missing
-    run.discard_metrics_after(2)
+    run.metrics.discard_after(2)
     run.append_metrics({"step": 3})
-    assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
+    assert [line["step"] for line in run.metrics.read()] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

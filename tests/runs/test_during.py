@@ -189,7 +189,7 @@ def test_a_set_that_cannot_be_evaluated_costs_a_warning(tables, tmp_path, capsys
     directory = RunDirectory.create("run", tmp_path / "run")
     try:
         trainer = trainer_of(recipe, directory.path)
-        trainer.evaluation = During(recipe, opened[1:], directory, Console())
+        trainer.measuring.evaluation = During(recipe, opened[1:], directory, Console())
         trainer.run(until=3)
     finally:
         type(broken).__getitem__ = whole

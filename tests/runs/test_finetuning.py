@@ -245,7 +245,7 @@ def test_how_long_each_set_is_trained(root):
 def test_results_after_fine_tuning_are_not_taken_for_zero_shot_ones():
     values = {"r@1": 0.5, "r@5": 0.6, "r@10": 0.7, "n": 10, "candidates": 50}
     results = [Result("coco/image_to_text", values, {}), Result("coco/image_to_text", values, {"fine_tuned": {}})]
-    titles = [table.title for table in paper_tables(results, "mine")]
+    titles = [table.title for table in paper_tables(results, "a model")]
     assert titles[:2] == [f"Table 2: retrieval, ViT-B/32 on YFCC15M; {how}, %" for how in ("zero-shot", "fine-tuned")]
 
 

@@ -183,7 +183,7 @@ def test_a_line_that_was_cut_off_is_left_out_and_counted(tmp_path):
         file.write(b'{"step": 11, "loss": 1.0\n\xff\xfe[1]\n')
     page = page_of(run)
     assert "2 damaged lines of metrics.jsonl left out" in page.text
-    assert run.read_metrics()[-1]["step"] == 10
+    assert run.metrics.read()[-1]["step"] == 10
 
 
 def test_a_run_of_an_earlier_version_says_what_is_not_known(tmp_path):

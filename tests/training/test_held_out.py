@@ -52,7 +52,7 @@ def test_it_is_the_mean_loss_of_fixed_batches_in_eval_mode(tables):
     recipe = with_held_out(micro_recipe(tables[0], "clip"), tables[1], "evaluation.held_out_batches=9")
     trainer = trainer_of(recipe)
     trainer.run(until=2)
-    held_out = trainer.held_out
+    held_out = trainer.measuring.held_out
     assert held_out.num_batches == 2  # of 8, in 20 pairs
     found = held_out.measure(2 / STEPS)
     losses = []
@@ -73,7 +73,7 @@ def test_the_same_after_a_resume_and_with_other_workers(tables, tmp_path):
     lines = []
     other = trainer_of(override(recipe, ["loader.num_workers=1"]), progress=lines.append)
     other.run(until=3)
-    assert trainer.held_out.num_batches == 2
+    assert trainer.measuring.held_out.num_batches == 2
     named = [{k: v for k, v in line.items() if k.startswith("held_out/")} for line in lines]
     kept = [{k: v for k, v in line.items() if k.startswith("held_out/")} for line in metrics_of(whole)]
     assert named == kept[:3]

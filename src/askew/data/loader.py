@@ -28,6 +28,9 @@ ERRNO_CAUSES = {errno.ELOOP: "link loop", errno.ENAMETOOLONG: "missing file", er
 SUBSTITUTE = 1  # its random stream; Order has another
 
 
+NAMED = 5  # bad samples of each cause; more are counted only
+
+
 @dataclass
 class BadSamples:
     """How many samples were replaced, by cause, over all ranks. Kept in the checkpoint.
@@ -42,6 +45,19 @@ class BadSamples:
     def total(self) -> int:
         """Samples that had to be replaced."""
         return sum(self.causes.values())
+
+    def add(self, found: list[tuple[str, str]], drawn: int, say: Callable[[str], None]) -> None:
+        """Count (cause, message) of samples that were replaced, of `drawn` samples. The first of each cause are named.
+
+        Raises:
+            RunFailed: the budget is exceeded.
+        """
+        for cause, message in found:
+            self.causes[cause] += 1
+            if self.causes[cause] <= NAMED:
+                say(f"replaced a bad sample ({cause}): {message}")
+        self.drawn += drawn
+        self.check()
 
     def check(self) -> None:
         """Raises RunFailed if the budget is exceeded."""

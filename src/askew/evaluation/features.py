@@ -26,7 +26,8 @@ from askew import distributed
 from askew.data.files import replacing_file
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Images
-from askew.evaluation.results import item_hash, set_hash
+from askew.evaluation.digests import Digest, digest_of
+from askew.evaluation.results import set_hash
 
 SHARD = 1024  # images in a cache file
 AHEAD = 2  # batches decoded while one is encoded
@@ -76,13 +77,6 @@ class Features:
     def copies(self) -> int:
         """How many images have the same bytes as another one."""
         return sum(count for picture, count in Counter(self.pictures).items() if picture and count > 1)
-
-
-class Digest(NamedTuple):
-    """Hashes of an image: of its key and bytes, and of its bytes alone, "" if they cannot be read."""
-
-    item: str
-    picture: str
 
 
 class ImagePass(NamedTuple):
@@ -215,7 +209,7 @@ class Extractor:
         for number, start in enumerate(starts):
             for later in starts[number + len(hashing) : number + 2]:
                 indices = range(later, min(later + SHARD, len(images)))
-                hashing.append([pool.submit(_identify, images, index) for index in indices])
+                hashing.append([pool.submit(digest_of, images, index) for index in indices])
             digests = [future.result() for future in hashing.popleft()]
             found = self._find(digests)
             if found is not None:
@@ -276,15 +270,6 @@ class Extractor:
                 raise UserError(f"{what}, and several ranks share features through it; {remedy}") from error
             self._writes = False
             self.warn(f"{what}, so features are not kept for the next evaluation; {remedy}")
-
-
-def _identify(images: Images, index: int) -> Digest:
-    """Hashes of an image's key and bytes, or of the key only if the bytes cannot be read."""
-    try:
-        data = images.read(index)
-    except OSError:
-        return Digest(item_hash(images.keys[index]), "")
-    return Digest(item_hash(images.keys[index], data), hashlib.blake2b(data, digest_size=16).hexdigest())
 
 
 def _prepare(images: Images, index: int, preprocess: Callable[[Image.Image], Tensor]) -> tuple[Tensor | None, str]:

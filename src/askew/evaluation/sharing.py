@@ -12,7 +12,8 @@ from PIL import Image
 
 from askew import distributed
 from askew.evaluation.datasets.base import Images
-from askew.evaluation.features import SHARD, Digest, Extractor, ImagePass
+from askew.evaluation.digests import Digest
+from askew.evaluation.features import SHARD, Extractor, ImagePass
 from askew.evaluation.model import Encoders
 
 Share = Callable[[Callable[[], Any]], list[Any]]  # does this rank's work, and gives what every rank's work gave

@@ -32,6 +32,7 @@ from askew.data.sources import EMBEDDED
 from askew.errors import UserError
 from askew.evaluation.results import RESULTS, ResultsFile
 from askew.recipes.settings import from_yaml, to_yaml
+from askew.runs.metrics_file import MetricsFile
 from askew.runs.numbered import next_numbered, numbered
 from askew.training import checkpoint
 
@@ -121,42 +122,12 @@ class RunDirectory:
 
     def append_metrics(self, line: dict[str, Any]) -> None:
         """Add one logged step."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    def read_metrics(self) -> list[dict[str, Any]]:
-        """Every logged step, oldest first; a last line that a crash cut off is left out."""
-        return self.read_metrics_and_damage()[0]
-
-    def read_metrics_and_damage(self) -> tuple[list[dict[str, Any]], int]:
-        """Every logged step, and the number of lines that are damaged."""
-        lines = [line for _, line in self._metrics()]
-        whole = [line for line in lines if line is not None]
-        return whole, len(lines) - len(whole)
+        self.metrics.append(line)
 
     @property
-    def metrics_written(self) -> float:
-        """When the last line was written, in seconds since 1970; 0 where there is none."""
-        file = self.path / METRICS
-        return file.stat().st_mtime if file.exists() else 0.0
-
-    def discard_metrics_after(self, step: int) -> None:
-        """Move the lines of later steps, and damaged ones, to another file: these steps are taken again."""
-        lines = self._metrics()
-        kept = [text for text, line in lines if line is not None and line["step"] <= step]
-        dropped = [text for text, line in lines if line is None or line["step"] > step]
-        if dropped:
-            with (self.path / DISCARDED).open("a", encoding="utf-8") as file:
-                file.writelines(f"{text}\n" for text in dropped)
-        whole = "".join(f"{text}\n" for text in kept)
-        if lines and whole != (self.path / METRICS).read_text("utf-8", "backslashreplace"):  # the last may lack its end
-            write_text(self.path / METRICS, whole)
-
-    def _metrics(self) -> list[tuple[str, dict[str, Any] | None]]:
-        """Each line as text, and what it says; None where it was cut off."""
-        file = self.path / METRICS
-        texts = file.read_text("utf-8", "backslashreplace").splitlines() if file.exists() else []
-        return [(text, _line(text)) for text in texts]
+    def metrics(self) -> MetricsFile:
+        """Every logged step."""
+        return MetricsFile(self.path / METRICS, self.path / DISCARDED)
 
     # Checkpoints, models, faults
 
@@ -315,11 +286,3 @@ def _claimed(out: Path) -> Path:
         raise UserError(f"--out {out} is {'not empty' if out.is_dir() else 'a file'}; choose a new folder")
     out.mkdir(parents=True, exist_ok=True)
     return out
-
-
-def _line(text: str) -> dict[str, Any] | None:
-    try:
-        line = json.loads(text)
-    except json.JSONDecodeError:
-        return None
-    return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None

@@ -119,6 +119,12 @@ class During:
         self._last: tuple[int, list[tuple[OpenedSet, Result]], dict[str, str]] = (-1, [], {})
         self._announced = False
 
+    @classmethod
+    def of(cls, recipe: Recipe, directory: RunDirectory, console: Console) -> "During | None":
+        """That of a run; None if it evaluates nothing. Every rank enters."""
+        sets = open_during(recipe)
+        return cls(recipe, sets, directory, console) if sets else None
+
     @property
     def describe(self) -> str:
         """What is evaluated, and how often, in one line."""

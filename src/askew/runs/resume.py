@@ -14,7 +14,7 @@ from askew.errors import UserError, printable
 from askew.recipes.settings import leaves
 from askew.report.console import Console
 from askew.runs.directory import RECIPE, RunDirectory
-from askew.runs.during import During, open_during
+from askew.runs.during import During
 from askew.runs.export import pretrained_run
 from askew.runs.tracking import Tracking, refuse_missing_packages
 from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of
@@ -81,9 +81,7 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
         step = found.step if found is not None else 0
         built = replace(built, recipe=extended(built.recipe, built.loader.steps_per_epoch, step, extend_to))
     tracking = Tracking(recipe.train.track, directory, console)
-    sets = open_during(recipe)
-    during = During(recipe, sets, directory, console) if sets else None
-    trainer = Trainer(built, directory, reporter_of(console), (tracking,), during)
+    trainer = Trainer(built, directory, reporter_of(console), (tracking,), During.of(recipe, directory, console))
     if found is not None:
         trainer.load(found)
     if trainer.done == trainer.total and directory.is_complete(recipe):
@@ -100,7 +98,7 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
             directory.set_aside(stages[-1])
         if moved:  # and the same, or loading would have refused them
             console.say(f"data     in a new place, and the same: {RECIPE} now names it")
-        directory.discard_metrics_after(trainer.done)
+        directory.metrics.discard_after(trainer.done)
         if extend_to is not None or not directory.facts.exists():
             record_facts(trainer, directory)
         announce(trainer, directory, console)

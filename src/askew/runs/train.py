@@ -114,8 +114,8 @@ def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
             "results  none: the suite `tiny` tests training on the data that come with askew; "
             f"askew eval {directory.path} runs it anyway"
         )
-    if isinstance(trainer.evaluation, During):
-        trainer.evaluation.finish(trainer)
+    if isinstance(trainer.measuring.evaluation, During):
+        trainer.measuring.evaluation.finish(trainer)
     if suite.held_out and suite.held_out_retrieval:
         _retrieval(directory, recipe, console)
     model = directory.model()
@@ -205,10 +205,10 @@ def announce(trainer: Trainer, directory: RunDirectory, console: Console) -> Non
         lines.append(
             f"plan     train.max_steps={schedule.total} ends before the {schedule.requested:,} steps of train.epochs"
         )
-    if trainer.held_out is not None:
-        lines.append(f"held-out {trainer.held_out.describe}")
-    if isinstance(trainer.evaluation, During):
-        lines.append(f"eval     {trainer.evaluation.describe}")
+    if trainer.measuring.held_out is not None:
+        lines.append(f"held-out {trainer.measuring.held_out.describe}")
+    if isinstance(trainer.measuring.evaluation, During):
+        lines.append(f"eval     {trainer.measuring.evaluation.describe}")
     lines.append(f"chance   {levels} (the loss of a model that has learned nothing)")
     for line in lines:
         console.say(line)

@@ -8,10 +8,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NoReturn
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 
 from askew import distributed
@@ -23,15 +20,16 @@ from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint
 from askew.training.build import Built
 from askew.training.collapse import sample_of, signs_of
+from askew.training.faults import kept_batch
 from askew.training.fingerprint import contents_of, refuse_other_data
 from askew.training.interfaces import Evaluation, Hook, Reporter, Storage
+from askew.training.measuring import Measuring
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
 from askew.training.schedule import LONGEST_SHARE, PaceMeter, Schedule
 from askew.training.signals import SignalGuard, StopWaiting
+from askew.training.step import seed_of_step
 
-TOWERS_DRAW = 3  # the stream of randomness
-NAMED_BAD_SAMPLES = 5  # of each cause; more are counted only
 READY, REPLACED, STOPPED, FAILED = range(4)  # what a rank says of its batch; the worst decides for all
 
 
@@ -59,14 +57,14 @@ class Trainer:
         evaluation: Evaluation | None = None,
     ):
         self.recipe, self.device, self.method, self.loader = built.recipe, built.device, built.method, built.loader
-        self.held_out, self.evaluation = built.held_out, evaluation
+        self.measuring = Measuring(built.held_out, evaluation)
         self.storage, self.reporter, self.hooks = storage, reporter or Reporter(), hooks
+        self._say = self.reporter.say if distributed.is_main() else lambda text: None
         config = self.recipe.train
         self.step = built.step
         self.optimizer = make_optimizer(self.method, config, self.device)  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
         self.done, self._saved = 0, 0
-        self._not_evaluated = False  # whether a signal ended the evaluation of the present step
         self.seconds = 0.0
         self.bad_samples = BadSamples()
         self.window, self.profile = Window(), Profile()
@@ -97,7 +95,7 @@ class Trainer:
         refuse_other_data(str(found.path), facts, self.loader.source, self.loader.fingerprint, self.contents)
         self.done, self._saved, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
-        self._not_evaluated = facts.get("not_evaluated", False)
+        self.measuring.is_pending = facts.get("not_evaluated", False)
 
     def run(self, until: int | None = None) -> None:
         """Train to step `until` (default: the end), saving as the recipe says.
@@ -114,13 +112,13 @@ class Trainer:
         first, before, started = self.done, self.seconds, time.monotonic()
         # --------------------------------------------------------------------------------------------------------------
         with SignalGuard(self.reporter.say) as guard, deaths_reported():
-            self._evaluate_first(guard)
+            self._measure_first(guard)
             for batch in self._batches(guard, until):
                 record = self._one_step(batch)
                 self.done += 1
                 self.seconds = before + time.monotonic() - started
                 self._settle_schedule()
-                measured = self._measured(guard)
+                measured = self.measuring.after_step(self, guard)
                 line = self._log(record | measured) if measured or self._is_logged(first, until) else None
                 for hook in self.hooks:
                     hook(self, line)
@@ -135,6 +133,17 @@ class Trainer:
                     self._stop(guard)
         # --------------------------------------------------------------------------------------------------------------
 
+    def _measure_first(self, guard: SignalGuard) -> None:
+        """What is to be measured before the next step, as a line of its own."""
+        values = self.measuring.before_steps(self, guard)
+        if distributed.any_rank(bool(guard.received), self.device):
+            self._stop(guard)
+        if values:
+            line = {**self._clock(), **values}
+            self._append(line)
+            for hook in self.hooks:
+                hook(self, line)
+
     def save(self) -> None:
         """Write a checkpoint of the present step. Every rank enters; rank 0 writes."""
         if self.storage is None:
@@ -146,46 +155,12 @@ class Trainer:
             "seconds": self.seconds,
             "drawn": self.bad_samples.drawn,
             "bad_samples": dict(self.bad_samples.causes),
-            "not_evaluated": self._not_evaluated,
+            "not_evaluated": self.measuring.is_pending,
         }
         folder, keep = self.storage.checkpoints, self.recipe.train.keep_checkpoints
         self._saved = self.done
         with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder, THEN_RESUME):
             checkpoint.save(folder, self.done, self.method, self.optimizer, facts, keep)
-
-    # Evaluation
-
-    def _measured(self, guard: SignalGuard) -> dict[str, float]:
-        """What is measured after the step that was just taken: on held-out pairs, and by an evaluation."""
-        values = self.held_out.after_step(self) if self.held_out is not None else {}
-        if self.evaluation is not None and self.evaluation.is_due(self):
-            values |= self._evaluated(self.evaluation, guard)
-        return values
-
-    def _evaluated(self, evaluation: Evaluation, guard: SignalGuard) -> dict[str, float]:
-        """The measures of the present model. Its time is not that of training."""
-        with self.profile.measure("evaluation"), self.window.paused():
-            values = evaluation.evaluate(self, guard)
-        self._not_evaluated = values is None
-        return values or {}
-
-    def _evaluate_first(self, guard: SignalGuard) -> None:
-        """Before the next step: what a signal left undone, the starting weights, or results that are still needed."""
-        if self.evaluation is None:
-            return
-        starting = self.done == 0 and self.recipe.evaluation.before
-        needed = self.done == self.total and not self.evaluation.is_at_hand(self)
-        if not (self._not_evaluated or starting or needed):
-            return
-        values = self._evaluated(self.evaluation, guard)
-        if distributed.any_rank(bool(guard.received), self.device):
-            self._stop(guard)
-        line = {**self._clock(), **values}
-        if values and distributed.is_main() and self.storage is not None:
-            with writing(f"step {self.done}: the metrics", self.storage.path, THEN_RESUME):
-                self.storage.append_metrics(line)
-        for hook in self.hooks if values else ():
-            hook(self, line)
 
     # Batches
 
@@ -219,21 +194,14 @@ class Trainer:
             raise RunFailed(next(text for text in distributed.all_gather_object(batch.get("failed")) if text))
         if worst == STOPPED:
             self._stop(guard)
-        self._count_bad_samples(distributed.all_gather_object(found) if worst == REPLACED else [])
+        replaced = distributed.all_gather_object(found) if worst == REPLACED else []
+        self.bad_samples.add([one for on_rank in replaced for one in on_rank], self.recipe.loader.batch_size, self._say)
 
     def _stop(self, guard: SignalGuard) -> NoReturn:
         """Save what there is, and end the run. Every rank enters."""
         if self.done > self._saved:
             self.save()
         raise Interrupted(guard.received or signal.SIGTERM, self._how_to_resume())
-
-    def _count_bad_samples(self, everywhere: list[list[tuple[str, str]]]) -> None:
-        for cause, message in (one for on_rank in everywhere for one in on_rank):
-            self.bad_samples.causes[cause] += 1
-            if self.bad_samples.causes[cause] <= NAMED_BAD_SAMPLES:
-                self._say(f"replaced a bad sample ({cause}): {message}")
-        self.bad_samples.drawn += self.recipe.loader.batch_size
-        self.bad_samples.check()
 
     # One step
 
@@ -242,7 +210,7 @@ class Trainer:
         config, learning_rate = self.recipe.train, self.schedule.learning_rate(self.done)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        torch.manual_seed(self._seed_of_step())
+        torch.manual_seed(seed_of_step(config.seed, self.done, distributed.rank()))
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         batch = self.loader.views.finish(batch)
         loss, terms, gathered = self.step(batch, self.schedule.progress(self.done))
@@ -259,23 +227,10 @@ class Trainer:
         measured = {"loss": loss, "terms": terms, "embeddings": sample_of(gathered)}
         return {**measured, "learning_rate": learning_rate, "gradient_norm": norm.item()}
 
-    def _seed_of_step(self) -> int:
-        """For what towers draw at random (dropout, drop path): the same when a step is taken again."""
-        parts = [TOWERS_DRAW, self.recipe.train.seed, self.done, distributed.rank()]
-        return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
     def _fail(self, batch: Batch, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
         """Keep the batch that gave a loss or gradient which is not finite, and end the run."""
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
-        where = ""
-        if self.storage is not None:
-            file = self.storage.fault_file(self.done, distributed.rank())
-            try:
-                file.parent.mkdir(exist_ok=True)
-                save_file({key: value.detach().cpu().contiguous() for key, value in batch.items()}, file)
-                where = f"; the batch is in {file}"
-            except (OSError, SafetensorError) as error:  # the run has failed already: report that, not this
-                where = f"; the batch could not be written ({error})"
+        where = kept_batch(batch, self.storage.fault_file(self.done, distributed.rank())) if self.storage else ""
         raise RunFailed(
             f"step {self.done}: loss {loss.item():.4g}, gradient norm {norm.item():.4g} ({values}) "
             f"is not finite{where}. Lower train.learning_rate, set train.grad_clip_norm=1, or try train.precision=fp32"
@@ -305,21 +260,20 @@ class Trainer:
             "skipped": self.bad_samples.total,
             "seconds": round(self.seconds, 3),
         }
+        self._append(line)
         if distributed.is_main():
-            if self.storage is not None:
-                with writing(f"step {self.done}: the metrics", self.storage.path, THEN_RESUME):
-                    self.storage.append_metrics(line)
             self.reporter.progress(line, tuple(terms), self.total)
         return line
+
+    def _append(self, line: dict[str, Any]) -> None:
+        if distributed.is_main() and self.storage is not None:
+            with writing(f"step {self.done}: the metrics", self.storage.path, THEN_RESUME):
+                self.storage.append_metrics(line)
 
     def _clock(self) -> dict[str, Any]:
         """What every line of the metrics begins with."""
         samples = self.done * self.recipe.loader.batch_size
         return {"step": self.done, "epoch": round(self.done / self.loader.steps_per_epoch, 4), "samples": samples}
-
-    def _say(self, text: str) -> None:
-        if distributed.is_main():
-            self.reporter.say(text)
 
     def _how_to_resume(self) -> str:
         if self.done == 0:

@@ -5,6 +5,7 @@ of all ranks. Calling the halves of a wrapped module from outside would bypass i
 spread over ranks goes through `forward`.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +15,14 @@ from askew.nn.cpu.attention import quick_attention
 from askew.nn.cpu.convolutions import quick_convolutions
 from askew.objectives.reduce import by_rows
 from askew.training.matching import with_equal_captions
+
+TOWERS_DRAW = 3  # the stream of randomness
+
+
+def seed_of_step(seed: int, step: int, rank: int) -> int:
+    """For what towers draw at random (dropout, drop path): the same when a step is taken again."""
+    parts = [TOWERS_DRAW, seed, step, rank]
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class Step(nn.Module):

@@ -17,11 +17,10 @@ from askew.data.files import home_path
 from askew.devices import choose_device
 from askew.errors import Interrupted, UserError, printable
 from askew.evaluation.features import Extractor
-from askew.evaluation.model import check_activation
+from askew.evaluation.model import DIRECTORY_CONFIG, check_activation
 from askew.evaluation.results import Result, ResultsFile, load
 from askew.evaluation.significance import differences
 from askew.evaluation.suite import EvaluationOptions, run_set
-from askew.nn.towers import DIRECTORY_CONFIG
 from askew.recipes.settings import override
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
@@ -235,8 +234,8 @@ def recipe_of(splits: RetrievalSplits, model: list[str], rate: float, sets: Sequ
     settings = [*model, *splits.train, f"train.learning_rate={rate!r}", "evaluation.before=true"]
     settings += [f"evaluation.during={json.dumps([entry])}"]
     settings += [f"train.epochs={splits.epochs}"] if splits.epochs else []
-    mine = [one for one in sets if not one.startswith(("data.split=", "data.source="))]
-    return override(recipes.find("finetune-retrieval"), [*settings, *mine])
+    others = [one for one in sets if not one.startswith(("data.split=", "data.source="))]
+    return override(recipes.find("finetune-retrieval"), [*settings, *others])
 
 
 def validation_curve(directory: RunDirectory) -> dict[float, float]:
@@ -247,7 +246,7 @@ def validation_curve(directory: RunDirectory) -> dict[float, float]:
     """
     found = {
         line["epoch"]: value
-        for line in directory.read_metrics()
+        for line in directory.metrics.read()
         for name, value in line.items()
         if name.startswith("eval/") and name.endswith(RECALL)
     }

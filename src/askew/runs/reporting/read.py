@@ -85,7 +85,7 @@ class ReadRun:
     @property
     def last_written(self) -> str:
         """When the last line of the metrics was written."""
-        when = datetime.fromtimestamp(self.directory.metrics_written, UTC)
+        when = datetime.fromtimestamp(self.directory.metrics.written, UTC)
         return f"{when:%Y-%m-%d %H:%M} UTC"
 
 
@@ -117,7 +117,7 @@ def read_run(directory: RunDirectory, label: str = "") -> ReadRun:
 def _numbers(directory: RunDirectory) -> tuple[list[dict[str, float]], Counter[str]]:
     """Lines in the order of steps, one for each: of a value that was logged twice, the last. Finite numbers only."""
     left_out = Counter[str]()
-    found, damaged = directory.read_metrics_and_damage()
+    found, damaged = directory.metrics.read_with_damage()
     if damaged:
         left_out["damaged lines of metrics.jsonl"] = damaged
     by_step: dict[int, dict[str, float]] = {}

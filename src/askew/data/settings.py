@@ -1,0 +1,82 @@
+"""How pairs are read, what a method sees of them, and how batches are made: three parts of a recipe."""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from askew.data.sources.base import SourceOptions
+
+Unit = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Area = Annotated[float, Field(gt=0, le=1)]
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("the first of the range is above the second")
+    return pair
+
+
+AreaRange = Annotated[tuple[Area, Area], AfterValidator(_rising)]
+Range = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_rising)]
+
+
+class Part(BaseModel):
+    """Base of the parts: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+class DataSettings(Part):
+    """Where the pairs come from."""
+
+    source: str | list[str] = "embedded"  # several are mixed, as by "a.csv*2 + b.parquet"; see docs/sources.md
+    image_column: str = ""  # "" finds it by name
+    caption_column: str = ""  # several: with commas; for tar shards: txt, caption, json, or a field of the .json
+    image_root: str = ""  # folder of the images that a table lists; "" = the table's, or one found near it
+    split: str = "train"  # where files, folders or rows name one; "all" reads everything
+    separator: str = ""  # of the columns of a table: one character, or comma, tab, semicolon, bar; "" finds it
+    # What double quotes mean in a table: they enclose a field, or are letters; auto: they enclose in CSV, not with tabs
+    quotes: Literal["auto", "enclosing", "literal"] = "auto"
+    layout: Literal["auto", "pairs", "classes"] = "auto"  # of a folder that can be read in two ways
+    # Of an image with several captions: each visit draws one, or each of them is a sample of its own
+    captions: Literal["one", "each"] = "one"
+    # Whether samples whose captions are equal are contrasted, or are positives of one another; docs/training.md
+    equal_captions: Literal["negatives", "positives"] = "negatives"
+    allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
+    selected_from: str = ""  # where the data of a selection lie now, if they have moved; docs/inspect.md
+    max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; memory: docs/sources.md
+
+    @property
+    def options(self) -> SourceOptions:
+        """How the source is read."""
+        return SourceOptions(**self.model_dump(exclude={"source", "captions", "equal_captions", "max_megapixels"}))
+
+
+class ViewSettings(Part):
+    """What a method sees of a sample: random crops, colour changes, and what becomes of the caption."""
+
+    image_scale: AreaRange = (0.5, 1.0)  # share of the area that a crop of the original view keeps; SLIP
+    image_flip: Unit = 0.0  # probability that the original view is mirrored; SLIP's CLIP view never is
+    aug_scale: AreaRange = (0.08, 1.0)  # the same for the augmented views; SLIP
+    flip: Unit = 0.5  # probability, of the augmented views; SLIP, as the six settings below
+    jitter_probability: Unit = 0.8
+    # Largest change of brightness, contrast and saturation (factors), and of hue (turns)
+    jitter: tuple[Unit, Unit, Unit, Annotated[float, Field(ge=0, le=0.5)]] = (0.4, 0.4, 0.4, 0.1)
+    grayscale: Unit = 0.2  # probability
+    blur: Unit = 0.5  # probability
+    blur_sigma: Range = (0.1, 2.0)  # pixels; SLIP at 224 px
+    operations: dict[str, Unit] = {}  # custom image operations, module:NAME, and the probability of each
+    scaled_decode: bool = True  # decode JPEGs no larger than the crops need; such images are not cached
+    tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
+    tags_alone: Unit = 0.0  # probability that those tags replace the caption
+    mask_probability: Unit = 0.15  # share of the words that masked language modelling hides; Sec. 4.4
+
+
+class LoaderSettings(Part):
+    """Batches, and the processes that make them."""
+
+    batch_size: int = Field(default=4096, ge=1)  # over all ranks; Sec. 5.1
+    num_workers: int = Field(default=4, ge=0)  # processes per rank that read, decode and crop
+    cache_mb: int = Field(default=0, ge=0)  # decoded images that each worker keeps; for small data read many times
+    stall_minutes: float = Field(default=30, gt=0)  # without a batch before the run fails; it warns every minute
