@@ -2,6 +2,7 @@
 
 from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet
 from askew.evaluation.tasks.retrieval import KS
+from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
 
 DIRECTIONS = ("image_to_text", "text_to_image")
 MEAN_RECALL = "mean_recall"
@@ -14,8 +15,8 @@ def measures_expected(name: str, dataset: EvaluationSet, tasks: tuple[str, ...])
         shots = [*one, "top5"] if len(dataset.classes) > 5 else one
         orders = [f"{order}/{dataset.metric}" for order, _ in dataset.class_orders]
         found = [f"{name}/zero_shot/{measure}" for measure in (*shots, *orders) if "zero_shot" in tasks]
-        probed = "linear_probe" in tasks and dataset.train is not None
-        return found + [f"{name}/linear_probe/{measure}" for measure in one if probed]
+        probes = [probe for probe in ("linear_probe", SGD_PROBE) if probe in tasks and dataset.train is not None]
+        return found + [f"{name}/{probe}/{measure}" for probe in probes for measure in one]
     if isinstance(dataset, Captioned):
         recalls = [f"{name}/{direction}/r@{k}" for direction in DIRECTIONS for k in KS]
         found = [*recalls, f"{name}/{MEAN_RECALL}"] if "retrieval" in tasks else []

@@ -17,7 +17,9 @@ from torch import Tensor
 TOLERANCE = 1e-6
 """The search ends when the next step promises to lower the objective by a smaller share than this. scikit-learn
 compares the gradient with 1e-4, on features of any scale, and may end far above the minimum."""
-SMALL = 0.01  # nats: a lower objective counts as this one, since every item is right already, and with certainty
+SMALL = 1e-6  # nats: a lower objective counts as this one
+EXACT = 1 << 19  # numbers in features: up to here all is in float64. Where items can be told apart with certainty, and C
+# is large, the loss is lost in the rounding of float32 long before the minimum
 MEMORY = 10  # pairs of steps and changes of the gradient
 BLOCK = 1 << 19  # logits that are in memory at a time
 TRIALS = 20  # of one line search
@@ -63,7 +65,7 @@ class Logistic:
     """The problem on one set of features, for any strength of regularisation.
 
     Args:
-        features: (n, F); read as float32.
+        features: (n, F); read as float32, or where they are few as float64.
         labels: (n,), with two classes or more.
         device: where the products are formed. It must know float64.
     """
@@ -71,8 +73,9 @@ class Logistic:
     def __init__(self, features: np.ndarray, labels: np.ndarray, device: torch.device | str = "cpu"):
         self.classes, indices = np.unique(labels, return_inverse=True)
         assert len(self.classes) > 1, "one class has nothing to tell apart"
-        rows = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-        self.rows = torch.cat([rows, torch.ones(len(rows), 1)], 1).to(device)
+        kind = np.float64 if features.size <= EXACT else np.float32
+        rows = torch.from_numpy(np.ascontiguousarray(features, dtype=kind))
+        self.rows = torch.cat([rows, torch.ones(len(rows), 1, dtype=rows.dtype)], 1).to(device)
         self.labels = torch.from_numpy(indices.reshape(-1)).to(device)
         self.columns = len(self.classes) if len(self.classes) > 2 else 1
         self._moments = _second_moments(self.rows)
@@ -113,7 +116,7 @@ class Logistic:
     def _evaluate(self, at: Tensor, penalty: Tensor) -> _Point:
         """Objective and gradient, block by block, so that no (n, K) table is ever whole."""
         size = max(1, BLOCK // len(self.classes))
-        single = at.float()
+        single = at.to(self.rows.dtype)
         value = torch.zeros((), dtype=torch.float64, device=at.device)
         gradient = torch.zeros_like(at)
         for rows, labels in zip(self.rows.split(size), self.labels.split(size), strict=True):

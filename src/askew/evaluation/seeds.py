@@ -163,7 +163,7 @@ def item_covariance(scores: np.ndarray, classes: np.ndarray | None, clusters: np
         nan where one item, or one in each class, says nothing.
     """
     if classes is not None and clusters is not None:
-        raise ValueError("clusters across classes are not supported")
+        scores, classes = _of_clusters(scores, classes, np.unique(clusters, return_inverse=True)[1])
     if classes is not None:
         return _within_classes(scores, np.unique(classes, return_inverse=True)[1])
     number = scores.shape[1]
@@ -174,6 +174,15 @@ def item_covariance(scores: np.ndarray, classes: np.ndarray | None, clusters: np
     sums = np.stack([np.bincount(units, weights=row) for row in scores])
     influence = (sums - scores.mean(axis=1, keepdims=True) * sizes) / number
     return len(sizes) / (len(sizes) - 1) * influence @ influence.T
+
+
+def _of_clusters(scores: np.ndarray, classes: np.ndarray, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean score and the class of each cluster, where clusters have equal sizes and lie within classes."""
+    sizes, of_unit = np.bincount(units), np.empty(units.max() + 1, dtype=classes.dtype)
+    of_unit[units] = classes
+    if len(np.unique(sizes)) > 1 or not np.array_equal(of_unit[units], classes):
+        raise ValueError("clusters within classes must have one size, and clusters across classes are not supported")
+    return np.stack([np.bincount(units, weights=row) / sizes for row in scores]), of_unit
 
 
 def _within_classes(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -192,9 +201,8 @@ def _within_classes(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _item_freedom(scores: SeedScores) -> float:
     """Degrees of freedom of the items' part: independent units less the means taken of them."""
     assert scores.items is not None
-    if scores.classes is not None:
-        return scores.items.shape[1] - len(np.unique(scores.classes))
-    return (scores.items.shape[1] if scores.clusters is None else len(np.unique(scores.clusters))) - 1
+    units = scores.items.shape[1] if scores.clusters is None else len(np.unique(scores.clusters))
+    return units - (1 if scores.classes is None else len(np.unique(scores.classes)))
 
 
 def _estimate(values: np.ndarray, item_error: float, parts: Sequence[_Part], least: _Part | None) -> Estimate:

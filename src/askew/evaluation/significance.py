@@ -50,16 +50,17 @@ def bootstrap(
         a, b: outcomes (n,) of the same items.
         classes: (n,) the class of each item. The mean is then taken within each class that a replicate contains, and
             over these classes.
-        clusters: (n,) items with the same number are drawn together; None draws each on its own.
+        clusters: (n,) items with the same number are drawn together; None draws each on its own. A cluster lies within
+            one class.
     """
     gain = b.astype(float) - a.astype(float)
     of_class = np.zeros(len(gain), dtype=int) if classes is None else np.unique(classes, return_inverse=True)[1]
     units = np.arange(len(gain)) if clusters is None else np.unique(clusters, return_inverse=True)[1]
-    if clusters is not None and classes is not None:
-        raise ValueError("clusters across classes are not supported")
     sums, sizes = np.bincount(units, weights=gain), np.bincount(units)
     unit_class = np.zeros(len(sums), dtype=int)
     unit_class[units] = of_class
+    if not np.array_equal(unit_class[units], of_class):
+        raise ValueError("clusters across classes are not supported")
     kinds, counts = np.unique(np.stack([unit_class, sums, sizes], axis=1), axis=0, return_counts=True)
     generator = np.random.default_rng(seed)
     values = np.empty(replicates)

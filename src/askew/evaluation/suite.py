@@ -12,14 +12,19 @@ from askew.evaluation.datasets.whole import counts_of_missing, present, require_
 from askew.evaluation.features import Extractor, Features
 from askew.evaluation.model import Encoders
 from askew.evaluation.results import Result
+from askew.evaluation.tasks.few_shot import NAME as FEW_SHOT
+from askew.evaluation.tasks.few_shot import few_shot
 from askew.evaluation.tasks.linear_probe import Solver, linear_probe
 from askew.evaluation.tasks.retrieval import retrieval
+from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
+from askew.evaluation.tasks.sgd_probe import sgd_probe
 from askew.evaluation.tasks.sugarcrepe import sugarcrepe
 from askew.evaluation.tasks.wrong_captions import wrong_captions
 from askew.evaluation.tasks.zero_shot import zero_shot
 
 TASKS = ("zero_shot", "linear_probe", "retrieval", "sugarcrepe")
-KNOWN_TASKS = (*TASKS, "wrong_captions")  # the last runs only where it is asked for
+KNOWN_TASKS = (*TASKS, SGD_PROBE, FEW_SHOT, "wrong_captions")  # the last three run only where they are asked for
+PROBES = {"linear_probe", FEW_SHOT}  # that are trained on cached features
 NAMED = 5  # unreadable images that a message names; the result lists all of them
 
 
@@ -55,9 +60,9 @@ def image_sets(dataset: EvaluationSet, options: EvaluationOptions) -> list[Image
     dataset, tasks = present(dataset) if options.allow_missing else dataset, options.tasks
     if isinstance(dataset, Classification):
         splits = [dataset.test]
-        if "linear_probe" in tasks and dataset.train is not None:
+        if PROBES & set(tasks) and dataset.train is not None:
             splits += [s for s in (dataset.train, dataset.validation) if s is not None]
-        return [split.images for split in splits if {"zero_shot", "linear_probe"} & set(tasks)]
+        return [split.images for split in splits if {"zero_shot", *PROBES} & set(tasks)]
     if isinstance(dataset, Captioned):
         return [dataset.images] if {"retrieval", "wrong_captions"} & set(tasks) else []
     if "sugarcrepe" not in tasks:
@@ -149,7 +154,7 @@ def _classification(
         check_template(template, f"{name}: its templates")
     splits: dict[str, Labelled] = {"test": data.test}
     splits |= {k: s for k, s in (("train", data.train), ("validation", data.validation)) if s is not None}
-    wanted = {"zero_shot", "linear_probe"} & set(options.tasks)
+    wanted = {"zero_shot", SGD_PROBE, *PROBES} & set(options.tasks)
     if not wanted:
         return
     found = {split: len(part.labels) for split, part in splits.items()}
@@ -157,22 +162,46 @@ def _classification(
     about = _about(name, images, found, dict(data.expected), data.notes, log) | {"warnings": list(data.warnings)}
     for line in data.warnings:
         warn(f"{name}: {line}")
-    features = {"test": _embed(name, data.test.images, extractor, options)}
+    features: dict[str, Features] = {}
+    if wanted != {SGD_PROBE}:
+        features["test"] = _embed(name, data.test.images, extractor, options)
     if "zero_shot" in wanted:
         yield _with_protocol(zero_shot(encoders, data, features["test"], warn), about, features)
-    if "linear_probe" in wanted and data.train is None:
+    probes = wanted - {"zero_shot"}
+    if probes and data.train is None:
         log(f"{name}: no probe, because the set has no training split here")
-    elif "linear_probe" in wanted:
+    elif probes:
         if not encoders.layer:
             raise UserError(
                 f"{name}: no probe, because this image tower gives no features before its projection; "
                 "leave it out with --tasks zero_shot"
             )
         for split in ("train", "validation"):
-            if split in splits:
+            if split in splits and probes & PROBES:
                 features[split] = _embed(f"{name}/{split}", splits[split].images, extractor, options)
-        result = linear_probe(data, features["train"], features.get("validation"), features["test"], log, warn, solver)
-        yield _with_protocol(result, {**about, "layer": encoders.layer}, features)
+        parts = [features.get(split) for split in ("train", "validation", "test")]
+        for result in _probes(data, probes, parts, encoders, extractor, solver, log, warn):
+            yield _with_protocol(result, {**about, "layer": encoders.layer}, features)
+
+
+def _probes(
+    data: Classification,
+    probes: set[str],
+    parts: list[Features | None],
+    encoders: Encoders,
+    extractor: Extractor,
+    solver: Solver,
+    log: Callable[[str], None],
+    warn: Callable[[str], None],
+) -> Iterator[Result]:
+    """The probes that are asked for. `parts` are the features of train, validation and test."""
+    train, validation, test = parts
+    if train is not None and test is not None and "linear_probe" in probes:
+        yield linear_probe(data, train, validation, test, log, warn, solver)
+    if train is not None and test is not None and FEW_SHOT in probes:
+        yield few_shot(data, train, validation, test, log, solver)
+    if SGD_PROBE in probes:
+        yield sgd_probe(encoders, data, extractor.workers, extractor.tick)
 
 
 def _preferences(
