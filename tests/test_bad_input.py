@@ -562,6 +562,30 @@ def too_few_held_out(here):
     return training(Path("more/pairs.csv"), "loader.batch_size=30", "evaluation.held_out=data/pairs.csv")
 
 
+@fault(RUN, "the best model by a measure that is not there", "evaluation.best=dev/recall is none of the measures")
+def unknown_best(here):
+    write_pairs(here / "dev", 20, seed=1)
+    return training(pairs(here), "evaluation.during=dev/pairs.csv", "evaluation.best=dev/recall")
+
+
+@fault(RUN, "the best model of a run that evaluates nothing", "nothing is evaluated; name it in evaluation.during")
+def best_of_nothing(here):
+    write_pairs(here / "dev", 20, seed=1)
+    return training(pairs(here), "evaluation.best=pairs/mean_recall")
+
+
+@fault(RUN, "two sets of one name to evaluate on", "two data sets are called pairs", "different names")
+def two_sets_of_one_name(here):
+    write_pairs(here / "dev", 20, seed=1)
+    return training(pairs(here), "evaluation.during=[dev/pairs.csv, data/pairs.csv]")
+
+
+@fault(RUN, "the best model of a run that kept none", "the run has no best/ folder", "where evaluation.best names")
+def no_best_model(here):
+    trained(here, 1)
+    return ["eval", "run", "--data", "data/pairs.csv", "--weights", "best", "--cache", "cache"]
+
+
 @fault(RUN, "a corrupted checkpoint", "step-000000003 is damaged", "using the one before it", code=0)
 def corrupted(here):
     trained(here, 3)
@@ -1144,6 +1168,58 @@ def keep_too_little(here):
 
 
 # Studies
+
+TUNING = "Fine-tuning for retrieval"
+
+
+def tuning(here: Path, *options: str) -> list:
+    """`askew finetune-retrieval` of a micro run."""
+    pretrained(here)
+    write_pairs(here / "test", 20, seed=2)
+    sets = as_options("loader.batch_size=8", "loader.num_workers=0", "train.max_steps=2", "evaluation.report=false")
+    return ["finetune-retrieval", "first", "--data", "data/pairs.csv", "--rates", "1e-4", *sets, "--out", "o", *options]
+
+
+@fault(TUNING, "no validation images", "no validation images", "--validation SOURCE", "--validation 0.1")
+def no_validation_images(here):
+    return tuning(here, "--test", "test/pairs.csv")
+
+
+@fault(TUNING, "a share of the training images that is none", "--validation 10: a share of the training images is")
+def share_above_one(here):
+    return tuning(here, "--test", "test/pairs.csv", "--validation", "10")
+
+
+@fault(TUNING, "no test images", "no test images", "--test SOURCE")
+def no_test_images(here):
+    return tuning(here, "--validation", "0.2")
+
+
+@fault(TUNING, "a set that has no captions", "--suite pets: retrieval is fine-tuned on flickr30k and coco")
+def tuned_on_classes(here):
+    pretrained(here)
+    return ["finetune-retrieval", "first", "--suite", "pets", "--data-root", "data"]
+
+
+@fault(TUNING, "a model without pretrained weights", "a model without pretrained weights cannot be fine-tuned")
+def tuned_from_nothing(here):
+    write_pairs(here / "test", 20, seed=2)
+    arguments = tuning(here, "--test", "test/pairs.csv", "--validation", "0.2")
+    return [arguments[0], "ViT-B-32", *arguments[2:]]
+
+
+@fault(TUNING, "learning rates that are none", "--rates 'fast': numbers between 0 and 1 are needed")
+def rates_in_words(here):
+    arguments = tuning(here, "--test", "test/pairs.csv", "--validation", "0.2")
+    return [*arguments, "--rates", "fast"]
+
+
+@fault(TUNING, "other settings in the same folder", "holds a fine-tuning with other settings: rates", "a new folder")
+def tuned_otherwise(here):
+    arguments = tuning(here, "--test", "test/pairs.csv", "--validation", "0.2")
+    askew_here(*arguments, cwd=here)
+    return [*arguments, "--rates", "1e-3"]
+
 
 STUDY = "A study"
 

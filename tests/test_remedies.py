@@ -619,6 +619,42 @@ remedy("resumed_without_checkpoints", "start a new run")(
     lambda here, arguments: ["train", "run/recipe.yaml", "--out", "new"]
 )
 
+setting("unknown_best", "pairs/mean_recall", "evaluation.best", "evaluation.best=pairs/mean_recall")
+adding("best_of_nothing", "name it in evaluation.during", "--set", "evaluation.during=dev/pairs.csv")
+
+
+@remedy("two_sets_of_one_name", "give their files or folders different names")
+def other_names(here, arguments):
+    (here / "dev" / "pairs.csv").rename(here / "dev" / "dev.csv")
+    return [*without(arguments, "evaluation.during"), "--set", "evaluation.during=[dev/dev.csv, data/pairs.csv]"]
+
+
+@remedy("no_best_model", "it keeps one where evaluation.best names a measure")
+def keep_the_best(here, arguments):
+    shutil.rmtree(here / "run")
+    sets = ["--set", "evaluation.during=data/pairs.csv", "--set", "evaluation.best=pairs/mean_recall"]
+    askew_here("train", "tiny", "--data", "data/pairs.csv", "--out", "run", *micro_settings(), *sets, cwd=here)
+    return arguments
+
+
+# Fine-tuning for retrieval
+
+adding("no_validation_images", "or take a share of the training images with --validation 0.1", "--validation", "0.1")
+adding("no_validation_images", "--validation SOURCE", "--validation", "test/pairs.csv")
+changing("share_above_one", "is between 0 and 1", "--validation", "0.1")
+adding("no_test_images", "name them with --test SOURCE", "--test", "test/pairs.csv")
+remedy("tuned_from_nothing", "neither a run directory")(lambda here, arguments: [arguments[0], "first", *arguments[2:]])
+adding("rates_in_words", "1e-5,3e-5", "--rates", "1e-5,3e-5")
+adding("tuned_otherwise", "or choose a new folder", "--out", "other")
+adding("tuned_otherwise", "repeat its command", "--rates", "1e-4")
+remedy("tuned_on_classes", "name data of your own with --data")(
+    lambda here, arguments: [
+        *arguments[:2],
+        *["--data", "data/pairs.csv", "--validation", "0.2", "--test", "data/pairs.csv", "--rates", "1e-4"],
+        *["--set", "loader.batch_size=8", "--set", "loader.num_workers=0", "--set", "train.max_steps=1"],
+    ]
+)
+
 WITHOUT = {  # lines that name no command to try, and why
     "unknown_tracker": "it names optional packages, which a test may not have",
     "unknown_tower": "the right name is a tower too large for a test",

@@ -18,7 +18,9 @@ TOLERANCE = 1e-6
 """The search ends when the next step promises to lower the objective by a smaller share than this. scikit-learn
 compares the gradient with 1e-4, on features of any scale, and may end far above the minimum."""
 SMALL = 1e-6  # nats: a lower objective counts as this one
-EXACT = 1 << 19  # numbers in features: up to here all is in float64. Where items can be told apart with certainty, and C
+EXACT = (
+    1 << 19
+)  # numbers in features: up to here all is in float64. Where items can be told apart with certainty, and C
 # is large, the loss is lost in the rounding of float32 long before the minimum
 MEMORY = 10  # pairs of steps and changes of the gradient
 BLOCK = 1 << 19  # logits that are in memory at a time

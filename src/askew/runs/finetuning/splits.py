@@ -107,7 +107,7 @@ def of_custom(
     plain = source_options(sets)
     options = {split: replace(plain, split=split) for split in ("train", "validation", "test")}
     how = tuple(setting for setting in sets if not setting.startswith("data.split="))
-    tested = captioned(test or data, plain if test else options["test"])
+    tested = captioned(test, plain) if test else _split_to_test(data, options["test"])
     share = _share(validation)
     if share:
         chosen, rest = _divided(data, options["train"], share, folder, say)
@@ -135,6 +135,13 @@ def _share(validation: str) -> float:
     if not 0 < share < 1:
         raise UserError(f"--validation {printable(validation)}: a share of the training images is between 0 and 1")
     return share
+
+
+def _split_to_test(data: str, options: SourceOptions) -> Captioned:
+    try:
+        return captioned(data, options)
+    except UserError as error:
+        raise UserError(f"no test images ({error}): name them with --test SOURCE") from error
 
 
 def _require_split(data: str, options: SourceOptions) -> None:
