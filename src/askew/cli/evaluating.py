@@ -33,7 +33,7 @@ def evaluate(
         Path | None, typer.Option(help="Append results to this file (default: the run's results.jsonl).")
     ] = None,
     tasks: Annotated[
-        str, typer.Option(help="Tasks to run; there are also linear_probe_sgd, few_shot, and wrong_captions.")
+        str, typer.Option(help="Tasks to run; there are also linear_probe_sgd, few_shot, word_order, wrong_captions.")
     ] = "zero_shot,linear_probe,retrieval,sugarcrepe",
     batch_size: BatchSize = 256,
     precision: Precision = "fp32",

@@ -3,6 +3,8 @@
 from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet
 from askew.evaluation.tasks.retrieval import KS
 from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
+from askew.evaluation.tasks.word_order import NAME as WORD_ORDER
+from askew.evaluation.tasks.word_order import ORDERS
 
 DIRECTIONS = ("image_to_text", "text_to_image")
 MEAN_RECALL = "mean_recall"
@@ -20,6 +22,7 @@ def measures_expected(name: str, dataset: EvaluationSet, tasks: tuple[str, ...])
     if isinstance(dataset, Captioned):
         recalls = [f"{name}/{direction}/r@{k}" for direction in DIRECTIONS for k in KS]
         found = [*recalls, f"{name}/{MEAN_RECALL}"] if "retrieval" in tasks else []
+        found += [f"{name}/{WORD_ORDER}/{order}" for order in ("all", *ORDERS) if WORD_ORDER in tasks]
         return found + [
             f"{name}/wrong_captions/auroc_{by}" for by in ("distance", "noise") if "wrong_captions" in tasks
         ]

@@ -19,11 +19,15 @@ from askew.evaluation.tasks.retrieval import retrieval
 from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
 from askew.evaluation.tasks.sgd_probe import sgd_probe
 from askew.evaluation.tasks.sugarcrepe import sugarcrepe
+from askew.evaluation.tasks.word_order import NAME as WORD_ORDER
+from askew.evaluation.tasks.word_order import word_order
 from askew.evaluation.tasks.wrong_captions import wrong_captions
 from askew.evaluation.tasks.zero_shot import zero_shot
 
 TASKS = ("zero_shot", "linear_probe", "retrieval", "sugarcrepe")
-KNOWN_TASKS = (*TASKS, SGD_PROBE, FEW_SHOT, "wrong_captions")  # the last three run only where they are asked for
+ASKED_FOR = (SGD_PROBE, FEW_SHOT, WORD_ORDER, "wrong_captions")  # run only where they are named
+KNOWN_TASKS = (*TASKS, *ASKED_FOR)
+OF_CAPTIONS = {"retrieval", WORD_ORDER, "wrong_captions"}
 PROBES = {"linear_probe", FEW_SHOT}  # that are trained on cached features
 NAMED = 5  # unreadable images that a message names; the result lists all of them
 
@@ -64,7 +68,7 @@ def image_sets(dataset: EvaluationSet, options: EvaluationOptions) -> list[Image
             splits += [s for s in (dataset.train, dataset.validation) if s is not None]
         return [split.images for split in splits if {"zero_shot", *PROBES} & set(tasks)]
     if isinstance(dataset, Captioned):
-        return [dataset.images] if {"retrieval", "wrong_captions"} & set(tasks) else []
+        return [dataset.images] if OF_CAPTIONS & set(tasks) else []
     if "sugarcrepe" not in tasks:
         return []
     return list({id(s.images): s.images for s in _subsets(dataset)}.values())
@@ -113,7 +117,7 @@ def _captioned(
     warn: Callable[[str], None],
 ) -> Iterator[Result]:
     """Retrieval, and the search for wrong captions."""
-    wanted = {"retrieval", "wrong_captions"} & set(options.tasks)
+    wanted = OF_CAPTIONS & set(options.tasks)
     if not wanted:
         return
     found = {"images": len(data.images), "captions": len(data.captions)}
@@ -123,6 +127,9 @@ def _captioned(
     if "retrieval" in wanted:
         for result in retrieval(encoders, data, features, options.caption_prompt, warn):
             yield _with_protocol(result, about, {"test": features})
+    if WORD_ORDER in wanted:
+        result = word_order(encoders, data, features, options.caption_prompt)
+        yield _with_protocol(result, about, {"test": features})
     if "wrong_captions" in wanted:
         result = wrong_captions(encoders, data, features, options.caption_prompt)
         yield _with_protocol(result, about, {"test": features})

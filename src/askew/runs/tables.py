@@ -217,6 +217,8 @@ def _chance(result: Result) -> float | None:
         return 1 / values["classes"]
     if kind in DIRECTIONS:
         return 1 / (values["n"] if kind == "image_to_text" else values["candidates"])
+    if kind == "word_order":
+        return 0.2  # all four other orders lose
     return 0.5 if result.task.startswith("sugarcrepe") or kind == "wrong_captions" else None
 
 
@@ -238,6 +240,8 @@ def chance_of(result: Result, measure: str) -> float | None:
     level = _chance(result) if "classes" in values or "/r@" not in measure else 1 / values["n"]
     if level is None:
         return None
+    if result.task.endswith("/word_order") and measure != "all":
+        return 0.5
     tries = int(kind[len(kind.rstrip("0123456789")) :] or 1) if kind.startswith(("top", "r@")) else 1
     return min(1.0, tries * level)
 

@@ -42,7 +42,7 @@ class ShotPool:
         """The readable images of a split."""
         kept = np.flatnonzero(features.readable)
         assert features.pooled is not None
-        keys = tuple(str(part.images.keys[index]) for index in kept)
+        keys = tuple(str(part.images.keys[index]) for index in kept.tolist())
         return cls(features.pooled[kept], part.labels[kept], keys)
 
     def in_order(self, draw: int) -> dict[int, np.ndarray]:
