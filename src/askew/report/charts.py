@@ -87,8 +87,9 @@ def curve_chart(
     levels: Sequence[tuple[str, float]] = (),
     log: bool = False,
     bottom: float | None = None,
+    x_label: str = "step",
 ) -> "Figure":
-    """Curves over steps.
+    """Curves over steps, or over what `x_label` says.
 
     Args:
         levels: named values that are drawn as dashed lines across.
@@ -124,7 +125,7 @@ def curve_chart(
             ax.set_ylim(bottom=bottom)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        ax.set_xlabel("step")
+        ax.set_xlabel(x_label)
         ax.set_ylabel(fitted(y_label, 110))
         _label_ends(ax, ends)
         figure.tight_layout(pad=0.4)

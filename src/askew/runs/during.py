@@ -203,7 +203,8 @@ class During:
         firsts = [name for name in values if name.endswith("/mean_recall")]
         for _, result in results:
             firsts += [f"{result.task}/{measure}" for measure in measures_of(result.values)[:1]]
-        named = [f"{name.rpartition('/')[0]} {measure_title(name.rpartition('/')[2])}" for name in firsts[:SHOWN]]
+        named = [f"{task} {measure_title(measure).replace('_', ' ').replace('r@', 'R@')}"
+                 for task, _, measure in (name.rpartition("/") for name in firsts[:SHOWN])]  # fmt: skip
         shown = [f"{name} {percent(values[key])} %" for name, key in zip(named, firsts, strict=False)]
         self._console.say(f"eval     step {trainer.done}: {', '.join(shown) or 'nothing could be evaluated'}")
 

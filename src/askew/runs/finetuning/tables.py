@@ -33,4 +33,4 @@ def draw_curves(tried: Sequence[tuple[str, Curve]], file: Path) -> None:
         for number, (label, curve) in enumerate(tried)
     ]
     with writing("the curves", file):
-        save_svg(curve_chart(curves, "mean recall, %", (), False, None), file)
+        save_svg(curve_chart(curves, "mean recall, %", x_label="epoch"), file)
