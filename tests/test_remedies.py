@@ -647,13 +647,15 @@ remedy("tuned_from_nothing", "neither a run directory")(lambda here, arguments: 
 adding("rates_in_words", "1e-5,3e-5", "--rates", "1e-5,3e-5")
 adding("tuned_otherwise", "or choose a new folder", "--out", "other")
 adding("tuned_otherwise", "repeat its command", "--rates", "1e-4")
-remedy("tuned_on_classes", "name data of your own with --data")(
-    lambda here, arguments: [
-        *arguments[:2],
-        *["--data", "data/pairs.csv", "--validation", "0.2", "--test", "data/pairs.csv", "--rates", "1e-4"],
-        *["--set", "loader.batch_size=8", "--set", "loader.num_workers=0", "--set", "train.max_steps=1"],
-    ]
-)
+
+
+@remedy("tuned_on_classes", "name data of your own with --data")
+def own_data(here, arguments):
+    write_pairs(here / "test", 20, seed=2)
+    data = ["--data", "data/pairs.csv", "--validation", "0.2", "--test", "test/pairs.csv", "--rates", "1e-4"]
+    sets = ["--set", "loader.batch_size=8", "--set", "loader.num_workers=0", "--set", "train.max_steps=1"]
+    return [*arguments[:2], *data, *sets]
+
 
 WITHOUT = {  # lines that name no command to try, and why
     "unknown_tracker": "it names optional packages, which a test may not have",

@@ -168,6 +168,17 @@ def together(work: Callable[[], T], stopping: Callable[[], bool] = lambda: False
     raise (UserError if kind == "user" else RunFailed)(message)
 
 
+def ask_to_stop() -> None:
+    """Have all ranks see that one of them was told to stop."""
+    if world_size() > 1:
+        _store.set("askew/stop", "asked")
+
+
+def stop_was_asked() -> bool:
+    """Whether a rank has asked all to stop."""
+    return world_size() > 1 and _store.check(["askew/stop"])
+
+
 def _wait(ready: Callable[[], bool], seconds: float = float("inf")) -> None:
     """Return when `ready` says so. The pauses grow, and a signal ends them."""
     pause, end = 0.001, time.monotonic() + seconds

@@ -135,6 +135,18 @@ def test_a_sample_that_cannot_be_read_stays_one_bad_sample(tmp_path):
         source[4]
 
 
+def test_a_caption_that_is_not_utf_8_costs_its_row_alone(tmp_path):
+    whole = as_parquet(tmp_path)
+    texts = pa.array([b"a kite", b"\xff\xfe kite", b"a boat", b"a car"], pa.binary())
+    table = pq.read_table(whole).drop_columns("captions").append_column("caption", texts.view(pa.string()))
+    pq.write_table(table, whole)
+    source = EachCaption(open_source(str(whole)))
+    assert caption_counts(source.inner).tolist() == [1, 0, 1, 1]
+    assert len(source) == 4
+    with pytest.raises(Unusable, match="not UTF-8"):
+        source[1]
+
+
 def test_captions_that_are_fewer_than_when_they_were_counted(tmp_path):
     file = as_csv(tmp_path)
     source = EachCaption(open_source(str(file)))

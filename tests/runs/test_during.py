@@ -226,6 +226,7 @@ def test_a_recipe_with_entries_survives_yaml(tables, tmp_path):
         (["evaluation.during={suite: tiny, tasks: zero_shot}"], "the suite tiny is fixed"),
         (["evaluation.during=[{data: $dev, tasks: guess}]"], "the task guess is not known"),
         (["evaluation.during=[$dev, $dev]"], "two data sets are called dev"),
+        (["evaluation.during=[{data: $dev, tasks: linear_probe_sgd}]"], "run it after training with askew eval"),
     ],
 )
 def test_what_cannot_be_evaluated_is_refused_before_the_run(tables, tmp_path, settings, message):
@@ -234,6 +235,21 @@ def test_what_cannot_be_evaluated_is_refused_before_the_run(tables, tmp_path, se
         start(recipe_of(tables, *settings), tmp_path / "run", Console(quiet=True))
     assert message in str(refused.value)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_best_model_that_was_never_measured_is_said(tables, tmp_path, capsys):
+    recipe = recipe_of(tables, "evaluation.best=dev/mean_recall")
+    keeper = During(recipe, [], RunDirectory.create("run", tmp_path / "run"), Console())
+    trainer = trainer_of(recipe)
+    keeper._last = (trainer.done, [], {})
+    keeper.finish(trainer)
+    assert "no best model was kept: evaluation.best=dev/mean_recall was not measured" in capsys.readouterr().err
+
+
+def test_lines_of_evaluations_alone_are_no_steps(run):
+    lines = run.metrics.read_trained()
+    assert [line["step"] for line in lines] == list(range(1, 10))
+    assert run.metrics.read()[0]["step"] == 0
 
 
 def test_wrong_captions_and_retrieval_of_one_source(tables, tmp_path):

@@ -249,6 +249,45 @@ def test_results_after_fine_tuning_are_not_taken_for_zero_shot_ones():
     assert titles[:2] == [f"Table 2: retrieval, ViT-B/32 on YFCC15M; {how}, %" for how in ("zero-shot", "fine-tuned")]
 
 
+def with_splits(data, folder):
+    """One table of all three splits, with a column of captions that is not found by its name."""
+    with (folder / "all.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "told", "split"])
+        for split, name in (("train", "train"), ("val", "validation"), ("test", "test")):
+            rows = csv.DictReader(data[name].open())
+            writer.writerows([row["image"], row["caption"], split] for row in rows)
+    return folder / "all.csv", (f"data.image_root={data['train'].parent}", "data.caption_column=told")
+
+
+def test_other_data_are_read_by_the_split_that_is_wanted(data, tmp_path):
+    """Never the test split for the choice of a learning rate."""
+    table, sets = with_splits(data, tmp_path)
+    other = tmp_path / "other.csv"
+    shutil.copy(table, other)
+    found = of_custom(str(table), str(other), str(other), sets, tmp_path, lambda text: None)
+    assert found.validation.settings[-1] == "data.split=validation"
+    assert len(found.test.images) == 12
+
+
+def test_a_share_of_data_that_need_settings_to_be_read(data, pretrained, tmp_path):
+    table, sets = with_splits(data, tmp_path)
+    asked = asked_of(data, pretrained, data=str(table), validation="0.25", test="", rates=(1e-3,), sets=(*QUICK, *sets))
+    finetune_retrieval(asked, tmp_path / "out", Console(quiet=True))
+    run = RunDirectory(tmp_path / "out" / "all" / "lr-0.001")
+    assert metrics_of(run.path)[-1]["samples"] == 2 * 3 * 16  # of 18 images with three captions each
+    assert values_of(tmp_path / "out" / "results.jsonl")["all/image_to_text"]["n"] == 12
+
+
+def test_a_run_whose_last_evaluation_failed_is_not_chosen_by_an_earlier_one(tuned, tmp_path):
+    run = RunDirectory.create("run", tmp_path / "run")
+    for line in metrics_of(tuned / "test" / "lr-0.001"):
+        last = line["epoch"] == 2
+        run.append_metrics({name: value for name, value in line.items() if not (last and name.startswith("eval/"))})
+    with pytest.raises(UserError, match="could not be evaluated at the end of the run"):
+        finetuning.validation_curve(run)
+
+
 # Refused
 
 
@@ -271,10 +310,17 @@ def test_another_request_in_the_same_folder(tuned, data, pretrained):
         ({"validation": "0.001"}, "--validation 0.001: of 24 images this leaves none on one side"),
         ({"model": "ViT-B-32"}, "a model without pretrained weights cannot be fine-tuned"),
         ({"weights": "teacher"}, "the run has no teacher/ folder"),
+        ({"sets": ("train.learning_rate=1e-4",)}, "this is decided by --rates; leave it out"),
+        ({"sets": ("evaluation.during=x.csv",)}, "this is decided by --validation; leave it out"),
+        ({"sets": ("train.epochs=many",)}, "--set: train.epochs: "),
+        ({"sets": ("data.split=test",)}, "the splits train, validation and test are read"),
+        ({"test": None}, "--test names the training data"),
+        ({"validation": None}, "--validation names the training data"),
         ({"model": "local-dir:nowhere"}, "neither a run directory, nor a folder with open_clip_config.json"),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_one_line(data, pretrained, tmp_path, changes, message):
+    changes = {key: str(data["train"]) if value is None else value for key, value in changes.items()}
     with pytest.raises(UserError) as refused:
         finetune_retrieval(asked_of(data, pretrained, **changes), tmp_path / "out", Console(quiet=True))
     assert message in str(refused.value)

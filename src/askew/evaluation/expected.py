@@ -1,6 +1,8 @@
 """Which measures a data set will give, before anything is computed."""
 
 from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet
+from askew.evaluation.tasks.few_shot import NAME as FEW_SHOT
+from askew.evaluation.tasks.few_shot import SHOTS
 from askew.evaluation.tasks.retrieval import KS
 from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
 from askew.evaluation.tasks.word_order import NAME as WORD_ORDER
@@ -18,7 +20,9 @@ def measures_expected(name: str, dataset: EvaluationSet, tasks: tuple[str, ...])
         orders = [f"{order}/{dataset.metric}" for order, _ in dataset.class_orders]
         found = [f"{name}/zero_shot/{measure}" for measure in (*shots, *orders) if "zero_shot" in tasks]
         probes = [probe for probe in ("linear_probe", SGD_PROBE) if probe in tasks and dataset.train is not None]
-        return found + [f"{name}/{probe}/{measure}" for probe in probes for measure in one]
+        found += [f"{name}/{probe}/{measure}" for probe in probes for measure in one]
+        few = FEW_SHOT in tasks and dataset.train is not None
+        return found + [f"{name}/{FEW_SHOT}/{k}_shot/{measure}" for k in SHOTS for measure in one if few]
     if isinstance(dataset, Captioned):
         recalls = [f"{name}/{direction}/r@{k}" for direction in DIRECTIONS for k in KS]
         found = [*recalls, f"{name}/{MEAN_RECALL}"] if "retrieval" in tasks else []

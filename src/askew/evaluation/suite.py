@@ -28,7 +28,7 @@ TASKS = ("zero_shot", "linear_probe", "retrieval", "sugarcrepe")
 ASKED_FOR = (SGD_PROBE, FEW_SHOT, WORD_ORDER, "wrong_captions")  # run only where they are named
 KNOWN_TASKS = (*TASKS, *ASKED_FOR)
 OF_CAPTIONS = {"retrieval", WORD_ORDER, "wrong_captions"}
-PROBES = {"linear_probe", FEW_SHOT}  # that are trained on cached features
+PROBES = {"linear_probe", FEW_SHOT, SGD_PROBE}
 NAMED = 5  # unreadable images that a message names; the result lists all of them
 
 
@@ -161,7 +161,7 @@ def _classification(
         check_template(template, f"{name}: its templates")
     splits: dict[str, Labelled] = {"test": data.test}
     splits |= {k: s for k, s in (("train", data.train), ("validation", data.validation)) if s is not None}
-    wanted = {"zero_shot", SGD_PROBE, *PROBES} & set(options.tasks)
+    wanted = {"zero_shot", *PROBES} & set(options.tasks)
     if not wanted:
         return
     found = {split: len(part.labels) for split, part in splits.items()}
@@ -169,12 +169,10 @@ def _classification(
     about = _about(name, images, found, dict(data.expected), data.notes, log) | {"warnings": list(data.warnings)}
     for line in data.warnings:
         warn(f"{name}: {line}")
-    features: dict[str, Features] = {}
-    if wanted != {SGD_PROBE}:
-        features["test"] = _embed(name, data.test.images, extractor, options)
+    features = {"test": _embed(name, data.test.images, extractor, options)}
     if "zero_shot" in wanted:
         yield _with_protocol(zero_shot(encoders, data, features["test"], warn), about, features)
-    probes = wanted - {"zero_shot"}
+    probes = wanted & PROBES
     if probes and data.train is None:
         log(f"{name}: no probe, because the set has no training split here")
     elif probes:
@@ -184,30 +182,29 @@ def _classification(
                 "leave it out with --tasks zero_shot"
             )
         for split in ("train", "validation"):
-            if split in splits and probes & PROBES:
+            if split in splits:
                 features[split] = _embed(f"{name}/{split}", splits[split].images, extractor, options)
-        parts = [features.get(split) for split in ("train", "validation", "test")]
-        for result in _probes(data, probes, parts, encoders, extractor, solver, log, warn):
+        for result in _probes(data, probes, features, encoders, extractor, solver, log, warn):
             yield _with_protocol(result, {**about, "layer": encoders.layer}, features)
 
 
 def _probes(
     data: Classification,
     probes: set[str],
-    parts: list[Features | None],
+    features: dict[str, Features],
     encoders: Encoders,
     extractor: Extractor,
     solver: Solver,
     log: Callable[[str], None],
     warn: Callable[[str], None],
 ) -> Iterator[Result]:
-    """The probes that are asked for. `parts` are the features of train, validation and test."""
-    train, validation, test = parts
-    if train is not None and test is not None and "linear_probe" in probes:
+    """The probes that are asked for, on the features of the splits."""
+    train, validation, test = features["train"], features.get("validation"), features["test"]
+    if "linear_probe" in probes:
         yield linear_probe(data, train, validation, test, log, warn, solver)
-    if train is not None and test is not None and FEW_SHOT in probes:
+    if FEW_SHOT in probes:
         yield few_shot(data, train, validation, test, log, solver)
-    if SGD_PROBE in probes:
+    if SGD_PROBE in probes:  # which encodes crops of its own
         yield sgd_probe(encoders, data, extractor.workers, extractor.tick)
 
 

@@ -23,6 +23,7 @@ from askew.evaluation.results import Result
 from askew.evaluation.sharing import SharedExtractor, share_texts
 from askew.evaluation.suite import KNOWN_TASKS, TASKS, EvaluationOptions, run_set
 from askew.evaluation.tasks import tiny
+from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
 from askew.report.console import Console
 from askew.runs.custom_data import open_asked
 from askew.runs.directory import RunDirectory
@@ -85,6 +86,8 @@ def _opened(entry: EvaluateEntry) -> list[OpenedSet]:
     tasks = ("wrong_captions",) if entry.wrong_captions else tuple(entry.tasks or DEFAULT_TASKS)
     if unknown := [task for task in tasks if task not in KNOWN_TASKS]:
         raise UserError(f"the task {printable(', '.join(unknown))} is not known; tasks: {', '.join(KNOWN_TASKS)}")
+    if SGD_PROBE in tasks:
+        raise UserError(f"{SGD_PROBE} takes 90 passes over the training images; run it after training with askew eval")
     options = EvaluationOptions(tasks)
     if entry.suite == TINY:
         if entry.data_root or entry.tasks:
@@ -165,9 +168,9 @@ class During:
                 return None
             values = with_mean_recall(_values([result for _, result in results]))
             self._announced = True
+            protocol = encoders.protocol | {"model": printable(str(self._directory.path), 400)}
+            self._last = (trainer.done, results, protocol)
             if distributed.is_main():
-                protocol = encoders.protocol | {"model": printable(str(self._directory.path), 400)}
-                self._last = (trainer.done, results, protocol)
                 self._report(trainer, values, results)
                 self._keep_best(trainer, values, model)
             shutil.rmtree(place, ignore_errors=True)
@@ -193,6 +196,8 @@ class During:
 
     def _tick(self, name: str) -> Callable[[int, int], None]:
         def tick(done: int, total: int) -> None:
+            if distributed.stop_was_asked():
+                raise StopWaiting
             if distributed.is_main():
                 self._console.evaluating(name, done, total)
 
@@ -233,6 +238,10 @@ class During:
             facts = tiny.data_protocol() if one.dataset is None else {}
             target.append([result], protocol | suite | facts)
         best = self._directory.read_best()
+        if best is None and self._settings.best:
+            self._console.warn(
+                f"no best model was kept: evaluation.best={printable(self._settings.best)} was not measured"
+            )
         if best is not None:
             self._console.say(
                 f"best     step {best['step']:,}: {best['measure']} {percent(best['value'])} %, kept in "
@@ -276,6 +285,7 @@ def _sharing(guard: SignalGuard) -> Callable[[Callable[[], Any]], list[Any]]:
             with guard.waiting("the evaluation"):
                 return True, work()
         except StopWaiting:
+            distributed.ask_to_stop()  # the others, which may have had no signal, leave their shares too
             return False, None
 
     def share(work: Callable[[], Any]) -> list[Any]:

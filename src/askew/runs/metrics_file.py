@@ -24,6 +24,10 @@ class MetricsFile:
         """Every logged step, oldest first; a last line that a crash cut off is left out."""
         return self.read_with_damage()[0]
 
+    def read_trained(self) -> list[dict[str, Any]]:
+        """The lines of steps that were trained; an evaluation before a step has a line of its own."""
+        return [line for line in self.read() if "loss" in line]
+
     def read_with_damage(self) -> tuple[list[dict[str, Any]], int]:
         """Every logged step, and the number of lines that are damaged."""
         lines = [line for _, line in self._lines()]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Measuring:
-    """Both, where the recipe asks for them. Their time is not that of training. Every rank enters.
+    """Both, where the recipe asks for them. Samples per second leave out their time. Every rank enters.
 
     Attributes:
         is_pending: whether a signal ended the evaluation of the present step. It is then done before the next one.

@@ -178,8 +178,18 @@ def row_sample(columns: Columns, table: pa.Table | pa.RecordBatch, row: int, nam
 
 def numbers_of_captions(columns: Columns, table: pa.Table | pa.RecordBatch) -> list[int]:
     """How many captions each row has; 0 for a row whose captions cannot be used."""
-    cells = [table[column].to_pylist() for column in columns.captions]
-    return [_number_of_captions(row) for row in zip(*cells, strict=True)]
+    try:
+        cells = [table[column].to_pylist() for column in columns.captions]
+        return [_number_of_captions(row) for row in zip(*cells, strict=True)]
+    except UnicodeDecodeError:  # somewhere: row by row, then
+        return [_number_in_row(columns, table, row) for row in range(len(table))]
+
+
+def _number_in_row(columns: Columns, table: pa.Table | pa.RecordBatch, row: int) -> int:
+    try:
+        return _number_of_captions(tuple(table[column][row].as_py() for column in columns.captions))
+    except UnicodeDecodeError:
+        return 0
 
 
 def _number_of_captions(cells: tuple[object, ...]) -> int:

@@ -7,13 +7,14 @@ training goes through the loop of `askew train`, with the recipe `finetune-retri
 import json
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from askew import distributed, recipes
 from askew.config import Recipe
 from askew.data.files import home_path
+from askew.data.sources import SourceOptions
 from askew.devices import choose_device
 from askew.errors import Interrupted, UserError, printable
 from askew.evaluation.features import Extractor
@@ -36,6 +37,7 @@ from askew.runs.train import start
 RATES = (1e-5, 3e-5, 5e-5)
 RETRIEVAL = EvaluationOptions(("retrieval",))
 RECALL = "/mean_recall"
+READING = {f"data.{field.name}" for field in fields(SourceOptions)}  # settings of how data are read
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,9 @@ def finetune_retrieval(asked: FineTuneRequest, out: Path | None, console: Consol
     if asked.suite and (asked.validation or asked.test):
         raise UserError("--validation and --test belong to --data; the sets of a suite have splits of their own")
     model = model_settings(asked.model, asked.weights)
-    distributed.start(choose_device("auto"))
+    refuse_what_is_decided(asked.sets)
+    recipe = override(recipes.find("finetune-retrieval"), [*model, *asked.sets])  # a wrong setting shows at once
+    distributed.start(choose_device(recipe.train.device), 60 * recipe.loader.stall_minutes)
     folder = distributed.from_main(lambda: FineTuningFolder.claim(out, _recorded(asked)))
     try:
         splits = distributed.main_first(lambda: _splits(asked, folder, console))
@@ -105,6 +109,25 @@ def finetune_retrieval(asked: FineTuneRequest, out: Path | None, console: Consol
         for table in paper_tables(results, printable(asked.model, 40)):
             console.table(table)
         console.say(f"results  {folder.results.path}, outcomes in {folder.results.outcomes()}")
+
+
+def refuse_what_is_decided(sets: Sequence[str]) -> None:
+    """Refuse settings that the command decides.
+
+    Raises:
+        UserError: one of them was given.
+    """
+    decided = {
+        "train.learning_rate": "--rates",
+        "towers.model": "MODEL",
+        "towers.pretrained": "MODEL",
+        "data.source": "--data",
+        "evaluation.during": "--validation",
+        "evaluation.before": "the command itself: every run is evaluated before",
+    }
+    for setting in sets:
+        if _key(setting) in decided:
+            raise UserError(f"--set {printable(setting)}: this is decided by {decided[_key(setting)]}; leave it out")
 
 
 def model_settings(model: str, weights: str) -> list[str]:
@@ -134,6 +157,10 @@ def model_settings(model: str, weights: str) -> list[str]:
     return [_text("towers.model", name), _text("towers.pretrained", tag)]
 
 
+def _key(setting: str) -> str:
+    return setting.partition("=")[0].strip()
+
+
 def _text(key: str, value: str) -> str:
     return f"{key}={json.dumps(value)}"
 
@@ -145,7 +172,7 @@ def _recorded(asked: FineTuneRequest) -> dict[str, Any]:
 def _splits(asked: FineTuneRequest, folder: FineTuningFolder, console: Console) -> list[RetrievalSplits]:
     if asked.suite:
         return of_suite(asked.suite, asked.data_root)
-    reading = tuple(setting for setting in asked.sets if setting.startswith("data."))
+    reading = tuple(setting for setting in asked.sets if _key(setting) in READING)
     return [of_custom(asked.data, asked.validation, asked.test, reading, folder.path, console.say)]
 
 
@@ -180,7 +207,8 @@ def _one_set(
         console.table(rates_table(splits.name, [(one.rate, one.curve) for one in tried], best.rate))
         found = []
         for result in made:
-            zero_shot, fine_tuned = (load(file.outcomes() / f"{result.task}.npz") for file in (before, folder.results))
+            places = before.outcomes(asked.weights), folder.results.outcomes()
+            zero_shot, fine_tuned = (load(place / f"{result.task}.npz") for place in places)
             found += differences(result.task, zero_shot, fine_tuned, ("zero-shot", "fine-tuned"))
         console.table(comparison_table(found, f"{printable(asked.model, 200)}, zero-shot", "the same, fine-tuned"))
         if best.recall < best.curve.get(0.0, 0.0):
@@ -209,7 +237,7 @@ def _test_once(
     console.close()
     facts: dict[str, Any] = {"suite": "custom", "data": splits.place} if splits.place else {"suite": splits.name}
     facts |= {FINE_TUNED: how} if how else {}
-    target.append(found, encoders.protocol | {"weights": "student"} | facts)
+    target.append(found, encoders.protocol | facts)
     return [Result(one.task, one.values, {**encoders.protocol, **one.protocol, **facts}) for one in found]
 
 
@@ -234,7 +262,7 @@ def recipe_of(splits: RetrievalSplits, model: list[str], rate: float, sets: Sequ
     settings = [*model, *splits.train, f"train.learning_rate={rate!r}", "evaluation.before=true"]
     settings += [f"evaluation.during={json.dumps([entry])}"]
     settings += [f"train.epochs={splits.epochs}"] if splits.epochs else []
-    others = [one for one in sets if not one.startswith(("data.split=", "data.source="))]
+    others = [one for one in sets if not (splits.is_listed and _key(one) in READING)]  # lists know how they are read
     return override(recipes.find("finetune-retrieval"), [*settings, *others])
 
 
@@ -250,9 +278,9 @@ def validation_curve(directory: RunDirectory) -> dict[float, float]:
         for name, value in line.items()
         if name.startswith("eval/") and name.endswith(RECALL)
     }
-    if not found:
+    if not found or max(found) < directory.metrics.read_trained()[-1]["epoch"]:
         raise UserError(
-            f"{printable(str(directory.path), 400)}: the validation images could not be evaluated, so no learning rate "
-            "can be chosen; see the warnings above"
+            f"{printable(str(directory.path), 400)}: the validation images could not be evaluated at the end of the "
+            "run, so no learning rate can be chosen; see the warnings above, fix the images, and remove this folder"
         )
     return found

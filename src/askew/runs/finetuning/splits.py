@@ -45,6 +45,7 @@ class RetrievalSplits:
         test: images that no run sees and no choice depends on.
         place: where custom test data are; "" for sets of the catalogue.
         epochs: 0 leaves them to the recipe.
+        is_listed: whether training and validation images are lists of images of one source.
     """
 
     name: str
@@ -53,6 +54,7 @@ class RetrievalSplits:
     test: Captioned
     place: str = ""
     epochs: int = 0
+    is_listed: bool = False
 
 
 def of_suite(suite: str, root: Path | None) -> list[RetrievalSplits]:
@@ -107,23 +109,64 @@ def of_custom(
     plain = source_options(sets)
     options = {split: replace(plain, split=split) for split in ("train", "validation", "test")}
     how = tuple(setting for setting in sets if not setting.startswith("data.split="))
-    tested = captioned(test, plain) if test else _split_to_test(data, options["test"])
+    _refuse_a_choice_of_split(sets)
+    for option, source in (("--validation", validation), ("--test", test)):
+        if source and _is_source(source) and absolute_source(source) == absolute_source(data):
+            raise UserError(f"{option} names the training data; leave it out if they name splits, or name other data")
+    if validation and test and _is_source(validation) and absolute_source(validation) == absolute_source(test):
+        _require_split(test, options["validation"])  # otherwise both would be all of them
+    tested = captioned(test, _preferring(plain, test, "test")) if test else _split_to_test(data, options["test"])
     share = _share(validation)
     if share:
         chosen, rest = _divided(data, options["train"], share, folder, say)
         train, entry = (_named(str(rest)),), EvaluateEntry(data=str(chosen))
     elif validation:
         train = (_named(absolute_source(data)), *how)
-        entry = EvaluateEntry.model_validate({"data": absolute_source(validation), "set": list(how)})
+        read = _preferring(plain, validation, "validation").split
+        entry = EvaluateEntry.model_validate({"data": absolute_source(validation), "set": [*how, f"data.split={read}"]})
     else:
         _require_split(data, options["validation"])
         train = (_named(absolute_source(data)), *how, "data.split=train")
         entry = EvaluateEntry.model_validate({"data": absolute_source(data), "set": [*how, "data.split=validation"]})
-    return RetrievalSplits(tested.name, train, entry, tested, absolute_source(test or data))
+    return RetrievalSplits(tested.name, train, entry, tested, absolute_source(test or data), is_listed=share > 0)
+
+
+def _refuse_a_choice_of_split(sets: tuple[str, ...]) -> None:
+    chosen = next((setting for setting in sets if setting.startswith("data.split=")), "")
+    if chosen:
+        raise UserError(
+            f"--set {printable(chosen)}: the splits train, validation and test are read; to use others, name files "
+            "or folders with --data, --validation and --test"
+        )
+
+
+def _preferring(options: SourceOptions, source: str, split: str) -> SourceOptions:
+    """How other data are read: the split of that name, where they name splits; all of them where they name none.
+
+    Raises:
+        UserError: they name splits, and not this one.
+    """
+    named = replace(options, split=split)
+    try:
+        open_source(source, named)
+    except UserError:
+        if any(note.startswith("split ") for note in open_source(source, options).notes):
+            raise
+        return options
+    return named
 
 
 def _named(source: str) -> str:
     return f"data.source={json.dumps(source)}"
+
+
+def _is_source(validation: str) -> bool:
+    """Whether a text names data, and not a share."""
+    try:
+        float(validation)
+    except ValueError:
+        return True
+    return False
 
 
 def _share(validation: str) -> float:

@@ -64,7 +64,8 @@ def training_stats(run: ReadRun) -> list[tuple[str, str, str]]:
     last = run.lines[-1]
     found = []
     if "loss" in last:
-        found.append(("loss at the end", f"{last['loss']:.4g}", f"from {run.lines[0].get('loss', last['loss']):.4g}"))
+        first = next(line["loss"] for line in run.lines if "loss" in line)
+        found.append(("loss at the end", f"{last['loss']:.4g}", f"from {first:.4g}"))
     if last.get("seconds", 0) > 0 and "samples" in last:
         speed = last["samples"] / last["seconds"]
         found.append(("trained in", clock(last["seconds"]), f"{speed:,.0f} samples/s, {last['samples']:,.0f} in all"))

@@ -159,7 +159,7 @@ class Jobs:
         """The last logged step of every running job."""
         for job in self._running:
             directory = self.runs.directory(job.run)
-            lines, facts = directory.metrics.read(), read_facts(directory)
+            lines, facts = directory.metrics.read_trained(), read_facts(directory)
             if lines:
                 total = f" of {facts.total_steps:,}" if facts is not None else ""
                 self.console.say(

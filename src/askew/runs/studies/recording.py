@@ -47,7 +47,7 @@ def recorded_run(run: PlannedRun, directory: RunDirectory, study: Study) -> Reco
 
 def _cost(directory: RunDirectory) -> dict[str, float | str]:
     """What the training cost; see `RecordedRun`. Numbers that are not known are 0."""
-    last, facts = directory.metrics.read()[-1], read_facts(directory)
+    last, facts = directory.metrics.read_trained()[-1], read_facts(directory)
     per_sample = read_notes(directory).flops_per_sample
     return {
         "samples": last["samples"],
