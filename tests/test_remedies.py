@@ -640,7 +640,14 @@ def keep_the_best(here, arguments):
 # Fine-tuning for retrieval
 
 adding("no_validation_images", "or take a share of the training images with --validation 0.1", "--validation", "0.1")
-adding("no_validation_images", "--validation SOURCE", "--validation", "test/pairs.csv")
+
+
+@remedy("no_validation_images", "--validation SOURCE")
+def other_images(here, arguments):
+    write_pairs(here / "dev", 20, seed=3)
+    return [*arguments, "--validation", "dev/pairs.csv"]
+
+
 changing("share_above_one", "is between 0 and 1", "--validation", "0.1")
 adding("no_test_images", "name them with --test SOURCE", "--test", "test/pairs.csv")
 remedy("tuned_from_nothing", "neither a run directory")(lambda here, arguments: [arguments[0], "first", *arguments[2:]])
