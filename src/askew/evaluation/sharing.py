@@ -8,35 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from askew import distributed
-from askew.evaluation.datasets.base import Images
+from askew.evaluation.datasets.base import Images, SomeImages
 from askew.evaluation.digests import Digest
 from askew.evaluation.features import SHARD, Extractor, ImagePass
 from askew.evaluation.model import Encoders
 
 Share = Callable[[Callable[[], Any]], list[Any]]  # does this rank's work, and gives what every rank's work gave
-
-
-class Some:
-    """Some images of a collection."""
-
-    keys: Sequence[str]
-
-    def __init__(self, images: Images, indices: Sequence[int]):
-        self.images, self.indices = images, indices
-        self.keys = [images.keys[index] for index in indices]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def read(self, index: int) -> bytes:
-        """The bytes of an image."""
-        return self.images.read(self.indices[index])
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return self.images[self.indices[index]]
 
 
 def shares(size: int, batch: int, ranks: int) -> list[list[int]]:
@@ -64,7 +43,7 @@ class SharedExtractor(Extractor):
         """As one rank alone would make it."""
         parts = shares(len(images), self.encoders.batch_size, distributed.world_size())
         own = parts[distributed.rank()]
-        made = self._share(lambda: super(SharedExtractor, self).pass_over(Some(images, own)) if own else None)
+        made = self._share(lambda: super(SharedExtractor, self).pass_over(SomeImages(images, own)) if own else None)
         return _joined(len(images), [(part, embedded) for part, embedded in zip(parts, made, strict=True) if embedded])
 
 

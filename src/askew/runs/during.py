@@ -7,55 +7,35 @@ does not notice: it takes the same steps with and without evaluations.
 
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from askew import distributed
 from askew.config import EvaluateEntry, Recipe
-from askew.data.files import home_path
 from askew.errors import UserError, printable, writing
-from askew.evaluation.datasets.base import Captioned, EvaluationSet
 from askew.evaluation.expected import measures_expected, with_mean_recall
 from askew.evaluation.model import load_encoders
 from askew.evaluation.results import Result
 from askew.evaluation.sharing import SharedExtractor, share_texts
-from askew.evaluation.suite import KNOWN_TASKS, TASKS, EvaluationOptions, run_set
+from askew.evaluation.suite import run_set
 from askew.evaluation.tasks import tiny
 from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
 from askew.report.console import Console
-from askew.runs.custom_data import open_asked
 from askew.runs.directory import RunDirectory
+from askew.runs.entries import OpenedSet, opened_entry
 from askew.runs.naming import CustomName
-from askew.runs.tables import measure_title, measures_of, percent
+from askew.runs.tables import measure_words, measures_of, percent
 from askew.training.export import save_models
 from askew.training.interfaces import EVALUATED
 from askew.training.loop import Trainer
 from askew.training.signals import SignalGuard, StopWaiting
 
-TINY = "tiny"
-DEFAULT_TASKS = tuple(task for task in TASKS if task != "linear_probe")  # which takes long, and runs where it is named
 SHOWN = 6  # measures in the line of an evaluation
 
 
 class EvaluationStopped(Exception):
     """A signal came to one of the ranks."""
-
-
-@dataclass(frozen=True)
-class OpenedSet:
-    """A data set of `evaluation.during`, by the name that its measures have.
-
-    Attributes:
-        dataset: None for the suite `tiny`, which opens its own data.
-        data: of custom data, as it was written; "" for sets of the catalogue.
-    """
-
-    name: str
-    dataset: EvaluationSet | None
-    options: EvaluationOptions
-    data: str = ""
 
 
 def open_sets(entries: Sequence[EvaluateEntry]) -> list[OpenedSet]:
@@ -67,7 +47,11 @@ def open_sets(entries: Sequence[EvaluateEntry]) -> list[OpenedSet]:
     found: list[OpenedSet] = []
     for entry in entries:
         try:
-            found += _opened(entry)
+            if SGD_PROBE in entry.tasks:
+                raise UserError(
+                    f"{SGD_PROBE} takes 90 passes over the training images; run it after training with askew eval"
+                )
+            found += opened_entry(entry)
         except UserError as error:
             raise UserError(f"evaluation.during: {error}") from error
     named: dict[str, list[OpenedSet]] = {}
@@ -80,31 +64,6 @@ def open_sets(entries: Sequence[EvaluateEntry]) -> list[OpenedSet]:
                 )
         named[one.name].append(one)
     return found
-
-
-def _opened(entry: EvaluateEntry) -> list[OpenedSet]:
-    tasks = ("wrong_captions",) if entry.wrong_captions else tuple(entry.tasks or DEFAULT_TASKS)
-    if unknown := [task for task in tasks if task not in KNOWN_TASKS]:
-        raise UserError(f"the task {printable(', '.join(unknown))} is not known; tasks: {', '.join(KNOWN_TASKS)}")
-    if SGD_PROBE in tasks:
-        raise UserError(f"{SGD_PROBE} takes 90 passes over the training images; run it after training with askew eval")
-    options = EvaluationOptions(tasks)
-    if entry.suite == TINY:
-        if entry.data_root or entry.tasks:
-            raise UserError("the suite tiny is fixed: it takes no data_root and no tasks")
-        return [OpenedSet(TINY, None, options)]
-    if entry.suite:
-        from askew.evaluation.datasets import catalog  # the suite `tiny` does not need its readers
-
-        if not entry.data_root:
-            raise UserError(f"suite {printable(entry.suite)} needs data_root, the folder that holds the data sets")
-        root = home_path(entry.data_root)
-        return [OpenedSet(one.name, one.open(root), options) for one in catalog.find_entries(entry.suite)]
-    data = entry.data or entry.wrong_captions
-    opened = open_asked(data, tuple(entry.settings), "", "", "")
-    if entry.wrong_captions and not isinstance(opened, Captioned):
-        raise UserError(f"{printable(data)} holds class folders, and no captions")
-    return [OpenedSet(opened.name, opened, options, data)]
 
 
 class During:
@@ -208,7 +167,7 @@ class During:
         firsts = [name for name in values if name.endswith("/mean_recall")]
         for _, result in results:
             firsts += [f"{result.task}/{measure}" for measure in measures_of(result.values)[:1]]
-        named = [f"{task} {measure_title(measure).replace('_', ' ').replace('r@', 'R@')}"
+        named = [f"{task} {measure_words(measure)}"
                  for task, _, measure in (name.rpartition("/") for name in firsts[:SHOWN])]  # fmt: skip
         shown = [f"{name} {percent(values[key])} %" for name, key in zip(named, firsts, strict=False)]
         self._console.say(f"eval     step {trainer.done}: {', '.join(shown) or 'nothing could be evaluated'}")

@@ -31,6 +31,11 @@ def measure_title(measure: str) -> str:
     return MEASURES.get(measure, measure)
 
 
+def measure_words(measure: str) -> str:
+    """What a measure is called in a sentence or a figure."""
+    return measure_title(measure).replace("_", " ").replace("r@", "R@")
+
+
 def percent(share: float) -> str:
     """A share in percent, with one digit."""
     return f"{100 * share:.1f}"

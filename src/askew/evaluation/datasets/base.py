@@ -30,6 +30,26 @@ class Images(Protocol):
         ...
 
 
+class SomeImages:
+    """Some images of a collection, in the order of `indices`, under their own keys."""
+
+    keys: Sequence[str]
+
+    def __init__(self, images: Images, indices: Sequence[int]):
+        self.images, self.indices = images, indices
+        self.keys = tuple(images.keys[index] for index in indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, index: int) -> bytes:
+        """The bytes of an image."""
+        return self.images.read(self.indices[index])
+
+    def __getitem__(self, index: int) -> Image.Image:
+        return self.images[self.indices[index]]
+
+
 @dataclass(frozen=True)
 class Labelled:
     """One split: n images and their labels (n,), which are indices into the set's classes."""

@@ -16,6 +16,9 @@ SUGARCREPE = {
 }  # fmt: skip
 """Number of items in each subset."""
 
+KARPATHY = {"flickr30k": "dataset_flickr30k.json", "coco": "dataset_coco.json"}  # his files, of all splits
+FLICKR30K_IMAGES = ("flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images")
+
 
 def flickr30k(folder: DatasetFolder) -> Captioned:
     """Flickr30k, Karpathy's 1,000 test images: dataset_flickr30k.json, or the token file and a list of test images.
@@ -23,9 +26,9 @@ def flickr30k(folder: DatasetFolder) -> Captioned:
     A line of the token file (results_20130124.token) is IMAGE.jpg#NUMBER, a tab, and a caption. It has no splits, so
     test.txt beside it lists the test images, one number or file name per line.
     """
-    images = folder.inside("flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images")
-    if (folder.path / "dataset_flickr30k.json").exists():
-        pairs, source = _karpathy(folder, "dataset_flickr30k.json"), "dataset_flickr30k.json"
+    images = folder.inside(*FLICKR30K_IMAGES)
+    if (folder.path / KARPATHY["flickr30k"]).exists():
+        pairs, source = _karpathy(folder, KARPATHY["flickr30k"]), KARPATHY["flickr30k"]
     elif (folder.path / "results_20130124.token").exists():
         source = "results_20130124.token"
         captions_of: dict[str, list[str]] = {}
@@ -37,15 +40,15 @@ def flickr30k(folder: DatasetFolder) -> Captioned:
         names = [line if line.endswith(".jpg") else f"{line}.jpg" for line in folder.lines("test.txt")]
         pairs = [(name, captions_of.get(name, [])) for name in names]
     else:
-        raise folder.missing("dataset_flickr30k.json")
+        raise folder.missing(KARPATHY["flickr30k"])
     return _captioned(images, pairs, source, (("images", 1000), ("captions", 5000)))
 
 
 def coco(folder: DatasetFolder) -> Captioned:
     """COCO, Karpathy's 5,000 test images and all their captions, five to seven each: dataset_coco.json, val2014/."""
     folder.find("val2014")
-    pairs = _karpathy(folder, "dataset_coco.json")
-    return _captioned(folder, pairs, "dataset_coco.json", (("images", 5000), ("captions", 25010)))
+    pairs = _karpathy(folder, KARPATHY["coco"])
+    return _captioned(folder, pairs, KARPATHY["coco"], (("images", 5000), ("captions", 25010)))
 
 
 def _karpathy(folder: DatasetFolder, file: str) -> list[tuple[str, list[str]]]:

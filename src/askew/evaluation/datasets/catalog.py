@@ -43,11 +43,15 @@ class CatalogEntry:
             MissingSet: the data set, or a part of it, is not there.
             UserError: there is no such root, or the files cannot be right.
         """
+        return self.read(self.folder(root))
+
+    def folder(self, root: Path) -> DatasetFolder:
+        """Where the data set lies under the data root. Raises what `open` raises if it is not there."""
         if not root.is_dir():
             raise UserError(f"--data-root {printable(str(root), 400)} is not a folder")
         for folder in sorted(self.folders, key=lambda folder: -folder.count("/")):  # dtd/dtd is inside a dtd
             if (root / folder).is_dir():
-                return self.read(DatasetFolder(self.name, root / folder, self.layout))
+                return DatasetFolder(self.name, root / folder, self.layout)
         where = printable(str(root / self.folders[0]), 400)
         raise MissingSet(self.name, f"{self.name}: {where} is missing; it should hold {self.layout}")
 

@@ -4,39 +4,32 @@ A reader lists every image that the set should have, and which of them are absen
 needs one of those is refused. With --allow-missing, the set is cut to what is there, before any task sees it.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from PIL import Image
 
 from askew.errors import UserError
-from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet, Images, Labelled, Preference
+from askew.evaluation.datasets.base import (
+    Captioned,
+    Classification,
+    EvaluationSet,
+    Images,
+    Labelled,
+    Preference,
+    SomeImages,
+)
 
 
-class Present:
+class Present(SomeImages):
     """The images of a collection that are there.
 
     Attributes:
         listed: how many images the whole collection has.
     """
 
-    keys: Sequence[str]
-
     def __init__(self, images: Images, indices: np.ndarray):
-        self.images, self.listed = images, len(images)
-        self.indices: list[int] = indices.tolist()
-        self.keys = tuple(images.keys[index] for index in self.indices)
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def read(self, index: int) -> bytes:
-        """The bytes of an image."""
-        return self.images.read(self.indices[index])
-
-    def __getitem__(self, index: int) -> Image.Image:
-        return self.images[self.indices[index]]
+        super().__init__(images, indices.tolist())
+        self.listed = len(images)
 
 
 def require_whole(name: str, images: Images) -> None:

@@ -24,9 +24,10 @@ from torch.nn.functional import cross_entropy
 from askew.data.views import resized_crop_box
 from askew.errors import UserError
 from askew.evaluation.datasets.base import Classification, Images
+from askew.evaluation.digests import digest_of
 from askew.evaluation.metrics import both_accuracies
 from askew.evaluation.model import Encoders
-from askew.evaluation.results import Outcomes, Result, item_hash
+from askew.evaluation.results import Outcomes, Result
 
 SEED = 0
 CROPS, INIT = 1, 2  # streams of randomness
@@ -236,7 +237,7 @@ def _result(data: Classification, right: np.ndarray, settings: SgdSettings, trai
     labels, images = data.test.labels, data.test.images
     values = both_accuracies(right, labels, data.metric) | {"n": len(labels), "classes": len(data.classes)}
     keys = np.array([str(key) for key in images.keys])
-    items = np.array([_item(images, index) for index in range(len(labels))])
+    items = np.array([digest_of(images, index).item for index in range(len(labels))])
     outcomes = Outcomes(items, keys, {"top1": right, "mean_per_class": right}, {"mean_per_class": labels})
     protocol: dict[str, Any] = {
         "measure": data.metric,
@@ -251,10 +252,3 @@ def _result(data: Classification, right: np.ndarray, settings: SgdSettings, trai
         "unreadable_training_images": lost,
     }
     return Result(f"{data.name}/{NAME}", values, protocol, outcomes)
-
-
-def _item(images: Images, index: int) -> str:
-    try:
-        return item_hash(images.keys[index], images.read(index))
-    except OSError:
-        return item_hash(images.keys[index])

@@ -17,6 +17,7 @@ from askew.data.files import home_path
 from askew.data.sources import SourceOptions
 from askew.devices import choose_device
 from askew.errors import Interrupted, UserError, printable
+from askew.evaluation.expected import DIRECTIONS, MEAN_RECALL
 from askew.evaluation.features import Extractor
 from askew.evaluation.model import DIRECTORY_CONFIG, check_activation
 from askew.evaluation.results import Result, ResultsFile, load
@@ -33,10 +34,10 @@ from askew.runs.progress import PassProgress
 from askew.runs.resume import resume
 from askew.runs.tables import FINE_TUNED, comparison_table, paper_tables
 from askew.runs.train import start
+from askew.training.interfaces import EVALUATED
 
 RATES = (1e-5, 3e-5, 5e-5)
 RETRIEVAL = EvaluationOptions(("retrieval",))
-RECALL = "/mean_recall"
 READING = {f"data.{field.name}" for field in fields(SourceOptions)}  # settings of how data are read
 
 
@@ -226,7 +227,7 @@ def _test_once(
     splits: RetrievalSplits, model: str, weights: str, target: ResultsFile, how: dict[str, Any], console: Console
 ) -> list[Result]:
     """Results on the test images, from the file if they are there already."""
-    tasks = [f"{splits.name}/{direction}" for direction in ("image_to_text", "text_to_image")]
+    tasks = [f"{splits.name}/{direction}" for direction in DIRECTIONS]
     known = {line["task"]: line for line in target.read() if line["protocol"].get(FINE_TUNED, {}) == how}
     if all(task in known for task in tasks):
         return [Result(task, known[task]["values"], known[task]["protocol"]) for task in tasks]
@@ -276,7 +277,7 @@ def validation_curve(directory: RunDirectory) -> dict[float, float]:
         line["epoch"]: value
         for line in directory.metrics.read()
         for name, value in line.items()
-        if name.startswith("eval/") and name.endswith(RECALL)
+        if name.startswith(EVALUATED) and name.endswith(f"/{MEAN_RECALL}")
     }
     if not found or max(found) < directory.metrics.read_trained()[-1]["epoch"]:
         raise UserError(

@@ -18,19 +18,12 @@ from askew.data.sources.selection import Origin, contents_of_source
 from askew.errors import UserError, printable, writing
 from askew.evaluation.datasets import catalog
 from askew.evaluation.datasets.base import Captioned
+from askew.evaluation.datasets.captioned import FLICKR30K_IMAGES, KARPATHY
 from askew.evaluation.datasets.custom import captioned
-from askew.evaluation.datasets.folder import DatasetFolder
 from askew.evaluation.results import item_hash
 from askew.runs.custom_data import source_options
 
 EPOCHS = {"flickr30k": 10, "coco": 5}  # ALBEF's, since the paper gives none
-KARPATHY = {  # file of all splits, and the folders that its images may be in
-    "flickr30k": (
-        "dataset_flickr30k.json",
-        ("flickr30k-images", "flickr30k_images/flickr30k_images", "flickr30k_images", "images"),
-    ),
-    "coco": ("dataset_coco.json", (".",)),
-}
 SEED = 0  # of a share of the training images
 
 
@@ -78,14 +71,15 @@ def _karpathy(name: str, root: Path) -> RetrievalSplits:
     entry = catalog.find_entry(name)
     test = entry.open(root)
     assert isinstance(test, Captioned), "both sets are captioned"
-    place = next(root / folder for folder in entry.folders if (root / folder).is_dir())
-    folder, (file, images) = DatasetFolder(name, place, entry.layout), KARPATHY[name]
-    if not (place / file).is_file():
+    folder = entry.folder(root)
+    file = folder.path / KARPATHY[name]
+    if not file.is_file():
         raise UserError(
-            f"{name}: {printable(str(place / file), 400)} is missing; fine-tuning needs Karpathy's file, which says "
+            f"{name}: {printable(str(file), 400)} is missing; fine-tuning needs Karpathy's file, which says "
             "which images are for training and validation"
         )
-    source, root_of_images = str((place / file).absolute()), str(folder.inside(*images).path.absolute())
+    images = folder.inside(*FLICKR30K_IMAGES) if name == "flickr30k" else folder
+    source, root_of_images = str(file.absolute()), str(images.path.absolute())
     settings = (f"data.image_root={json.dumps(root_of_images)}",)
     validation = EvaluateEntry.model_validate({"data": source, "set": [*settings, "data.split=validation"]})
     return RetrievalSplits(name, (_named(source), *settings, "data.split=train"), validation, test, "", EPOCHS[name])

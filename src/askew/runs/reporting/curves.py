@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from askew.methods.base import RESERVED
 from askew.report.charts import DrawnFigure, StepCurve, curve_chart
 from askew.runs.reporting.read import ReadRun
-from askew.runs.tables import measure_title
+from askew.runs.tables import measure_words
 from askew.training.held_out import PREFIX
 from askew.training.interfaces import EVALUATED
 
@@ -128,16 +128,11 @@ def evaluation_panels(runs: Sequence[ReadRun]) -> list[Panel]:
     return [
         Panel(
             f"eval-{task}", task.replace("_", " ").replace("/", ": "),
-            tuple((key, _measure(key)) for key in keys), "%",
+            tuple((key, measure_words(key.rpartition("/")[2])) for key in keys), "%",
             "As askew eval would measure the model of that step.", factor=100,
         )
         for task, keys in sorted(tasks.items(), key=lambda item: f"eval/{item[0]}/mean_recall" not in item[1])
     ]  # fmt: skip
-
-
-def _measure(key: str) -> str:
-    name = key.rpartition("/")[2]
-    return measure_title(name).replace("r@", "R@").replace("_", " ")
 
 
 def _levels(name: str, runs: Sequence[ReadRun], chance: dict[str, float]) -> tuple[tuple[str, float], ...]:

@@ -9,18 +9,17 @@ from typing import Any
 from askew.config import EvaluateEntry
 from askew.data.files import home_path, sha256_of
 from askew.errors import UserError, printable
-from askew.evaluation.datasets.base import Captioned
+from askew.evaluation.datasets.base import Captioned, EvaluationSet
 from askew.evaluation.model import DIRECTORY_WEIGHTS
-from askew.evaluation.suite import KNOWN_TASKS, TASKS, EvaluationOptions
+from askew.evaluation.suite import TASKS, EvaluationOptions
 from askew.evaluation.tasks.wrong_captions import SEED, SHARE, exchanged
 from askew.report.console import Console
-from askew.runs.custom_data import open_asked
 from askew.runs.directory import RunDirectory
+from askew.runs.entries import TINY, opened_entry
 from askew.runs.evaluate import Request, evaluate
 from askew.runs.studies.notes import change_notes, read_notes
 from askew.runs.studies.plan import Study
 
-TINY = "tiny"  # the suite of the data that come with askew
 WRONG = "wrong_captions"
 
 
@@ -51,39 +50,15 @@ def check_evaluations(study: Study) -> None:
     """
     for number, entry in enumerate(study.evaluate):
         try:
-            unknown = [task for task in entry.tasks if task not in KNOWN_TASKS]
-            if unknown:
-                raise UserError(
-                    f"the task {printable(', '.join(unknown))} is not known; tasks: {', '.join(KNOWN_TASKS)}"
-                )
-            if entry.kind == "suite":
-                _check_suite(entry)
-            else:
-                _check_data(entry)
+            opened = opened_entry(entry)
+            if entry.kind == WRONG:
+                _check_exchange(entry, opened[0].dataset)
         except UserError as error:
             raise UserError(f"study: evaluate.{number}: {error}") from error
 
 
-def _check_suite(entry: EvaluateEntry) -> None:
-    from askew.evaluation.datasets import catalog  # the suite `tiny` does not need its readers
-
-    if entry.suite == TINY:
-        if entry.data_root or entry.tasks:
-            raise UserError("the suite tiny is fixed: it takes no data_root and no tasks")
-        return
-    entries = catalog.find_entries(entry.suite)
-    if not entry.data_root:
-        raise UserError(f"suite {printable(entry.suite)} needs data_root, the folder that holds the data sets")
-    for found in entries:
-        found.open(home_path(entry.data_root))
-
-
-def _check_data(entry: EvaluateEntry) -> None:
-    opened = open_asked(entry.data or entry.wrong_captions, tuple(entry.settings), "", "", "")
-    if entry.kind != WRONG:
-        return
-    if not isinstance(opened, Captioned):
-        raise UserError(f"wrong_captions: {printable(entry.wrong_captions)} holds class folders, and no captions")
+def _check_exchange(entry: EvaluateEntry, opened: EvaluationSet | None) -> None:
+    assert isinstance(opened, Captioned), "an entry of wrong captions opens captions"
     try:
         exchanged(opened.image_of, SHARE, SEED)
     except ValueError as error:
