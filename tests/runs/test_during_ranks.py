@@ -15,14 +15,14 @@ from helpers import write_pairs
 from micro_runs import metrics_of, micro_settings
 
 SOURCE = """
-import os, signal
+import os, signal, threading
 from pathlib import Path
 from askew.data.sources import open_source
 
 
 class Dev:
     def __init__(self, inner):
-        self.inner, self.reads = inner, 0
+        self.inner, self.reads, self.lock = inner, 0, threading.Lock()
         self.describe, self.notes, self.block, self.window = inner.describe, inner.notes, inner.block, inner.window
 
     def __len__(self):
@@ -32,11 +32,12 @@ class Dev:
         return self.inner.name(index)
 
     def __getitem__(self, index):
-        self.reads += 1
-        if os.environ["RANK"] == "1":
-            Path("read-by-rank-1").write_text(str(self.reads))
-            if os.environ["CASE"] == "killed" and self.reads == 20 + 3:  # 20 to open it, the others to evaluate it
-                os.kill(os.getpid(), signal.SIGKILL)
+        with self.lock:  # several threads read
+            self.reads += 1
+            if os.environ["RANK"] == "1":
+                Path("read-by-rank-1").write_text(str(self.reads))
+                if os.environ["CASE"] == "killed" and self.reads == 20 + 3:  # 20 to open it, the others to evaluate it
+                    os.kill(os.getpid(), signal.SIGKILL)
         return self.inner[index]
 
 
