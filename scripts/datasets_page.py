@@ -29,12 +29,16 @@ SPLITS = {  # train / validation / test, or the test data of sets without labels
     "flickr30k": "1,000 test images, 5,000 captions",
     "coco": "5,000 test images, 25,010 captions",
     "sugarcrepe": "7,511 items in seven subsets, 1,560 images",
+    "winoground": "400 items, 800 images",
+    "emoji-pairs": "668 items, 983 drawings",
 }
 METRICS = dict.fromkeys(("pets", "flowers102", "caltech101", "aircraft"), "mean per class")
 WITHOUT_CLASSES = {
     "flickr30k": "R@1, R@5, R@10, both directions",
     "coco": "R@1, R@5, R@10, both directions",
     "sugarcrepe": "share preferred, ties lose",
+    "winoground": "text, image, group score",
+    "emoji-pairs": "text, image, group score",
 }
 
 HEAD = """# Evaluation data sets
@@ -133,7 +137,7 @@ def page() -> str:
 
 def section(entry: CatalogEntry) -> str:
     """The section of one data set."""
-    folders = " or ".join(f"`{folder}/`" for folder in entry.folders)
+    folders = " or ".join(f"`{folder}/`" for folder in entry.folders) or "none, and no --data-root"
     items = (f"Folder: {folders}", f"Contents: {code(entry.layout)}", f"Traps: {entry.traps}")
     return f"\n### `{entry.name}`: {entry.title}\n\n" + "".join(
         textwrap.fill(

@@ -313,6 +313,22 @@ def sugarcrepe(root: Path, folder: str = "sugar-crepe", images: str = "coco/val2
         put(root / folder / "data" / f"{subset}.json", json.dumps(items))
 
 
+def winoground(root: Path, inside: str = "winoground", images: str = "images") -> None:
+    """Four items of eight images; the keys that the reader does not need are there too."""
+    items = [
+        {"id": k, "image_0": f"ex_{k}_img_0", "image_1": f"ex_{k}_img_1", "caption_0": f"a dog sees cat {k}",
+         "caption_1": f"a cat sees dog {k}", "tag": "Noun", "secondary_tag": "", "num_main_preds": 1,
+         "collapsed_tag": "Relation" if k == 2 else "Object"}
+        for k in range(4)
+    ]  # fmt: skip
+    put(root / inside / "examples.jsonl", "".join(json.dumps(item) + "\n" for item in items))
+    for k in range(4):
+        for side in (0, 1):
+            file = io.BytesIO()
+            Image.new("RGB", (8, 8), (10 * (2 * k + side), 0, 0)).save(file, "PNG")
+            put(root / inside / images / f"ex_{k}_img_{side}.png", file.getvalue())
+
+
 def everything(root: Path) -> None:
     """All data sets under one data root."""
     for make in (
@@ -328,6 +344,7 @@ def everything(root: Path) -> None:
         flickr30k,
         coco,
         sugarcrepe,
+        winoground,
     ):
         make(root)
     cifar(root, "cifar10")

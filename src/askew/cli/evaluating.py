@@ -34,7 +34,7 @@ def evaluate(
     ] = None,
     tasks: Annotated[
         str, typer.Option(help="Tasks to run; there are also linear_probe_sgd, few_shot, word_order, wrong_captions.")
-    ] = "zero_shot,linear_probe,retrieval,sugarcrepe",
+    ] = "zero_shot,linear_probe,retrieval,sugarcrepe,winoground",
     batch_size: BatchSize = 256,
     precision: Precision = "fp32",
     cache: Annotated[

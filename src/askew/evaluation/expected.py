@@ -1,10 +1,12 @@
 """Which measures a data set will give, before anything is computed."""
 
-from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet
+from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet, TwoByTwo
 from askew.evaluation.tasks.few_shot import NAME as FEW_SHOT
 from askew.evaluation.tasks.few_shot import SHOTS
 from askew.evaluation.tasks.retrieval import KS
 from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
+from askew.evaluation.tasks.winoground import NAME as WINOGROUND
+from askew.evaluation.tasks.winoground import SCORES
 from askew.evaluation.tasks.word_order import NAME as WORD_ORDER
 from askew.evaluation.tasks.word_order import ORDERS
 
@@ -30,6 +32,9 @@ def measures_expected(name: str, dataset: EvaluationSet, tasks: tuple[str, ...])
         return found + [
             f"{name}/wrong_captions/auroc_{by}" for by in ("distance", "noise") if "wrong_captions" in tasks
         ]
+    if isinstance(dataset, TwoByTwo):
+        parts = ["", *(f"/{kind}" for kind in dict.fromkeys(dataset.kinds))] if WINOGROUND in tasks else []
+        return [f"{name}/{WINOGROUND}{part}/{score}" for part in parts for score in SCORES]
     subsets = dataset if isinstance(dataset, tuple) else (dataset,)
     found = [f"{subset.name}/accuracy" for subset in subsets]
     categories = dict.fromkeys(subset.name.rsplit("/", 1)[-1].split("_")[0] for subset in subsets)

@@ -1,17 +1,25 @@
 """Evaluate one data set on every task that it suits, with one pass over its images. Each result has its protocol."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from askew.errors import UserError, printable
 from askew.evaluation.classifiers import SOLVERS
-from askew.evaluation.datasets.base import Captioned, Classification, EvaluationSet, Images, Labelled, Preference
+from askew.evaluation.datasets.base import (
+    Captioned,
+    Classification,
+    EvaluationSet,
+    Images,
+    Labelled,
+    Preference,
+    TwoByTwo,
+)
 from askew.evaluation.datasets.prompts import check_template
-from askew.evaluation.datasets.whole import counts_of_missing, present, require_whole, words_for_missing
+from askew.evaluation.datasets.whole import present
 from askew.evaluation.features import Extractor, Features
 from askew.evaluation.model import Encoders
 from askew.evaluation.results import Result
+from askew.evaluation.set_protocol import about_data, embedded, with_protocol
 from askew.evaluation.tasks.few_shot import NAME as FEW_SHOT
 from askew.evaluation.tasks.few_shot import few_shot
 from askew.evaluation.tasks.linear_probe import Solver, linear_probe
@@ -19,17 +27,18 @@ from askew.evaluation.tasks.retrieval import retrieval
 from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
 from askew.evaluation.tasks.sgd_probe import sgd_probe
 from askew.evaluation.tasks.sugarcrepe import sugarcrepe
+from askew.evaluation.tasks.winoground import NAME as WINOGROUND
+from askew.evaluation.tasks.winoground import winoground
 from askew.evaluation.tasks.word_order import NAME as WORD_ORDER
 from askew.evaluation.tasks.word_order import word_order
 from askew.evaluation.tasks.wrong_captions import wrong_captions
 from askew.evaluation.tasks.zero_shot import zero_shot
 
-TASKS = ("zero_shot", "linear_probe", "retrieval", "sugarcrepe")
+TASKS = ("zero_shot", "linear_probe", "retrieval", "sugarcrepe", WINOGROUND)
 ASKED_FOR = (SGD_PROBE, FEW_SHOT, WORD_ORDER, "wrong_captions")  # run only where they are named
 KNOWN_TASKS = (*TASKS, *ASKED_FOR)
 OF_CAPTIONS = {"retrieval", WORD_ORDER, "wrong_captions"}
 PROBES = {"linear_probe", FEW_SHOT, SGD_PROBE}
-NAMED = 5  # unreadable images that a message names; the result lists all of them
 
 
 @dataclass(frozen=True)
@@ -69,6 +78,8 @@ def image_sets(dataset: EvaluationSet, options: EvaluationOptions) -> list[Image
         return [split.images for split in splits if {"zero_shot", *PROBES} & set(tasks)]
     if isinstance(dataset, Captioned):
         return [dataset.images] if OF_CAPTIONS & set(tasks) else []
+    if isinstance(dataset, TwoByTwo):
+        return [dataset.images] if WINOGROUND in tasks else []
     if "sugarcrepe" not in tasks:
         return []
     return list({id(s.images): s.images for s in _subsets(dataset)}.values())
@@ -103,6 +114,8 @@ def run_set(
         yield from _classification(name, dataset, encoders, extractor, options, solver, log, warn)
     elif isinstance(dataset, Captioned):
         yield from _captioned(name, dataset, encoders, extractor, options, log, warn)
+    elif isinstance(dataset, TwoByTwo):
+        yield from _two_by_two(name, dataset, encoders, extractor, options, log)
     elif "sugarcrepe" in options.tasks:
         yield from _preferences(name, _subsets(dataset), encoders, extractor, options, log)
 
@@ -121,18 +134,18 @@ def _captioned(
     if not wanted:
         return
     found = {"images": len(data.images), "captions": len(data.captions)}
-    about = _about(name, {"test": data.images}, found, dict(data.expected), data.notes, log)
+    about = about_data(name, {"test": data.images}, found, dict(data.expected), data.notes, log)
     about["captions_cut"] = _cut(name, data, encoders, options.caption_prompt, warn)
-    features = _embed(name, data.images, extractor, options)
+    features = embedded(name, data.images, extractor, options.allow_unreadable)
     if "retrieval" in wanted:
         for result in retrieval(encoders, data, features, options.caption_prompt, warn):
-            yield _with_protocol(result, about, {"test": features})
+            yield with_protocol(result, about, {"test": features})
     if WORD_ORDER in wanted:
         result = word_order(encoders, data, features, options.caption_prompt)
-        yield _with_protocol(result, about, {"test": features})
+        yield with_protocol(result, about, {"test": features})
     if "wrong_captions" in wanted:
         result = wrong_captions(encoders, data, features, options.caption_prompt)
-        yield _with_protocol(result, about, {"test": features})
+        yield with_protocol(result, about, {"test": features})
 
 
 def _cut(name: str, data: Captioned, encoders: Encoders, prompt: str, warn: Callable[[str], None]) -> int:
@@ -166,12 +179,12 @@ def _classification(
         return
     found = {split: len(part.labels) for split, part in splits.items()}
     images = {split: part.images for split, part in splits.items()}
-    about = _about(name, images, found, dict(data.expected), data.notes, log) | {"warnings": list(data.warnings)}
+    about = about_data(name, images, found, dict(data.expected), data.notes, log) | {"warnings": list(data.warnings)}
     for line in data.warnings:
         warn(f"{name}: {line}")
-    features = {"test": _embed(name, data.test.images, extractor, options)}
+    features = {"test": embedded(name, data.test.images, extractor, options.allow_unreadable)}
     if "zero_shot" in wanted:
-        yield _with_protocol(zero_shot(encoders, data, features["test"], warn), about, features)
+        yield with_protocol(zero_shot(encoders, data, features["test"], warn), about, features)
     probes = wanted & PROBES
     if probes and data.train is None:
         log(f"{name}: no probe, because the set has no training split here")
@@ -183,9 +196,9 @@ def _classification(
             )
         for split in ("train", "validation"):
             if split in splits:
-                features[split] = _embed(f"{name}/{split}", splits[split].images, extractor, options)
+                features[split] = embedded(f"{name}/{split}", splits[split].images, extractor, options.allow_unreadable)
         for result in _probes(data, probes, features, encoders, extractor, solver, log, warn):
-            yield _with_protocol(result, {**about, "layer": encoders.layer}, features)
+            yield with_protocol(result, {**about, "layer": encoders.layer}, features)
 
 
 def _probes(
@@ -208,6 +221,24 @@ def _probes(
         yield sgd_probe(encoders, data, extractor.workers, extractor.tick)
 
 
+def _two_by_two(
+    name: str,
+    data: TwoByTwo,
+    encoders: Encoders,
+    extractor: Extractor,
+    options: EvaluationOptions,
+    log: Callable[[str], None],
+) -> Iterator[Result]:
+    """Text, image and group score, of all items and of every kind."""
+    if WINOGROUND not in options.tasks:
+        return
+    found = {"items": len(data.captions), "images": len(data.images)}
+    about = about_data(name, {"test": data.images}, found, dict(data.expected), data.notes, log)
+    features = embedded(name, data.images, extractor, options.allow_unreadable)
+    for result in winoground(encoders, data, features, options.caption_prompt):
+        yield with_protocol(result, about, {"test": features})
+
+
 def _preferences(
     name: str,
     subsets: tuple[Preference, ...],
@@ -222,67 +253,11 @@ def _preferences(
     notes = tuple(dict.fromkeys(note for subset in subsets for note in subset.notes))
     images = {id(subset.images): subset.images for subset in subsets}
     by_number = {str(number): value for number, value in enumerate(images.values())}
-    about = _about(name, by_number, found, expected, notes, log)
-    features = {key: _embed(name, value, extractor, options) for key, value in images.items()}
+    about = about_data(name, by_number, found, expected, notes, log)
+    features = {key: embedded(name, value, extractor, options.allow_unreadable) for key, value in images.items()}
     for result in sugarcrepe(encoders, subsets, {s.name: features[id(s.images)] for s in subsets}):
-        yield _with_protocol(result, about, {str(i): made for i, made in enumerate(features.values())})
+        yield with_protocol(result, about, {str(i): made for i, made in enumerate(features.values())})
 
 
 def _subsets(dataset: Preference | tuple[Preference, ...]) -> tuple[Preference, ...]:
     return dataset if isinstance(dataset, tuple) else (dataset,)
-
-
-def _embed(name: str, images: Images, extractor: Extractor, options: EvaluationOptions) -> Features:
-    """The features of the images. Raises UserError for absent images, and for unreadable ones that are not allowed."""
-    require_whole(name, images)
-    features = extractor.embed(images)
-    if features.problems and not options.allow_unreadable:
-        shown = "; ".join(features.problems[:NAMED]) + ("; ..." if len(features.problems) > NAMED else "")
-        raise UserError(
-            f"{name}: {len(features.problems):,} of {len(features):,} images cannot be read: {shown}. Fix them, or "
-            "count them as wrong with --allow-unreadable"
-        )
-    return features
-
-
-def _about(
-    name: str,
-    images: dict[str, Images],
-    found: dict[str, int],
-    expected: dict[str, int],
-    notes: tuple[str, ...],
-    log: Callable[[str], None],
-) -> dict[str, Any]:
-    """The part of the protocol that describes the data. Logs the counts found, and the published ones that differ."""
-    shown = []
-    for part, count in found.items():
-        wanted = expected.get(part)
-        shown.append(f"{part} {count:,}" + ("" if wanted in (None, count) else f" (expected {wanted:,}!)"))
-    missing = [f"{part} 0 (expected {count:,}!)" for part, count in expected.items() if part not in found]
-    log(f"{name}: " + ", ".join(shown + missing))
-    for note in notes:
-        log(f"{name}: note: {note}")
-    missing_images = {split: counts for split, part in images.items() if (counts := counts_of_missing(part))}
-    for words in words_for_missing(missing_images):
-        log(f"{name}: note: {words} are there; the rest is left out")
-    return {
-        "dataset": name,
-        "split": "test",
-        "missing": missing_images,
-        "found": found,
-        "expected": expected,
-        "counts_as_expected": all(found.get(part) == count for part, count in expected.items()),
-        "notes": list(notes),
-    }
-
-
-def _with_protocol(result: Result, about: dict[str, Any], features: dict[str, Features]) -> Result:
-    """The result, with the description of the data and a hash of each split's images in its protocol.
-
-    `missing` has, of each split that the task used, how many images were found of how many that are listed.
-    """
-    problems = [problem for made in features.values() for problem in made.problems]
-    facts: dict[str, Any] = {"images_sha256": {split: made.content for split, made in features.items()}}
-    facts["unreadable"] = problems
-    facts["missing"] = {split: counts for split, counts in about["missing"].items() if split in features}
-    return replace(result, protocol={**about, **result.protocol, **facts})

@@ -45,10 +45,11 @@ def opened_entry(entry: EvaluateEntry) -> list[OpenedSet]:
     if entry.suite:
         from askew.evaluation.datasets import catalog  # the suite `tiny` does not need its readers
 
-        if not entry.data_root:
+        found = catalog.find_entries(entry.suite)
+        if not entry.data_root and any(one.folders for one in found):
             raise UserError(f"suite {printable(entry.suite)} needs data_root, the folder that holds the data sets")
-        root = home_path(entry.data_root)
-        return [OpenedSet(one.name, one.open(root), options) for one in catalog.find_entries(entry.suite)]
+        root = home_path(entry.data_root) if entry.data_root else None
+        return [OpenedSet(one.name, one.open(root), options) for one in found]
     data = entry.data or entry.wrong_captions
     opened = open_asked(data, tuple(entry.settings), "", "", "")
     if entry.wrong_captions and not isinstance(opened, Captioned):

@@ -266,7 +266,7 @@ def _catalogued(asked: Request) -> Openers:
         if value:
             raise UserError(f"{option} belongs to --data; the sets of a suite have prompts of their own")
     entries = catalog.find_entries(asked.suite)
-    if asked.data_root is None:
+    if asked.data_root is None and any(entry.folders for entry in entries):
         raise UserError(f"--suite {printable(asked.suite)} needs --data-root DIR, the folder that holds the data sets")
     return {entry.name: partial(entry.open, asked.data_root) for entry in entries}
 

@@ -9,6 +9,8 @@ from askew.errors import printable
 from askew.evaluation.datasets.whole import words_for_missing
 from askew.evaluation.results import Result
 from askew.evaluation.significance import Difference
+from askew.evaluation.tasks.winoground import CHANCE
+from askew.evaluation.tasks.winoground import NAME as WINOGROUND
 from askew.report.table import Table
 
 TITLES = {
@@ -224,6 +226,8 @@ def _chance(result: Result) -> float | None:
         return 1 / (values["n"] if kind == "image_to_text" else values["candidates"])
     if kind == "word_order":
         return 0.2  # all four other orders lose
+    if WINOGROUND in result.task.split("/")[1:]:
+        return CHANCE["text"]
     return 0.5 if result.task.startswith("sugarcrepe") or kind == "wrong_captions" else None
 
 
@@ -247,6 +251,8 @@ def chance_of(result: Result, measure: str) -> float | None:
         return None
     if result.task.endswith("/word_order") and measure != "all":
         return 0.5
+    if WINOGROUND in result.task.split("/")[1:]:
+        return CHANCE[measure]
     tries = int(kind[len(kind.rstrip("0123456789")) :] or 1) if kind.startswith(("top", "r@")) else 1
     return min(1.0, tries * level)
 

@@ -9,7 +9,7 @@ import replicas
 from standins import Colours, Pictures, embedded, png
 
 from askew.errors import UserError
-from askew.evaluation.datasets.base import Captioned, Classification, Labelled, Preference
+from askew.evaluation.datasets.base import Captioned, Classification, Labelled, Preference, TwoByTwo
 from askew.evaluation.datasets.catalog import open_set
 from askew.evaluation.datasets.prompts import prompts
 from askew.evaluation.datasets.whole import present, require_whole, words_for_missing
@@ -74,6 +74,12 @@ def preferences(lost=()):
     )  # fmt: skip
 
 
+def two_by_two(lost=()):
+    image_of = np.stack([np.arange(SIZE), (np.arange(SIZE) + 1) % SIZE], axis=1)
+    captions = tuple((f"left {n}", f"right {n}") for n in range(SIZE))
+    return TwoByTwo("both", images("p", 0, lost), image_of, captions, ("even", "odd") * (SIZE // 2))
+
+
 def results(data, allow=True, **options):
     model = Words()
     chosen = EvaluationOptions(allow_missing=allow, probe="scikit-learn", **options)
@@ -99,6 +105,11 @@ def by_hand(data):
         pairs = [(text, place[i]) for text, i in zip(data.captions, data.image_of.tolist(), strict=True) if i in place]
         return replace(data, images=rest(data.images), captions=tuple(text for text, _ in pairs),
                        image_of=np.array([i for _, i in pairs]))  # fmt: skip
+    if isinstance(data, TwoByTwo):
+        kept = [n for n, sides in enumerate(data.image_of.tolist()) if all(image in place for image in sides)]
+        moved = np.array([[place[image] for image in data.image_of[n].tolist()] for n in kept])
+        return replace(data, images=rest(data.images), image_of=moved, captions=tuple(data.captions[n] for n in kept),
+                       kinds=tuple(data.kinds[n] for n in kept))  # fmt: skip
     shared, made = rest(data[0].images), []
     for subset in data:
         kept = [n for n, image in enumerate(subset.image_of.tolist()) if image in place]
@@ -108,7 +119,7 @@ def by_hand(data):
     return tuple(made)
 
 
-@pytest.mark.parametrize("make", [classification, captioned, preferences])
+@pytest.mark.parametrize("make", [classification, captioned, preferences, two_by_two])
 def test_numbers_are_those_of_a_set_that_has_only_the_rest(make):
     found, expected = results(make(LOST)), results(by_hand(make()), allow=False)
     assert found.keys() == expected.keys()
@@ -120,7 +131,7 @@ def test_numbers_are_those_of_a_set_that_has_only_the_rest(make):
         assert expected[task].protocol["missing"] == {}
 
 
-@pytest.mark.parametrize("make", [classification, captioned, preferences])
+@pytest.mark.parametrize("make", [classification, captioned, preferences, two_by_two])
 def test_a_set_that_lacks_a_test_image_is_refused(make):
     with pytest.raises(
         UserError, match=r"6 of its 60 images are not there, the first is (test|p)/0.png.*--allow-missing"

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import replicas
 
-from askew.evaluation.datasets.base import Captioned, Classification, MissingSet
+from askew.evaluation.datasets.base import Captioned, Classification, MissingSet, TwoByTwo
 from askew.evaluation.datasets.catalog import ENTRIES, names, open_set
 from askew.evaluation.datasets.prompts import prompts
 
-CLASSES = [name for name in names() if name not in ("flickr30k", "coco", "sugarcrepe")]
+CLASSES = [name for name in names() if name not in ("flickr30k", "coco", "sugarcrepe", "winoground", "emoji-pairs")]
 
 SIZES = {  # of the replicas: train, validation, test
     "pets": (111, 0, 74), "cifar10": (100, 0, 10), "cifar100": (200, 0, 100), "sun397": (397, 0, 397),
@@ -45,6 +45,8 @@ PUBLISHED = {  # CLIP's table of data sets, Karpathy's splits, the counts of Sug
     "sugarcrepe/swap_att": {"items": 666},
     "sugarcrepe/add_obj": {"items": 2062},
     "sugarcrepe/add_att": {"items": 692},
+    "winoground": {"items": 400, "images": 800},
+    "emoji-pairs": {"items": 668, "images": 983},
 }
 MEAN_PER_CLASS = {"pets", "flowers102", "caltech101", "aircraft"}
 
@@ -66,6 +68,8 @@ def found(opened):
         return {split: len(labelled.labels) for split, labelled in splits.items() if labelled is not None}
     if isinstance(opened, Captioned):
         return {"images": len(opened.images), "captions": len(opened.captions)}
+    if isinstance(opened, TwoByTwo):
+        return {"items": len(opened.captions), "images": len(opened.images)}
     return {"items": len(opened.positive)}
 
 
@@ -98,7 +102,7 @@ def test_the_splits_are_complete_and_disjoint(name, root):
 
 def test_names_are_unique():
     assert names() == tuple(entry.name for entry in ENTRIES)
-    assert len(set(names())) == len(names()) == 15
+    assert len(set(names())) == len(names()) == 17
 
 
 @pytest.mark.parametrize("name", names())
@@ -113,7 +117,7 @@ def test_counts_against_the_published_ones(name, root):
         assert dict(one.expected) == PUBLISHED[one.name]
         counts = found(one)
         assert counts.keys() == PUBLISHED[one.name].keys()
-        if real != root:
+        if real != root or name == "emoji-pairs":  # which come with askew
             assert counts == PUBLISHED[one.name]
         else:
             assert all(counts[key] <= PUBLISHED[one.name][key] for key in counts)
@@ -236,6 +240,36 @@ def test_sugarcrepe_is_seven_subsets_over_one_list_of_images(root, tmp_path):
     assert subsets[0].images[grayscale].mode == "RGB"
     replicas.sugarcrepe(tmp_path, "sugarcrepe", "sugarcrepe/val2017")
     assert open_set("sugarcrepe", tmp_path)[0].images.keys == subsets[0].images.keys
+
+
+@pytest.mark.parametrize(("inside", "images"), [("winoground", "images"), ("winoground/data", "images")])
+def test_winoground_has_two_images_and_two_captions_an_item(inside, images, tmp_path):
+    replicas.winoground(tmp_path, inside, images)
+    opened = open_set("winoground", tmp_path)
+    assert opened.image_of.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert opened.captions[2] == ("a dog sees cat 2", "a cat sees dog 2")
+    assert opened.kinds == ("Object", "Object", "Relation", "Object")
+    assert opened.images.keys[4:6] == ("ex_2_img_0", "ex_2_img_1")
+    assert [opened.images[i].getpixel((0, 0))[0] for i in range(8)] == [10 * i for i in range(8)]
+
+
+def test_the_pairs_of_drawings_differ_in_one_word_or_in_the_order_of_two():
+    opened = open_set("emoji-pairs", None)
+    assert len(opened.captions) == len(opened.kinds) == len(set(opened.captions))
+    assert (opened.image_of[:, 0] != opened.image_of[:, 1]).all()
+    assert sorted(set(opened.image_of.ravel())) == list(range(len(opened.images)))
+    contents = [opened.images.read(i) for i in range(len(opened.images))]
+    assert len(set(contents)) == len(contents)
+    assert {opened.images[i].size for i in (0, 500)} == {(64, 64)}
+    for kind, captions in zip(opened.kinds, opened.captions, strict=True):
+        words = [re.findall(r"[^ ,:]+", caption) for caption in captions]
+        if kind == "skin_tones_swapped":
+            assert sorted(words[0]) == sorted(words[1])
+            assert words[0] != words[1]
+        elif kind != "colour" and kind != "hair":  # "light blue" and "red hair" are two words
+            assert len({(a, b) for a, b in zip(*words, strict=True) if a != b}) == 1  # maybe in two places: man, man
+        else:
+            assert 1 <= len(set(words[0]) ^ set(words[1])) <= 4
 
 
 def test_cifar_pixels_are_planes(tmp_path):

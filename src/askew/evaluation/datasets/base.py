@@ -117,7 +117,26 @@ class Preference:
     notes: tuple[str, ...] = ()
 
 
-EvaluationSet = Classification | Captioned | Preference | tuple[Preference, ...]
+@dataclass(frozen=True)
+class TwoByTwo:
+    """Items of two images and two captions, each caption right for one of the images (Winoground).
+
+    Attributes:
+        image_of: (n, 2) the images of each item; caption k of an item belongs to its image k.
+        captions: (n) pairs.
+        kinds: (n) what distinguishes the captions of each item; every kind is reported for itself.
+    """
+
+    name: str
+    images: Images
+    image_of: np.ndarray
+    captions: tuple[tuple[str, str], ...]
+    kinds: tuple[str, ...]
+    expected: tuple[tuple[str, int], ...] = ()  # "items", "images"
+    notes: tuple[str, ...] = ()
+
+
+EvaluationSet = Classification | Captioned | Preference | tuple[Preference, ...] | TwoByTwo
 
 
 class MissingSet(UserError):

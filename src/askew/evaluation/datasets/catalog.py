@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from askew.errors import UserError, imported, printable
-from askew.evaluation.datasets import captioned, cifar, class_folders, matlab, split_files
+from askew.evaluation.datasets import captioned, cifar, class_folders, matlab, split_files, two_by_two
 from askew.evaluation.datasets.base import EvaluationSet, MissingSet
 from askew.evaluation.datasets.folder import DatasetFolder
 
@@ -23,7 +23,8 @@ class CatalogEntry:
     Attributes:
         name: on the command line and in results.
         title: the name that papers use.
-        folders: the folders under the data root that it may lie in; the first one is recommended.
+        folders: the folders under the data root that it may lie in; the first one is recommended. None: the data come
+            with askew.
         layout: what the folder holds, for messages and for docs/datasets.md.
         read: the reader, a function that makes the data set from its folder and decodes no image.
         traps: what commonly goes wrong with this data set, and what the reader does about it.
@@ -36,7 +37,7 @@ class CatalogEntry:
     read: Callable[[DatasetFolder], EvaluationSet]
     traps: str = ""
 
-    def open(self, root: Path) -> EvaluationSet:
+    def open(self, root: Path | None) -> EvaluationSet:
         """Read the data set under the data root. No image is decoded yet.
 
         Raises:
@@ -45,8 +46,12 @@ class CatalogEntry:
         """
         return self.read(self.folder(root))
 
-    def folder(self, root: Path) -> DatasetFolder:
+    def folder(self, root: Path | None) -> DatasetFolder:
         """Where the data set lies under the data root. Raises what `open` raises if it is not there."""
+        if not self.folders:
+            return DatasetFolder(self.name, two_by_two.packaged_emoji_pairs(), self.layout)
+        if root is None:
+            raise UserError(f"{self.name} needs a data root, the folder that holds the data sets")
         if not root.is_dir():
             raise UserError(f"--data-root {printable(str(root), 400)} is not a folder")
         for folder in sorted(self.folders, key=lambda folder: -folder.count("/")):  # dtd/dtd is inside a dtd
@@ -150,6 +155,18 @@ ENTRIES = (
         "data/replace_obj.json and the other six subsets, and COCO's val2017/, either there or in coco/val2017",
         captioned.sugarcrepe,
         "Ties lose. The keys of `swap_obj` have gaps. Some images are grayscale; all are converted to RGB.",
+    ),
+    CatalogEntry(
+        "winoground", "Winoground", ("winoground",),
+        "examples.jsonl and images/*.png (from images.zip), either there or in data/", two_by_two.winoground,
+        "Ties lose, and an item counts only if both of its images are right. Many items need more than word order: see "
+        "Diwan et al. (EMNLP 2022) before a low score is read as blindness to it.",
+    ),
+    CatalogEntry(
+        "emoji-pairs", "Pairs of drawings", (), "nothing: the drawings come with askew", two_by_two.emoji_pairs,
+        "Drawings and their names say nothing about photographs or people. The kinds differ in size, so read each kind "
+        "and not only the whole. Pairs that share a drawing are not independent; intervals of comparisons resample "
+        "them together.",
     ),
 )  # fmt: skip
 

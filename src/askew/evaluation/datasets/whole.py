@@ -17,6 +17,7 @@ from askew.evaluation.datasets.base import (
     Labelled,
     Preference,
     SomeImages,
+    TwoByTwo,
 )
 
 
@@ -67,6 +68,8 @@ def present(dataset: EvaluationSet) -> EvaluationSet:
         return _present_captioned(dataset)
     if isinstance(dataset, Preference):
         return _present_preference(dataset, {})
+    if isinstance(dataset, TwoByTwo):
+        return _present_two_by_two(dataset)
     made: dict[int, Images] = {}
     return tuple(_present_preference(subset, made) for subset in dataset)
 
@@ -104,6 +107,21 @@ def _present_preference(data: Preference, made: dict[int, Images]) -> Preference
     chosen, image_of = _moved(data.image_of, kept)
     texts = [tuple(side[item] for item in chosen) for side in (data.positive, data.negative)]
     return replace(data, images=images, image_of=image_of, positive=texts[0], negative=texts[1])
+
+
+def _present_two_by_two(data: TwoByTwo) -> TwoByTwo:
+    """An item stays if both of its images are there."""
+    kept = _kept(data.images)
+    if len(kept) == len(data.images):
+        return data
+    whole = np.flatnonzero(np.isin(data.image_of, kept).all(axis=1))
+    return replace(
+        data,
+        images=Present(data.images, kept),
+        image_of=np.searchsorted(kept, data.image_of[whole]),
+        captions=tuple(data.captions[item] for item in whole),
+        kinds=tuple(data.kinds[item] for item in whole),
+    )
 
 
 def _moved(image_of: np.ndarray, kept: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
