@@ -27,10 +27,12 @@ from askew.data.files import replacing_file
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Images
 from askew.evaluation.digests import Digest, digest_of
+from askew.evaluation.preparing import preparation_of, prepared
 from askew.evaluation.results import set_hash
 
 SHARD = 1024  # images in a cache file
 AHEAD = 2  # batches decoded while one is encoded
+TOGETHER = 32  # images that a thread takes at a time; starting a task costs as much as preparing a small image
 
 
 class ImageEncoder(Protocol):
@@ -90,7 +92,7 @@ class ImagePass(NamedTuple):
 class _Batch(NamedTuple):
     shard: int  # the first image of its shard
     digests: list[Digest]
-    pixels: list[Future]  # of (tensor or None, what is wrong)
+    pixels: list[Future]  # each of a list of (tensor or None, what is wrong)
     last: bool
 
 
@@ -120,6 +122,7 @@ class Extractor:
     ):
         self.encoders, self.cache, self.tick, self.warn = encoders, cache, tick, warn
         self.workers = workers or min(16, (os.cpu_count() or 1) + 1)
+        self.preparation = preparation_of(encoders.preprocess)
         self.reused = 0  # images whose features came from the cache
         self._writes = cache is not None
         self._fingerprint = encoders.fingerprint() if cache is not None else ""
@@ -192,7 +195,7 @@ class Extractor:
                 encoded, problems = self._encode(piece.pixels)
                 parts.append(encoded)
                 wrong += problems
-                done += len(piece.pixels)
+                done += len(encoded["readable"])
                 self.tick(done, total)
                 if piece.last:
                     whole = _joined(parts)
@@ -209,8 +212,8 @@ class Extractor:
         for number, start in enumerate(starts):
             for later in starts[number + len(hashing) : number + 2]:
                 indices = range(later, min(later + SHARD, len(images)))
-                hashing.append([pool.submit(digest_of, images, index) for index in indices])
-            digests = [future.result() for future in hashing.popleft()]
+                hashing.append([pool.submit(_digests, images, part) for part in _parts(indices, TOGETHER)])
+            digests = [digest for future in hashing.popleft() for digest in future.result()]
             found = self._find(digests)
             if found is not None:
                 yield _Found(start, digests, found)
@@ -218,16 +221,19 @@ class Extractor:
             step = self.encoders.batch_size
             for first in range(0, len(digests), step):
                 indices = range(start + first, start + min(first + step, len(digests)))
-                pixels = [pool.submit(_prepare, images, index, self.encoders.preprocess) for index in indices]
+                together = min(TOGETHER, -(-len(indices) // self.workers))
+                pixels = [
+                    pool.submit(prepared, images, part, self.preparation) for part in _parts(indices, together)
+                ]
                 yield _Batch(start, digests, pixels, first + step >= len(digests))
 
     def _encode(self, pixels: list[Future]) -> tuple[dict[str, np.ndarray], list[str]]:
         """The arrays of one batch, zero for images that could not be read, and what was wrong with those."""
-        made = [future.result() for future in pixels]
+        made = [one for future in pixels for one in future.result()]
         readable = np.array([tensor is not None for tensor, _ in made])
         arrays: dict[str, np.ndarray] = {"readable": readable}
         if readable.any():
-            pixels_read = torch.stack([tensor for tensor, _ in made if tensor is not None])
+            pixels_read = self.preparation.batch([tensor for tensor, _ in made if tensor is not None])
             for name, values in zip(("pooled", "embedding"), self.encoders.features(pixels_read), strict=True):
                 if values is not None:
                     arrays[name] = np.zeros((len(made), values.shape[1]), dtype=np.float32)
@@ -272,13 +278,12 @@ class Extractor:
             self.warn(f"{what}, so features are not kept for the next evaluation; {remedy}")
 
 
-def _prepare(images: Images, index: int, preprocess: Callable[[Image.Image], Tensor]) -> tuple[Tensor | None, str]:
-    """The preprocessed image and "", or None and what is wrong with it."""
-    try:
-        return preprocess(images[index]), ""
-    except OSError as error:
-        key, reason = images.keys[index], error.strerror or str(error)
-        return None, printable(reason if key in reason else f"{key}: {reason}", 300)
+def _parts(indices: range, size: int) -> list[range]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def _digests(images: Images, indices: range) -> list[Digest]:
+    return [digest_of(images, index) for index in indices]
 
 
 def _joined(parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

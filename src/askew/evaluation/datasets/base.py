@@ -15,7 +15,11 @@ from askew.errors import UserError
 
 
 class Images(Protocol):
-    """Images by index. `keys[i]` names image i: a path inside the set or an index, the same on every machine."""
+    """Images by index. `keys[i]` names image i: a path inside the set or an index, the same on every machine.
+
+    A collection that stores pixels may also have `pixels(index)`, (H, W, 3) uint8 of the same image, which saves a way
+    through Pillow where a model takes images of that size.
+    """
 
     keys: Sequence[str]
 

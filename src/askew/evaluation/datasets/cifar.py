@@ -29,8 +29,12 @@ class Pixels:
         """The bytes of the row."""
         return self.rows[index].tobytes()
 
+    def pixels(self, index: int) -> np.ndarray:
+        """(32, 32, 3) uint8."""
+        return np.ascontiguousarray(self.rows[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0))
+
     def __getitem__(self, index: int) -> Image.Image:
-        return Image.fromarray(self.rows[index].reshape(3, SIDE, SIDE).transpose(1, 2, 0))
+        return Image.fromarray(self.pixels(index))
 
 
 def cifar10(folder: DatasetFolder) -> Classification:
