@@ -41,7 +41,7 @@ def make(folder: Path, num: int) -> None:
     data = folder / "cifar-10-batches-py"
     data.mkdir()
     rng = np.random.default_rng(0)
-    names = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     (data / "batches.meta").write_bytes(pickle.dumps({"label_names": names}, 3))
     for batch, size in (*((f"data_batch_{number}", 20) for number in range(1, 6)), ("test_batch", num)):
         pixels = rng.integers(0, 256, size=(size, 3072), dtype=np.uint8)
@@ -133,12 +133,16 @@ def main() -> None:
                 found[side] = json.loads(done.stdout.splitlines()[-1])
             seconds = found["ours"]["seconds"]
             shares.append(found["ours"]["encoder"] / seconds)
-            line = f"round {number + 1}: {arguments.images / seconds:,.0f} images/s, encoder {shares[-1]:.0%} of the pass"
+            line = (
+                f"round {number + 1}: {arguments.images / seconds:,.0f} images/s, encoder {shares[-1]:.0%} of the pass"
+            )
             if "theirs" in found:
                 ratios.append(found["theirs"]["seconds"] / seconds)
                 line += f"; CLIP_benchmark {arguments.images / found['theirs']['seconds']:,.0f}, ratio {ratios[-1]:.2f}"
             print(line, flush=True)
-    print(f"median share {statistics.median(shares):.0%}" + (f", ratio {statistics.median(ratios):.2f}" if ratios else ""))
+    print(
+        f"median share {statistics.median(shares):.0%}" + (f", ratio {statistics.median(ratios):.2f}" if ratios else "")
+    )
 
 
 if __name__ == "__main__":

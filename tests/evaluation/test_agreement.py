@@ -20,6 +20,7 @@ from askew.evaluation.metrics import (
     recalled,
     top_k,
 )
+from askew.evaluation.tasks.winoground import right_scores
 from oracles import evaluation_inputs as inputs
 
 ANSWERS = json.loads(Path(inputs.__file__).with_name("evaluation_numbers.json").read_text(encoding="utf-8"))
@@ -146,3 +147,22 @@ def test_a_constant_encoder_scores_nothing_here_and_everything_there():
         assert accuracy(preferred(positive, negative)) == 0
         assert ANSWERS["sugarcrepe"]["constant"]["official"][subset] == 0
         assert ANSWERS["sugarcrepe"]["constant"]["clip_benchmark"][subset] == {"image_acc": 1, "text_acc": 1, "acc": 1}
+
+
+@pytest.mark.parametrize("kind", inputs.KINDS)
+def test_winoground_scores_are_clip_benchmarks_except_for_ties(kind):
+    """Its argmax takes the first of equals, so that caption 0 and image 0 win ties there."""
+    given = inputs.two_by_two(kind)
+    theirs = json.loads(Path(inputs.__file__).with_name("winoground_numbers.json").read_text(encoding="utf-8"))[kind]
+    similarity = np.einsum("nid,nkd->nik", given.image, given.text)
+    ours = right_scores(similarity)
+    tied = (similarity[:, :, 0] == similarity[:, :, 1]).any(axis=1)
+    tied |= (similarity[:, 0] == similarity[:, 1]).any(axis=1)
+    for score, name in (("text", "text_acc"), ("image", "image_acc"), ("group", "acc")):
+        right = bits(theirs[f"{name}_right"])
+        assert theirs[name] == pytest.approx(right.mean(), abs=1e-6)
+        assert np.array_equal(ours[score][~tied], right[~tied])
+        assert not (ours[score] & ~right).any()  # nothing is right here only
+    assert tied.any() == (kind != "free")
+    if kind == "free":
+        assert 0.2 < theirs["acc"] < 0.95

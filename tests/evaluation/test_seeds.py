@@ -167,6 +167,21 @@ def test_nineteen_of_twenty_intervals_hold_the_truth(of_items, of_seeds, of_rest
     assert 0.93 <= inside / trials <= 0.995
 
 
+@pytest.mark.parametrize("shared", [0.3, 0.9])
+def test_intervals_hold_the_truth_where_captions_of_an_image_are_alike(shared):
+    """Four captions of 40 images in three seeds; drawn one by one, items that are much alike would seem too certain."""
+    rng, clusters, trials = np.random.default_rng(8), np.repeat(np.arange(40), 4), 400
+    inside = apart = 0
+    for _ in range(trials):
+        items = np.sqrt(shared) * rng.normal(size=40)[clusters] + np.sqrt(1 - shared) * rng.normal(size=160)
+        scores = 0.3 + items + 0.05 * rng.normal(size=(3, 1)) + 0.3 * rng.normal(size=(3, 160))
+        found, alone = interval(scored(scores, clusters=clusters)), interval(scored(scores))
+        inside += found.low <= 0.3 <= found.high
+        apart += alone.low <= 0.3 <= alone.high
+    assert 0.925 <= inside / trials <= 0.995
+    assert apart / trials < inside / trials - 0.02
+
+
 def test_p_says_which_interval_ends_at_zero():
     """Far from zero it is small, and at the interval's end it is 0.05."""
     rng = np.random.default_rng(5)

@@ -62,6 +62,19 @@ def test_captions_of_one_image_are_drawn_together():
     assert one_by_one < 0.75
 
 
+@pytest.mark.parametrize("shared", [0.2, 0.8])
+def test_captions_that_are_partly_alike_are_covered(shared):
+    """Five to seven captions of 100 images: how hard one is depends on the image by a share, and on the caption."""
+    clusters = np.repeat(np.arange(100), np.resize([5, 6, 7], 100))
+
+    def draw(rng):
+        hard = np.sqrt(shared) * rng.normal(size=100)[clusters]
+        right = [hard + np.sqrt(1 - shared) * rng.normal(size=len(clusters)) < limit for limit in (0.0, 0.5244)]
+        return *right, None, clusters
+
+    assert coverage(draw, 0.2, trials=200) == pytest.approx(0.95, abs=0.04)  # 50 % and 70 % of captions are right
+
+
 def test_the_interval_is_that_of_a_loop_that_resamples_items():
     rng = np.random.default_rng(3)
     a, b, classes = rng.random(60) < 0.4, rng.random(60) < 0.6, rng.integers(0, 3, 60)

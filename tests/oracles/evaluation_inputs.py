@@ -50,6 +50,14 @@ class Choices:
     negative: np.ndarray
 
 
+@dataclass(frozen=True)
+class Items:
+    """image and text (n, 2, D): two images and two captions of each item; caption k belongs to image k."""
+
+    image: np.ndarray
+    text: np.ndarray
+
+
 def vectors(kind: str, num: int, rng: np.random.Generator) -> np.ndarray:
     """(num, 16) float32 unit vectors."""
     if kind == "free":
@@ -96,3 +104,11 @@ def choices(kind: str) -> dict[str, Choices]:
         made[subset] = Choices(image, positive, np.where(rng.random((num, 1)) < 0.2, positive, negative)
                                if kind == "tied" else negative)  # fmt: skip
     return made
+
+
+def two_by_two(kind: str) -> Items:
+    """113 items of two images and two captions. In "tied" the parts of vectors take two values only."""
+    rng = np.random.default_rng([SEED, 4, KINDS.index(kind)])
+    image = vectors(kind, 226, rng)
+    text = near(image, kind, rng)
+    return Items(image.reshape(113, 2, -1), text.reshape(113, 2, -1))

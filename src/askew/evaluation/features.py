@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -222,9 +221,7 @@ class Extractor:
             for first in range(0, len(digests), step):
                 indices = range(start + first, start + min(first + step, len(digests)))
                 together = min(TOGETHER, -(-len(indices) // self.workers))
-                pixels = [
-                    pool.submit(prepared, images, part, self.preparation) for part in _parts(indices, together)
-                ]
+                pixels = [pool.submit(prepared, images, part, self.preparation) for part in _parts(indices, together)]
                 yield _Batch(start, digests, pixels, first + step >= len(digests))
 
     def _encode(self, pixels: list[Future]) -> tuple[dict[str, np.ndarray], list[str]]:

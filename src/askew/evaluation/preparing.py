@@ -59,8 +59,7 @@ class Parted:
     def __init__(self, first: Trimmed, normalize: Normalize):
         self.first = first
         self.mean, self.std = (
-            torch.as_tensor(values, dtype=torch.float32).view(1, -1, 1, 1)
-            for values in (normalize.mean, normalize.std)
+            torch.as_tensor(values, dtype=torch.float32).view(1, -1, 1, 1) for values in (normalize.mean, normalize.std)
         )
         self._untouched: dict[tuple[int, int], bool] = {}
 
