@@ -51,7 +51,7 @@ def ours(images: int, captions: int) -> dict:
     (image, text), image_of = embeddings(images, captions)
 
     class Keys:
-        keys = [str(number) for number in range(images)]
+        keys = tuple(str(number) for number in range(images))
 
         def __len__(self) -> int:
             return images
