@@ -67,6 +67,8 @@ class TrainSettings(Part):
 
     epochs: float = Field(default=32, gt=0)  # passes over the data; Sec. 5.1
     max_steps: int = Field(default=0, ge=0)  # no more steps than this; 0 = epochs decide
+    # muon: for the matrices of blocks, AdamW for the rest; both take over the learning rate and the decay of AdamW
+    optimizer: Literal["adamw", "muon", "cautious_adamw"] = "adamw"  # Sec. 5.1
     learning_rate: float = Field(default=1e-3, gt=0)  # peak; Sec. 5.1
     min_learning_rate: float = Field(default=1e-5, ge=0)  # at the end of the cosine; SLIP
     warmup_learning_rate: float = Field(default=1e-6, ge=0)  # at step 0; SLIP
@@ -74,6 +76,7 @@ class TrainSettings(Part):
     weight_decay: float = Field(default=0.2, ge=0)  # on matrices only; Sec. 5.1
     betas: tuple[Beta, Beta] = (0.9, 0.98)  # SLIP
     eps: float = Field(default=1e-8, gt=0)  # SLIP
+    muon_momentum: Beta = 0.95  # Muon's; its other settings are PyTorch's
     grad_clip_norm: float = Field(default=0.0, ge=0)  # largest gradient norm; 0 = no clipping (SLIP)
     # Of training: a slower machine takes fewer steps, settled by the pace of its first ones; 0 = no limit
     minutes: float = Field(default=0.0, ge=0)

@@ -92,6 +92,20 @@ def test_every_other_method_resumes_bit_equal(table, tmp_path, method):
     assert ("method/queue.bank" in expected) == (method == "declip")
 
 
+@pytest.mark.parametrize("optimizer", ["muon", "cautious_adamw"])
+def test_every_other_optimiser_resumes_bit_equal(table, tmp_path, optimizer):
+    """Muon has a state for the matrices of blocks, and AdamW another one for the rest."""
+    recipe = override(micro_recipe(table, "mcd"), [f"train.optimizer={optimizer}"])
+    reference = train(recipe, tmp_path / "whole")
+    stop_at(recipe, tmp_path / "run", 4)
+    train(recipe, tmp_path / "run", resume=True)
+    expected = state_of(reference)
+    assert_same_state(state_of(tmp_path / "run"), expected)
+    assert steps_of(tmp_path / "run") == steps_of(reference)
+    slots = {key.rsplit("/", 1)[1] for key in expected if key.startswith("optimizer/")}
+    assert slots == {"step", "exp_avg", "exp_avg_sq"} | ({"momentum_buffer"} if optimizer == "muon" else set())
+
+
 def test_stopped_twice_with_other_numbers_of_workers(whole, tmp_path):
     recipe, reference = whole
     stop_at(recipe, tmp_path / "run", 2)

@@ -114,6 +114,7 @@ SHARED = {
     "train.warmup_learning_rate": "SLIP's code",
     "train.warmup_epochs": "SLIP's code",
     "train.betas": "SLIP's code",
+    "train.muon_momentum": "PyTorch's, and only for train.optimizer=muon",
     "train.eps": "SLIP's code",
     "train.grad_clip_norm": "SLIP's code: no clipping",
     "train.minutes": "ours: no limit",

@@ -11,6 +11,8 @@ from askew.runs.reporting.curves import COLLAPSE
 from askew.runs.reporting.read import ReadRun
 from askew.runs.reporting.scores import STUDENT
 
+OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon, and AdamW for what it is not for", "cautious_adamw": "cautious AdamW"}
+
 
 def headline(runs: Sequence[ReadRun]) -> str:
     """The title of the page."""
@@ -95,7 +97,11 @@ def facts(run: ReadRun) -> list[tuple[str, str]]:
         epochs = f", {run.total / run.steps_per_epoch:.1f} epochs" if run.total and run.steps_per_epoch else ""
         pairs += [
             ("plan", f"{steps} of {recipe.loader.batch_size:,} pairs{epochs}"),
-            ("optimiser", f"AdamW, learning rate {train.learning_rate:g}, weight decay {train.weight_decay:g}"),
+            (
+                "optimiser",
+                f"{OPTIMIZERS[train.optimizer]}, learning rate {train.learning_rate:g}, "
+                f"weight decay {train.weight_decay:g}",
+            ),
             ("precision", train.precision),
             ("seed", str(train.seed)),
         ]
