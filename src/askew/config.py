@@ -131,7 +131,7 @@ class EvaluateEntry(Part):
 
     Attributes:
         data: as `askew eval --data`; `settings`, written `set`, say how it is read.
-        suite: as `askew eval --suite`, with `data_root` and `tasks`.
+        suite: as `askew eval --suite`, with `data_root`, `tasks` and `allow_missing`.
         wrong_captions: a source of images and captions, a tenth of which are exchanged.
     """
 
@@ -141,6 +141,7 @@ class EvaluateEntry(Part):
     suite: str = ""
     wrong_captions: str = ""
     data_root: str = ""
+    allow_missing: bool = False
     tasks: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list)
     settings: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list, alias="set")
 
@@ -156,6 +157,7 @@ class EvaluateEntry(Part):
             raise ValueError(f"an entry names one of {', '.join(EVALUATE_KINDS)}")
         wrong = {
             "data_root belongs to suite": self.data_root and not self.suite,
+            "allow_missing belongs to suite": self.allow_missing and not self.suite,
             "set says how data or wrong_captions are read; it does not belong to suite": self.settings and self.suite,
             "wrong_captions is itself the task; leave tasks out": self.tasks and self.wrong_captions,
         }

@@ -7,6 +7,7 @@ from open_clip.transform import AugmentationCfg, image_transform
 from PIL import Image
 from standins import Colours, Pictures, png
 
+from askew.evaluation.datasets.base import SomeImages
 from askew.evaluation.datasets.cifar import Pixels
 from askew.evaluation.features import Extractor
 from askew.evaluation.preparing import Parted, Whole, preparation_of, prepared
@@ -107,3 +108,13 @@ def test_a_pass_gives_every_image_its_own_row(size, batch):
     assert np.allclose(features.pooled, expected)
     assert seen[-1] == (size, size)
     assert [done for done, _ in seen] == [min(size, batch * (n + 1)) for n in range(-(-size // batch))]
+
+
+def test_some_images_of_a_collection_give_its_pixels():
+    images = Stored([(32, 32)] * 6)
+    some = SomeImages(images, [4, 1])
+    preparation = preparation_of(transform("shortest"))
+    assert np.array_equal(preparation.one(some, 0).numpy(), images.arrays[4])
+    assert np.array_equal(preparation.one(some, 1).numpy(), images.arrays[1])
+    assert not images.opened
+    assert not hasattr(SomeImages(Drawn([(32, 32)]), [0]), "pixels")

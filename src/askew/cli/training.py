@@ -87,7 +87,7 @@ def finetune_retrieval(
 def _rates(text: str) -> tuple[float, ...]:
     """Learning rates, separated by commas."""
     try:
-        found = tuple(dict.fromkeys(float(part) for part in text.split(",")))
+        found = tuple({f"{float(part):g}": float(part) for part in text.split(",")}.values())  # folders are named so
     except ValueError:
         found = ()
     if not found or not all(0 < rate < 1 for rate in found):

@@ -1,6 +1,6 @@
 """Evaluate one data set on every task that it suits, with one pass over its images. Each result has its protocol."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from askew.errors import UserError, printable
@@ -66,6 +66,27 @@ class EvaluationOptions:
         check_template(self.caption_prompt, "--caption-prompt")
         if self.probe not in SOLVERS:
             raise UserError(f"--probe {printable(self.probe)} is not known; solvers: {', '.join(SOLVERS)}")
+
+
+def tasks_of(dataset: EvaluationSet) -> tuple[str, ...]:
+    """The tasks that a data set can be evaluated on, some of KNOWN_TASKS."""
+    if isinstance(dataset, Classification):
+        suited = {"zero_shot", *PROBES}
+    elif isinstance(dataset, Captioned):
+        suited = OF_CAPTIONS
+    else:
+        suited = {WINOGROUND} if isinstance(dataset, TwoByTwo) else {"sugarcrepe"}
+    return tuple(task for task in KNOWN_TASKS if task in suited)
+
+
+def suits(dataset: EvaluationSet, tasks: Sequence[str]) -> bool:
+    """Whether one of the tasks can be run on the data set."""
+    return bool(set(tasks_of(dataset)) & set(tasks))
+
+
+def unsuited(name: str, dataset: EvaluationSet, tasks: Sequence[str]) -> str:
+    """A line for a set that none of the tasks suits."""
+    return f"{name}: none of the tasks {', '.join(tasks)} suits it; it takes {', '.join(tasks_of(dataset))}"
 
 
 def image_sets(dataset: EvaluationSet, options: EvaluationOptions) -> list[Images]:

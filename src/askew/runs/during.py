@@ -14,11 +14,12 @@ from typing import Any
 from askew import distributed
 from askew.config import EvaluateEntry, Recipe
 from askew.errors import UserError, printable, writing
+from askew.evaluation.datasets.whole import require_whole
 from askew.evaluation.expected import measures_expected, with_mean_recall
 from askew.evaluation.model import load_encoders
 from askew.evaluation.results import Result
 from askew.evaluation.sharing import SharedExtractor, share_texts
-from askew.evaluation.suite import run_set
+from askew.evaluation.suite import image_sets, run_set, suits, unsuited
 from askew.evaluation.tasks import tiny
 from askew.evaluation.tasks.sgd_probe import NAME as SGD_PROBE
 from askew.report.console import Console
@@ -51,17 +52,24 @@ def open_sets(entries: Sequence[EvaluateEntry]) -> list[OpenedSet]:
                 raise UserError(
                     f"{SGD_PROBE} takes 90 passes over the training images; run it after training with askew eval"
                 )
-            found += opened_entry(entry)
+            opened = opened_entry(entry)
+            suited = [one for one in opened if one.dataset is None or suits(one.dataset, one.options.tasks)]
+            if not suited:
+                raise UserError(
+                    "; ".join(unsuited(one.name, one.dataset, one.options.tasks) for one in opened if one.dataset)
+                )
+            for one in suited:
+                for images in image_sets(one.dataset, one.options) if one.dataset is not None else []:
+                    require_whole(one.name, images)
+            found += suited
         except UserError as error:
             raise UserError(f"evaluation.during: {error}") from error
     named: dict[str, list[OpenedSet]] = {}
     for one in found:
         for other in named.setdefault(one.name, []):
             if one.data != other.data or set(one.options.tasks) & set(other.options.tasks):
-                raise UserError(
-                    f"evaluation.during: two data sets are called {printable(one.name)}; give their files or folders "
-                    "different names"
-                )
+                remedy = "give their files or folders different names" if one.data else "name it once, with all tasks"
+                raise UserError(f"evaluation.during: two data sets are called {printable(one.name)}; {remedy}")
         named[one.name].append(one)
     return found
 
@@ -163,10 +171,12 @@ class During:
         return tick
 
     def _report(self, trainer: Trainer, values: dict[str, float], results: Sequence[tuple[OpenedSet, Result]]) -> None:
-        """One line with the first measure of every task, mean recalls first."""
-        firsts = [name for name in values if name.endswith("/mean_recall")]
-        for _, result in results:
+        """One line with the first measure of tasks; evaluation.best, mean recalls, and one of each set come first."""
+        firsts = [name for name in values if name == self._settings.best or name.endswith("/mean_recall")]
+        first = {one.name: result for one, result in reversed(results)}
+        for result in (*reversed(first.values()), *(result for _, result in results)):  # one of each set comes first
             firsts += [f"{result.task}/{measure}" for measure in measures_of(result.values)[:1]]
+        firsts = list(dict.fromkeys(firsts))
         named = [f"{task} {measure_words(measure)}"
                  for task, _, measure in (name.rpartition("/") for name in firsts[:SHOWN])]  # fmt: skip
         shown = [f"{name} {percent(values[key])} %" for name, key in zip(named, firsts, strict=False)]

@@ -37,7 +37,7 @@ def opened_entry(entry: EvaluateEntry) -> list[OpenedSet]:
     tasks = ("wrong_captions",) if entry.wrong_captions else tuple(entry.tasks or DEFAULT_TASKS)
     if unknown := [task for task in tasks if task not in KNOWN_TASKS]:
         raise UserError(f"the task {printable(', '.join(unknown))} is not known; tasks: {', '.join(KNOWN_TASKS)}")
-    options = EvaluationOptions(tasks)
+    options = EvaluationOptions(tasks, allow_missing=entry.allow_missing)
     if entry.suite == TINY:
         if entry.data_root or entry.tasks:
             raise UserError("the suite tiny is fixed: it takes no data_root and no tasks")
@@ -46,7 +46,7 @@ def opened_entry(entry: EvaluateEntry) -> list[OpenedSet]:
         from askew.evaluation.datasets import catalog  # the suite `tiny` does not need its readers
 
         found = catalog.find_entries(entry.suite)
-        if not entry.data_root and any(one.folders for one in found):
+        if not entry.data_root and any(one.packaged is None for one in found):
             raise UserError(f"suite {printable(entry.suite)} needs data_root, the folder that holds the data sets")
         root = home_path(entry.data_root) if entry.data_root else None
         return [OpenedSet(one.name, one.open(root), options) for one in found]

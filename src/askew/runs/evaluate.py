@@ -20,7 +20,7 @@ from askew.evaluation.datasets.whole import require_whole
 from askew.evaluation.features import Extractor
 from askew.evaluation.model import Encoders, load_encoders
 from askew.evaluation.results import Result, ResultsFile
-from askew.evaluation.suite import KNOWN_TASKS, EvaluationOptions, image_sets, run_set
+from askew.evaluation.suite import KNOWN_TASKS, EvaluationOptions, image_sets, run_set, suits, unsuited
 from askew.evaluation.tasks import tiny
 from askew.report.console import Console
 from askew.runs.custom_data import open_asked, overlap_of, preview
@@ -213,6 +213,7 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
     protocol = encoders.protocol | {"suite": "custom" if asked.data else asked.suite}
     results: list[Result] = []
     failed: list[str] = []
+    left_out: list[str] = []
     custom = CustomName(asked.data, target, console) if asked.data else None
 
     def keep(result: Result) -> None:
@@ -225,6 +226,9 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
         progress.name = name
         try:
             opened = opener()
+            if not suits(opened, asked.options.tasks):
+                left_out.append(unsuited(name, opened, asked.options.tasks))
+                continue
             for line in preview(opened) if asked.data else []:
                 console.say(line)
             for result in run_set(
@@ -244,10 +248,13 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
         console.say(f"seconds  {time.monotonic() - started:.0f}, features of {extractor.reused:,} images reused")
         if target is not None:
             console.say(f"results  {target.path}, outcomes in {target.outcomes(protocol['weights'])}")
+    if left_out and len(left_out) == len(openers):
+        raise UserError("; ".join(left_out))
     if failed:
         raise UserError(
             f"{len(failed)} of {len(openers)} sets could not be evaluated completely: {', '.join(failed)}; "
-            "each has its line above, and the others were evaluated"
+            + ("its line is above" if len(openers) == 1 else "each has its line above")
+            + (", and the others were evaluated" if len(failed) < len(openers) else "")
         )
 
 
@@ -266,8 +273,12 @@ def _catalogued(asked: Request) -> Openers:
         if value:
             raise UserError(f"{option} belongs to --data; the sets of a suite have prompts of their own")
     entries = catalog.find_entries(asked.suite)
-    if asked.data_root is None and any(entry.folders for entry in entries):
-        raise UserError(f"--suite {printable(asked.suite)} needs --data-root DIR, the folder that holds the data sets")
+    need = [entry.name for entry in entries if entry.packaged is None]
+    if asked.data_root is None and need:
+        raise UserError(
+            f"--suite {printable(asked.suite)} needs --data-root DIR, the folder that holds the data sets"
+            + ("" if len(need) == len(entries) else f" (for {', '.join(need)})")
+        )
     return {entry.name: partial(entry.open, asked.data_root) for entry in entries}
 
 

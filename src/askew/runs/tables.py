@@ -198,6 +198,8 @@ def _everything(results: Sequence[Result]) -> Table:
             facts.append(f"{len(result.protocol['unreadable'])} unreadable")
         level = _chance(result)
         chance = "" if level is None else f"{100 * level:.2f}"
+        if WINOGROUND in result.task.split("/")[1:]:
+            chance = "  ".join(f"{100 * level:.1f}" for level in CHANCE.values())
         rows.append([printable(result.task), text, chance, f"{result.values['n']:,}", ", ".join(facts)])
     columns = ("task", "result", "chance", "queries", "counts")
     return Table("All results, %", columns, rows, left=("task", "result", "counts"))

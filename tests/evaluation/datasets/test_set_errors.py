@@ -106,6 +106,7 @@ DEVKIT = "imagenet/ILSVRC2012_devkit_t12"
 PETS, FOOD, DTD, AIR, SUN = "oxford-iiit-pet", "food-101", "dtd", "fgvc-aircraft-2013b", "SUN397"
 KARPATHY, CREPE = "flickr30k/dataset_flickr30k.json", "sugar-crepe/data/swap_att.json"
 WINOGROUND = "winoground/examples.jsonl"
+TWICE = 2 * '{"image_0": "ex_0_img_0", "image_1": "ex_0_img_1", "caption_0": "a", "caption_1": "b"}\n'
 
 MISSING = [
     (
@@ -174,6 +175,11 @@ WRONG = [
     ("token", edit("flickr30k/results_20130124.token", "\t", " "), "has no tab"),
     ("sugarcrepe", edit(CREPE, "negative_caption", "negative"), "swap_att.json is not a subset: .* lacks a field"),
     ("winoground", edit(WINOGROUND, "caption_1", "caption"), "examples.jsonl, line 1: .* lacks caption_1"),
+    ("winoground", edit(WINOGROUND, "ex_0_img_1", "ex_0_img_0"), "line 1: both images are the same"),
+    ("winoground", edit(WINOGROUND, "a cat sees dog 0", "a dog sees cat 0"), "line 1: both captions are the same"),
+    ("winoground", edit(WINOGROUND, "ex_0_img_1", "../ex_0_img_1"), "line 1: '../ex_0_img_1' is no name of an image"),
+    ("winoground", edit(WINOGROUND, '"Object"', '"../../evil"'), r"line 1: '\.\./\.\./evil' is no tag"),
+    ("winoground", write(WINOGROUND, TWICE), "line 2: the item is there already"),
     ("winoground", write(WINOGROUND, "[1]"), "examples.jsonl, line 1: .* lacks image_0"),
     ("winoground", write(WINOGROUND, "{"), "examples.jsonl, line 1: not valid JSON"),
     ("sugarcrepe", write(CREPE, "[]"), "swap_att.json is not a subset: it is not a JSON object of items"),

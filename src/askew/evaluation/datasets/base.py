@@ -35,13 +35,16 @@ class Images(Protocol):
 
 
 class SomeImages:
-    """Some images of a collection, in the order of `indices`, under their own keys."""
+    """Some images of a collection, in the order of `indices`, under their own keys; with `pixels` if that has them."""
 
     keys: Sequence[str]
 
     def __init__(self, images: Images, indices: Sequence[int]):
         self.images, self.indices = images, indices
         self.keys = tuple(images.keys[index] for index in indices)
+        inner = getattr(images, "pixels", None)
+        if inner is not None:
+            self.pixels = lambda index: inner(self.indices[index])
 
     def __len__(self) -> int:
         return len(self.indices)

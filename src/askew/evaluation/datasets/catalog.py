@@ -23,11 +23,11 @@ class CatalogEntry:
     Attributes:
         name: on the command line and in results.
         title: the name that papers use.
-        folders: the folders under the data root that it may lie in; the first one is recommended. None: the data come
-            with askew.
+        folders: the folders under the data root that it may lie in; the first one is recommended.
         layout: what the folder holds, for messages and for docs/datasets.md.
         read: the reader, a function that makes the data set from its folder and decodes no image.
         traps: what commonly goes wrong with this data set, and what the reader does about it.
+        packaged: the folder of data that come with a package; such a set needs no data root.
     """
 
     name: str
@@ -36,6 +36,7 @@ class CatalogEntry:
     layout: str
     read: Callable[[DatasetFolder], EvaluationSet]
     traps: str = ""
+    packaged: Path | None = None
 
     def open(self, root: Path | None) -> EvaluationSet:
         """Read the data set under the data root. No image is decoded yet.
@@ -48,8 +49,8 @@ class CatalogEntry:
 
     def folder(self, root: Path | None) -> DatasetFolder:
         """Where the data set lies under the data root. Raises what `open` raises if it is not there."""
-        if not self.folders:
-            return DatasetFolder(self.name, two_by_two.packaged_emoji_pairs(), self.layout)
+        if self.packaged is not None:
+            return DatasetFolder(self.name, self.packaged, self.layout)
         if root is None:
             raise UserError(f"{self.name} needs a data root, the folder that holds the data sets")
         if not root.is_dir():
@@ -166,7 +167,7 @@ ENTRIES = (
         "emoji-pairs", "Pairs of drawings", (), "nothing: the drawings come with askew", two_by_two.emoji_pairs,
         "Drawings and their names say nothing about photographs or people. The kinds differ in size, so read each kind "
         "and not only the whole. Pairs that share a drawing are not independent; intervals of comparisons resample "
-        "them together.",
+        "them together.", two_by_two.packaged_emoji_pairs(),
     ),
 )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
@@ -18,6 +19,7 @@ from askew.evaluation.datasets.folder import DatasetFolder
 SIDES = (0, 1)
 EMOJI_PAIRS = "pairs.parquet"
 FIELDS = ("image_0", "image_1", "caption_0", "caption_1")
+KIND = re.compile(r"[\w-][\w .-]{0,59}")  # it becomes a part of a file's name
 
 
 class PackedImages:
@@ -63,7 +65,7 @@ def emoji_pairs(folder: DatasetFolder) -> TwoByTwo:
 def winoground(folder: DatasetFolder) -> TwoByTwo:
     """Winoground's 400 items: examples.jsonl, and its images by name in images/. A kind is the item's collapsed tag."""
     path = folder.find("examples.jsonl", "data/examples.jsonl")
-    items = []
+    items, seen = [], set[tuple[str, ...]]()
     for number, line in enumerate(folder.lines(str(path.relative_to(folder.path))), 1):
         try:
             item = json.loads(line)
@@ -78,6 +80,19 @@ def winoground(folder: DatasetFolder) -> TwoByTwo:
         )
         if wrong:
             raise folder.wrong(f"{path.name}, line {number}: {printable(line, 60)} lacks {wrong}")
+        parts = tuple(item[field] for field in FIELDS)
+        kind = str(item.setdefault("collapsed_tag", "") or "untagged")
+        faults = {
+            "both images are the same": parts[0] == parts[1],
+            "both captions are the same": parts[2] == parts[3],
+            "the item is there already": parts in seen,
+            f"{printable(kind, 60)!r} is no tag": not KIND.fullmatch(kind),
+            f"{printable(parts[0], 60)!r} is no name of an image": "/" in parts[0] or "\\" in parts[0],
+            f"{printable(parts[1], 60)!r} is no name of an image ": "/" in parts[1] or "\\" in parts[1],
+        }
+        if found := [fault for fault, there in faults.items() if there]:
+            raise folder.wrong(f"{path.name}, line {number}: {found[0].strip()}")
+        seen.add(parts)
         items.append(item)
     names = list(dict.fromkeys(item[f"image_{side}"] for item in items for side in SIDES))
     index = {name: number for number, name in enumerate(names)}
@@ -87,6 +102,6 @@ def winoground(folder: DatasetFolder) -> TwoByTwo:
         images,
         np.array([[index[item[f"image_{side}"]] for side in SIDES] for item in items]),
         tuple((item["caption_0"], item["caption_1"]) for item in items),
-        tuple(str(item.get("collapsed_tag") or "untagged") for item in items),
+        tuple(str(item["collapsed_tag"] or "untagged") for item in items),
         (("items", 400), ("images", 800)),
     )

@@ -115,10 +115,11 @@ def _present_two_by_two(data: TwoByTwo) -> TwoByTwo:
     if len(kept) == len(data.images):
         return data
     whole = np.flatnonzero(np.isin(data.image_of, kept).all(axis=1))
+    used = np.unique(data.image_of[whole])
     return replace(
         data,
-        images=Present(data.images, kept),
-        image_of=np.searchsorted(kept, data.image_of[whole]),
+        images=Present(data.images, used),
+        image_of=np.searchsorted(used, data.image_of[whole]),
         captions=tuple(data.captions[item] for item in whole),
         kinds=tuple(data.kinds[item] for item in whole),
     )

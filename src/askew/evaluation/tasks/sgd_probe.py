@@ -107,8 +107,7 @@ class ProbePixels:
     def centred(self, image: Image.Image) -> Tensor:
         """The centre of a test image, whose shorter side is resized to 8/7 of it first."""
         short = round(self.size * RESIZE)
-        scale = short / min(image.size)
-        width, height = (max(short, int(side * scale)) for side in image.size)
+        width, height = (max(short, int(short * side / min(image.size))) for side in image.size)  # torchvision's rule
         left, top = round((width - self.size) / 2), round((height - self.size) / 2)
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
         return self._tensor(resized.crop((left, top, left + self.size, top + self.size)))

@@ -1,8 +1,8 @@
 """Winoground's scores: which of two captions goes with which of two images? (`--tasks winoground`)
 
 After Thrush et al., "Winoground: Probing Vision and Language Models for Visio-Linguistic Compositionality" (CVPR 2022),
-Eqs. (1) to (3). Where both captions have the same words, a model that takes a caption for a bag of words scores
-nothing: it cannot prefer one of them, and ties lose.
+Eqs. (1) to (3). Where both captions have the same words, a model that gives them the same embedding scores nothing: it
+cannot prefer one of them, and ties lose. Embeddings that differ by rounding alone are no ties.
 """
 
 from typing import Any
