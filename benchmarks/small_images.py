@@ -141,8 +141,8 @@ def main() -> None:
             seconds = found["ours"]["seconds"]
             shares.append(found["ours"]["encoder"] / seconds)
             line = (
-                f"round {number + 1}: {arguments.images / seconds:,.0f} images/s, encoder {shares[-1]:.0%} of the pass, "
-                f"preparing {found['ours']['preparing'] / seconds:.0%}"
+                f"round {number + 1}: {arguments.images / seconds:,.0f} images/s, encoder {shares[-1]:.0%} of the pass"
+                f", preparing {found['ours']['preparing'] / seconds:.0%}"
             )
             if "theirs" in found:
                 ratios.append(found["theirs"]["seconds"] / seconds)
