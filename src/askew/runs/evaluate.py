@@ -212,8 +212,7 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
     target = _target(asked.model, asked.out)
     protocol = encoders.protocol | {"suite": "custom" if asked.data else asked.suite}
     results: list[Result] = []
-    failed: list[str] = []
-    left_out: list[str] = []
+    failed, left_out = list[str](), list[str]()
     custom = CustomName(asked.data, target, console) if asked.data else None
 
     def keep(result: Result) -> None:
@@ -248,13 +247,18 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
         console.say(f"seconds  {time.monotonic() - started:.0f}, features of {extractor.reused:,} images reused")
         if target is not None:
             console.say(f"results  {target.path}, outcomes in {target.outcomes(protocol['weights'])}")
-    if left_out and len(left_out) == len(openers):
+    _check_done(list(openers), failed, left_out)
+
+
+def _check_done(asked: list[str], failed: list[str], left_out: list[str]) -> None:
+    """Raises UserError for sets that failed, or if none of the tasks suits any set."""
+    if left_out and len(left_out) == len(asked):
         raise UserError("; ".join(left_out))
     if failed:
         raise UserError(
-            f"{len(failed)} of {len(openers)} sets could not be evaluated completely: {', '.join(failed)}; "
-            + ("its line is above" if len(openers) == 1 else "each has its line above")
-            + (", and the others were evaluated" if len(failed) < len(openers) else "")
+            f"{len(failed)} of {len(asked)} sets could not be evaluated completely: {', '.join(failed)}; "
+            + ("its line is above" if len(asked) == 1 else "each has its line above")
+            + (", and the others were evaluated" if len(failed) < len(asked) else "")
         )
 
 
