@@ -68,7 +68,7 @@ class TrainSettings(Part):
     epochs: float = Field(default=32, gt=0)  # passes over the data; Sec. 5.1
     max_steps: int = Field(default=0, ge=0)  # no more steps than this; 0 = epochs decide
     # muon: for the matrices of blocks, AdamW for the rest; both take over the learning rate and the decay of AdamW
-    optimizer: Literal["adamw", "muon", "cautious_adamw"] = "adamw"  # Sec. 5.1
+    optimizer: Literal["adamw", "muon", "cautious_adamw"] = "adamw"  # SLIP
     learning_rate: float = Field(default=1e-3, gt=0)  # peak; Sec. 5.1
     min_learning_rate: float = Field(default=1e-5, ge=0)  # at the end of the cosine; SLIP
     warmup_learning_rate: float = Field(default=1e-6, ge=0)  # at step 0; SLIP
