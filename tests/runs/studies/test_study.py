@@ -2,11 +2,12 @@
 
 import json
 import shutil
+import signal
 
 import pytest
 import yaml
 
-from askew.errors import RunFailed, UserError
+from askew.errors import Interrupted, RunFailed, UserError
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
 from askew.runs.evaluate import Request, evaluate
@@ -155,6 +156,25 @@ def test_a_run_that_fails_does_not_stop_the_others(table, tmp_path, published, m
         study.run_study(path, tmp_path / "runs", QUIET)
     assert [run.row for run in published[0].runs] == ["CLIP"]
     assert "Traceback" in (tmp_path / "runs" / "logs" / "bug-seed0.log").read_text()
+
+
+def test_a_signal_ends_the_study_and_not_one_run_of_it(table, tmp_path, published, monkeypatch):
+    """The run has saved; the next one does not begin, and the same command goes on."""
+    begun, whole = [], one.start
+
+    def stopped(recipe, place, console):
+        begun.append(place.name)
+        if len(begun) == 1:
+            raise Interrupted(signal.SIGTERM, "saved")
+        return whole(recipe, place, console)
+
+    monkeypatch.setattr(one, "start", stopped)
+    path = write(tmp_path, table)
+    with pytest.raises(Interrupted, match="saved"):
+        study.run_study(path, tmp_path / "runs", QUIET)
+    assert begun == ["clip-seed0"]
+    study.run_study(path, tmp_path / "runs", QUIET)
+    assert begun == ["clip-seed0", "clip-seed0", "clip-seed3"]
 
 
 def test_a_run_without_weights_is_finished_and_cannot_be_evaluated(table, tmp_path, published, started):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from askew.data.sources import EMBEDDED
 from askew.data.sources.recognise import is_function, parts_of
-from askew.errors import RunFailed, UserError, printable
+from askew.errors import Interrupted, RunFailed, UserError, printable
 from askew.report.console import Console
 from askew.runs.directory import RUNS
 from askew.runs.resume import is_there
@@ -115,7 +115,7 @@ def _one_by_one(runs: StudyRuns, recorder: Recorder, pending: list[PlannedRun], 
         console.say(f"study    {number} of {len(pending)}: {run.row}, seed {run.seed}, {directory.path}")
         try:
             runs.carry_out(run, console)
-        except UserError:
+        except (UserError, Interrupted):
             raise
         except RunFailed as error:
             _log(log, f"error: {error}")
