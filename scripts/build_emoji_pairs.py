@@ -14,11 +14,9 @@ import io
 import itertools
 import json
 import re
-import sys
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
@@ -26,6 +24,7 @@ from PIL import Image, ImageDraw
 from build_embedded import (
     FLAGS,
     HELD_OUT_STYLE,
+    compare,
     encoded,
     find,
     members,
@@ -163,21 +162,6 @@ def sheets(table: pa.Table, folder: Path, columns: int = 7, lines: int = 12) -> 
         sheet.save(folder / f"pairs-{page // (columns * lines):02d}.png")
 
 
-def compare(committed: pa.Table, built: pa.Table) -> None:
-    """Exit unless rows are equal, and decoded pixels are too, except for what another release of a codec changes."""
-    labels = [column for column in SCHEMA.names if not column.startswith("image")]
-    if not committed.select(labels).equals(built.select(labels)):
-        sys.exit("emoji pairs: rows differ from what the script builds")
-    worst = 0.0
-    for side in (0, 1):
-        for ours, theirs in zip(*(t[f"image_{side}"].to_pylist() for t in (committed, built)), strict=True):
-            a, b = (np.asarray(Image.open(io.BytesIO(i)).convert("RGB"), dtype=np.int16) for i in (ours, theirs))
-            worst = max(worst, float(np.abs(a - b).mean()))
-    if worst > 2.0:
-        sys.exit(f"emoji pairs: pixels differ by up to {worst:.2f} of 255 on average over an image")
-    print(f"{len(built):,} pairs equal; largest mean difference of an image's pixels {worst:.2f} of 255")
-
-
 def main() -> None:
     """Build the file, or check the committed one."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -189,7 +173,7 @@ def main() -> None:
     if arguments.sheets:
         sheets(table, arguments.sheets)
     if arguments.check:
-        compare(pq.read_table(OUT), table)
+        compare(pq.read_table(OUT), table, "emoji pairs")
         return
     OUT.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, OUT, compression="zstd")

@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, Normalize, ToTensor
 
-from askew.errors import printable
 from askew.evaluation.datasets.base import Images
 from askew.evaluation.preprocess import Trimmed, resized_size
+from askew.evaluation.reading_ahead import problem_of
 
 Preprocess = Callable[[Image.Image], Tensor]
 
@@ -99,8 +99,7 @@ def _prepared(images: Images, index: int, preparation: Preparation) -> tuple[Ten
     try:
         return preparation.one(images, index), ""
     except OSError as error:
-        key, reason = images.keys[index], error.strerror or str(error)
-        return None, printable(reason if key in reason else f"{key}: {reason}", 300)
+        return None, problem_of(images.keys[index], error.strerror or str(error))
 
 
 def preparation_of(preprocess: Preprocess) -> Preparation:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -71,28 +72,9 @@ def winoground(folder: DatasetFolder) -> TwoByTwo:
             item = json.loads(line)
         except ValueError as error:
             raise folder.wrong(f"{path.name}, line {number}: not valid JSON ({error})") from error
-        wrong = (
-            FIELDS[0]
-            if not isinstance(item, dict)
-            else next(
-                (field for field in FIELDS if not isinstance(item.get(field), str) or not item[field].strip()), ""
-            )
-        )
-        if wrong:
-            raise folder.wrong(f"{path.name}, line {number}: {printable(line, 60)} lacks {wrong}")
-        parts = tuple(item[field] for field in FIELDS)
-        kind = str(item.setdefault("collapsed_tag", "") or "untagged")
-        faults = {
-            "both images are the same": parts[0] == parts[1],
-            "both captions are the same": parts[2] == parts[3],
-            "the item is there already": parts in seen,
-            f"{printable(kind, 60)!r} is no tag": not KIND.fullmatch(kind),
-            f"{printable(parts[0], 60)!r} is no name of an image": "/" in parts[0] or "\\" in parts[0],
-            f"{printable(parts[1], 60)!r} is no name of an image ": "/" in parts[1] or "\\" in parts[1],
-        }
-        if found := [fault for fault, there in faults.items() if there]:
-            raise folder.wrong(f"{path.name}, line {number}: {found[0].strip()}")
-        seen.add(parts)
+        if fault := _fault(item, line, seen):
+            raise folder.wrong(f"{path.name}, line {number}: {fault}")
+        seen.add(tuple(item[field] for field in FIELDS))
         items.append(item)
     names = list(dict.fromkeys(item[f"image_{side}"] for item in items for side in SIDES))
     index = {name: number for number, name in enumerate(names)}
@@ -102,6 +84,29 @@ def winoground(folder: DatasetFolder) -> TwoByTwo:
         images,
         np.array([[index[item[f"image_{side}"]] for side in SIDES] for item in items]),
         tuple((item["caption_0"], item["caption_1"]) for item in items),
-        tuple(str(item["collapsed_tag"] or "untagged") for item in items),
+        tuple(_kind(item) for item in items),
         (("items", 400), ("images", 800)),
     )
+
+
+def _kind(item: dict[str, Any]) -> str:
+    return str(item.get("collapsed_tag") or "untagged")
+
+
+def _fault(item: Any, line: str, seen: set[tuple[str, ...]]) -> str:
+    """What is wrong with an item, or "". Args: seen: the fields of the items before it."""
+    fields = item if isinstance(item, dict) else {}
+    for field in FIELDS:
+        if not isinstance(fields.get(field), str) or not fields[field].strip():
+            return f"{printable(line, 60)} lacks {field}"
+    parts = tuple(fields[field] for field in FIELDS)
+    if parts[0] == parts[1]:
+        return "both images are the same"
+    if parts[2] == parts[3]:
+        return "both captions are the same"
+    if parts in seen:
+        return "the item is there already"
+    if not KIND.fullmatch(_kind(fields)):
+        return f"{printable(_kind(fields), 60)!r} is no tag"
+    wrong = next((name for name in parts[:2] if "/" in name or "\\" in name), "")
+    return f"{printable(wrong, 60)!r} is no name of an image" if wrong else ""
