@@ -22,6 +22,7 @@ torch.set_num_threads(1)
 
 METHODS = [
     CLIP.Config(),
+    CLIP.Config(words_weight=1.0),
     MCD.Config(),
     MCD.Config(  # this one and the next have every other reading between them
         mlm_weight=0,
@@ -48,6 +49,7 @@ METHODS = [
 ]
 METHOD_NAMES = [
     "clip",
+    "clip-words",
     "mcd",
     "mcd-readings",
     "mcd-other-readings",

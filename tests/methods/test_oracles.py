@@ -10,11 +10,13 @@ from torch.nn.functional import normalize
 
 from askew.methods.declip import NEIGHBOURS, TEXTS, DeCLIP
 from askew.methods.slip import SLIP
+from askew.methods.words import WordPrediction
 from askew.nn.heads import Head, TokenHead
 from askew.nn.queue import NearestNeighbours
+from askew.nn.towers import Encoded
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from helpers import micro_method
-from oracles.inputs import BATCH, DIMENSION, QUEUE, TOKENS, VOCABULARY, WIDTH, linear, scale, uniform
+from oracles.inputs import BATCH, DIMENSION, QUEUE, TOKENS, VOCABULARY, WIDTH, caption_ids, linear, scale, uniform
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 LIMIT = 1e-5  # relative error
@@ -116,3 +118,27 @@ def test_declip_is_the_official_code():
 
     method.after_step({name: value.detach() for name, value in local.items()}, 1.0)
     torch.testing.assert_close(method.queue.bank, torch.tensor(expected["bank"]), rtol=LIMIT, atol=1e-7)
+
+
+def test_word_prediction_is_the_official_code():
+    """SuperCLIP's head and loss over three steps, whose shares of captions are our counts."""
+    expected = numbers("superclip")["steps"]
+    words = WordPrediction(WIDTH, VOCABULARY, 1.0, "released")
+    with torch.no_grad():
+        words.head.linear.weight.copy_(torch.tensor(linear("words", WIDTH, VOCABULARY)))
+        words.head.linear.bias.copy_(torch.tensor(uniform("words bias", VOCABULARY)))
+        words.head.norm.weight.copy_(torch.tensor(scale("words norm", WIDTH)))
+        words.head.norm.bias.copy_(torch.tensor(uniform("words shift", WIDTH)))
+    for step, official in enumerate(expected):
+        features, logits = leaf(uniform(f"features{step}", BATCH, WIDTH)), []
+        handle = words.head.linear.register_forward_hook(lambda module, inputs, z, to=logits: to.append(z))
+        embedded = words.embed(Encoded(features, features), torch.tensor(caption_ids(step)))
+        handle.remove()
+        logits[0].retain_grad()
+        loss, _ = words.add_to(torch.tensor(0.0), {}, embedded, embedded)
+        loss.backward()
+        assert loss.item() == pytest.approx(official["loss"], rel=LIMIT)
+        assert_gradients({"features": features, "logits": logits[0]}, official["gradients"])
+        words.count_(embedded)
+        np.testing.assert_allclose(words.counts / BATCH, official["shares"], rtol=1e-6)
+        assert words.seen.item() == official["num_steps"] * BATCH

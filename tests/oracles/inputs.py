@@ -21,3 +21,11 @@ def linear(name: str, before: int, after: int) -> np.ndarray:
 def scale(name: str, width: int) -> np.ndarray:
     """The scale of a BatchNorm, in [0.5, 1.5)."""
     return 1 + uniform(name, width) / 2
+
+
+def caption_ids(step: int) -> np.ndarray:
+    """Token ids (BATCH, TOKENS), with repeated ids and with pads, which are 0."""
+    ids = np.floor((uniform(f"caption{step}", BATCH, TOKENS) + 1) / 2 * VOCABULARY).astype(np.int64)
+    ids[1, 3:] = 0
+    ids[2, 1] = ids[2, 0]
+    return ids

@@ -92,6 +92,17 @@ def test_every_other_method_resumes_bit_equal(table, tmp_path, method):
     assert ("method/queue.bank" in expected) == (method == "declip")
 
 
+def test_the_counts_of_words_resume_bit_equal(table, tmp_path):
+    recipe = override(micro_recipe(table, "clip"), ["method.words_weight=1"])
+    reference = train(recipe, tmp_path / "whole")
+    stop_at(recipe, tmp_path / "run", 4)
+    train(recipe, tmp_path / "run", resume=True)
+    expected = state_of(reference)
+    assert_same_state(state_of(tmp_path / "run"), expected)
+    assert steps_of(tmp_path / "run") == steps_of(reference)
+    assert expected["method/words.seen"].item() == 9 * 8
+
+
 @pytest.mark.parametrize("optimizer", ["muon", "cautious_adamw"])
 def test_every_other_optimiser_resumes_bit_equal(table, tmp_path, optimizer):
     """Muon has a state for the matrices of blocks, and AdamW another one for the rest."""

@@ -71,7 +71,7 @@ class Method(nn.Module, ABC):
 
     @abstractmethod
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """Float32 tensors (B, ...) with gradient. Each row depends on its own sample only.
+        """Float32 tensors (B, ...) with gradient, and integers. Each row depends on its own sample only.
 
         `image` and `text` are the unit-length embeddings that are contrasted. Other names are the method's own.
         """
@@ -85,11 +85,16 @@ class Method(nn.Module, ABC):
         """
 
     def after_step(self, gathered: dict[str, Tensor], progress: float) -> None:
-        """Update what is not trained by gradient. `progress` is (k + 1) / T. By default learned scales are clamped."""
+        """Update what is not trained by gradient. `progress` is (k + 1) / T.
+
+        By default learned scales are clamped (`clamp_`), and parts that count samples count them (`count_`).
+        """
         for module in self.modules():
-            clamp = getattr(module, "clamp_", None)
+            clamp, count = getattr(module, "clamp_", None), getattr(module, "count_", None)
             if clamp is not None:
                 clamp()
+            if count is not None:
+                count(gathered)
 
     @abstractmethod
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:

@@ -12,8 +12,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, MethodConfig, Terms, matches
+from askew.methods.base import Batch, Method, Terms, matches
 from askew.methods.encode import encode_views
+from askew.methods.words import WordsConfig, embed_words, with_words, words_at_chance
 from askew.nn.similarity import Temperature
 from askew.nn.towers import TwoTower
 from askew.objectives.contrastive import info_nce
@@ -22,7 +23,7 @@ from askew.objectives.contrastive import info_nce
 class CLIP(Method):
     """Symmetric InfoNCE between images and texts."""
 
-    class Config(MethodConfig):
+    class Config(WordsConfig):
         """Each field with its unit and origin."""
 
         name: Literal["clip"] = "clip"
@@ -40,13 +41,15 @@ class CLIP(Method):
         self.views = (*config.contrasted, "text")
         self.towers = towers
         self.temperature = Temperature(config.temperature)
+        self.words = config.word_prediction(towers)
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """The contrasted ones of image and aug (B, D), and text (B, D), all of unit length."""
         views = self.config.contrasted
         images = encode_views(self.towers.image, *(batch[view] for view in views))
         embedded = {view: image.embedding for view, image in zip(views, images, strict=True)}
-        return {**embedded, "text": self.towers.text(batch["text"]).embedding}
+        embedded["text"] = self.towers.text(batch["text"]).embedding
+        return embedded | embed_words(self.words, images[0], batch["text"])
 
     def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
         """Eq. (3): the mean of Eq. (2) over both directions. With augmented images, the mean of Eqs. (3) and (4)."""
@@ -57,11 +60,11 @@ class CLIP(Method):
             image_to_text = info_nce(self.temperature(local[view], gathered["text"]), match)
             losses.append((text_to_image + image_to_text) / 2)  # Eq. (3)
         loss = torch.stack(losses).mean()
-        return loss, {"contrast": loss}
+        return with_words(self.words, loss, {"contrast": loss}, local, gathered)
 
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:
         """One correct answer among N."""
-        return {"contrast": math.log(num_samples)}
+        return {"contrast": math.log(num_samples), **words_at_chance(self.words)}
 
     @property
     def logit_scale(self) -> Tensor:

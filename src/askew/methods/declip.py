@@ -12,10 +12,12 @@ from askew.methods.base import Batch, Method, Terms, matches
 from askew.methods.encode import (
     MaskedLanguageConfig,
     encode_texts,
+    encode_views,
     masked_language_at_chance,
     masked_sums,
     with_masked_language,
 )
+from askew.methods.words import with_words, words_at_chance
 from askew.nn.heads import Head, narrowed
 from askew.nn.queue import NearestNeighbours
 from askew.nn.similarity import Temperature
@@ -54,7 +56,9 @@ class DeCLIP(Method):
         self.towers = towers
         masked = config.masked_views
         self.contrasted = "masked_text" if masked and config.contrast_text == "masked" else "text"
-        self.views = tuple(dict.fromkeys(("aug", "aug2", self.contrasted, *masked, "text_aug")))
+        self.words = config.word_prediction(towers)
+        caption = ("text",) if self.words is not None else ()
+        self.views = tuple(dict.fromkeys(("aug", "aug2", self.contrasted, *masked, "text_aug", *caption)))
         self.temperature = Temperature(config.temperature)
         dimension = towers.config["embed_dim"]
         *projector, predictor = narrowed((*config.projector, config.predictor), dimension, PUBLISHED_DIMENSION)
@@ -66,10 +70,10 @@ class DeCLIP(Method):
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """IMAGES and TEXTS (B, D), unit length; the images' projections at their own length; the texts' NEIGHBOURS."""
         size = len(batch["aug"])
-        encoded = self.towers.image(torch.cat([batch["aug"], batch["aug2"]]))
-        embedded = dict(zip(IMAGES, encoded.embedding.chunk(2), strict=True))
-        projected = self.towers.image.projection(encoded.pooled).float().chunk(2)
-        embedded |= {f"{name}_projected": part for name, part in zip(IMAGES, projected, strict=True)}
+        images = encode_views(self.towers.image, batch["aug"], batch["aug2"])
+        embedded = {name: image.embedding for name, image in zip(IMAGES, images, strict=True)}
+        for name, image in zip(IMAGES, images, strict=True):
+            embedded[f"{name}_projected"] = self.towers.image.projection(image.pooled).float()
 
         keys = list(dict.fromkeys([self.contrasted, "text_aug", *(k for k in self.views if k == "masked_text")]))
         text = encode_texts(self.towers.text, batch, *keys)
@@ -77,6 +81,8 @@ class DeCLIP(Method):
         embedded |= {near: self.queue.nearest(embedded[name]) for near, name in zip(NEIGHBOURS, TEXTS, strict=True)}
         if self.token_head is not None:
             embedded |= masked_sums(self.token_head, text, batch)
+        if self.words is not None:
+            embedded |= self.words.embed(images[0], batch["text"])
         return embedded
 
     def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
@@ -100,7 +106,8 @@ class DeCLIP(Method):
 
         terms = {"contrast": contrast, "nns": nns, "simsiam": simsiam}
         loss = config.contrast_weight * contrast + config.nns_weight * nns + config.simsiam_weight * simsiam
-        return with_masked_language(loss, terms, gathered, config.mlm_weight)  # text self-supervision, TSS
+        loss, terms = with_masked_language(loss, terms, gathered, config.mlm_weight)  # text self-supervision, TSS
+        return with_words(self.words, loss, terms, local, gathered)
 
     def _mean_info_nce(
         self, local: dict[str, Tensor], gathered: dict[str, Tensor], pairs: list[tuple[str, str]], match: Tensor
@@ -118,7 +125,8 @@ class DeCLIP(Method):
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:
         """One correct answer among N, twice; an orthogonal prediction; a masked token among the vocabulary."""
         levels = {"contrast": math.log(num_samples), "nns": math.log(num_samples), "simsiam": 0.0}
-        return levels | masked_language_at_chance(self.towers.text, self.config.mlm_weight)
+        levels |= masked_language_at_chance(self.towers.text, self.config.mlm_weight)
+        return levels | words_at_chance(self.words)
 
     @property
     def logit_scale(self) -> Tensor:

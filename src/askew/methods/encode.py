@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from askew.methods.base import Batch, MethodConfig, Terms
+from askew.methods.base import Batch, Terms
+from askew.methods.words import WordsConfig
 from askew.nn.heads import TokenHead
 from askew.nn.similarity import IMAGE, TEXT
 from askew.nn.towers import Encoded, TextTower
@@ -20,8 +21,10 @@ from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sampl
 def encode_views(tower: Callable[[Tensor], Encoded], *views: Tensor) -> list[Encoded]:
     """Image views of (B, 3, H, W) each, encoded in one forward pass and split again."""
     encoded = tower(torch.cat(views))
-    parts = zip(encoded.pooled.chunk(len(views)), encoded.embedding.chunk(len(views)), strict=True)
-    return [Encoded(pooled, embedding, None) for pooled, embedding in parts]
+    size = len(views)
+    patches = [None] * size if encoded.patches is None else encoded.patches.chunk(size)
+    parts = zip(encoded.pooled.chunk(size), encoded.embedding.chunk(size), patches, strict=True)
+    return [Encoded(pooled, embedding, patches=patch) for pooled, embedding, patch in parts]
 
 
 def encode_texts(tower: TextTower, batch: Batch, *keys: str) -> Encoded:
@@ -41,7 +44,7 @@ def unified(embedded: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 # Masked language modelling: configuration, head, encoding, loss
 
 
-class MaskedLanguageConfig(MethodConfig):
+class MaskedLanguageConfig(WordsConfig):
     """Base of the Config of a method with a masked-language term, `mlm`."""
 
     mlm_weight: float = Field(ge=0)  # 0 turns the term off

@@ -15,6 +15,7 @@ from askew.methods.encode import (
     unified,
     with_masked_language,
 )
+from askew.methods.words import embed_words, with_words, words_at_chance
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
 from askew.nn.similarity import SIMILARITY
 from askew.nn.towers import ImageTower, TwoTower
@@ -60,6 +61,7 @@ class MCD(Method):
         self.similarity = SIMILARITY[config.similarity](config.temperatures)
         self.teacher = Momentum(towers.image)
         self.token_head = config.token_head(towers.text)
+        self.words = config.word_prediction(towers)
         self.fading, self.rho = FADING[config.fading], RHO[config.rho]
         self.readings: dict[str, Reading] = {
             "positive": positive_pairs,  # Eq. (7)
@@ -77,7 +79,8 @@ class MCD(Method):
         # Misalign: the same image with and without an augmentation that its text does not describe
         image, aug = encode_views(self.towers.image, batch["image"], batch["aug"])
         captions = encode_captions(self.towers.text, self.token_head, batch)
-        return {"image": image.embedding, "aug": aug.embedding, **captions}
+        words = embed_words(self.words, image, batch["text"])
+        return {"image": image.embedding, "aug": aug.embedding, **captions, **words}
 
     def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
         """Eq. (13), total: contrast with fading, + alpha x distillation, Eq. (10), + beta x masked language."""
@@ -110,7 +113,8 @@ class MCD(Method):
             "alpha": loss.new_tensor(alpha),
             "momentum": loss.new_tensor(momentum_at(progress, config.momentum)),
         }
-        return with_masked_language(loss, terms, gathered, config.mlm_weight)  # Eqs. (11), (13)
+        loss, terms = with_masked_language(loss, terms, gathered, config.mlm_weight)  # Eqs. (11), (13)
+        return with_words(self.words, loss, terms, local, gathered)
 
     def after_step(self, gathered: dict[str, Tensor], progress: float) -> None:
         """Eq. (12): the teacher follows the student's image tower, including its projection."""
@@ -120,7 +124,8 @@ class MCD(Method):
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:
         """At step 0: every anchor against 3N - 3 negatives. A masked token among the whole vocabulary."""
         contrast = contrast_at_chance(self.fading, num_samples, self.config.alpha_start)
-        return {"contrast": contrast, **masked_language_at_chance(self.towers.text, self.config.mlm_weight)}
+        mlm = masked_language_at_chance(self.towers.text, self.config.mlm_weight)
+        return {"contrast": contrast, **mlm, **words_at_chance(self.words)}
 
     @property
     def logit_scale(self) -> Tensor:

@@ -8,8 +8,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, MethodConfig, Terms, matches
+from askew.methods.base import Batch, Method, Terms, matches
 from askew.methods.encode import encode_views
+from askew.methods.words import WordsConfig, embed_words, with_words, words_at_chance
 from askew.nn.heads import Head, narrowed
 from askew.nn.similarity import Temperature
 from askew.nn.towers import TwoTower
@@ -22,7 +23,7 @@ PUBLISHED_WIDTH = 768  # F of ViT-B, for which the head's sizes are published
 class SLIP(Method):
     """Image and text are contrasted, and so are two augmented views of the image."""
 
-    class Config(MethodConfig):
+    class Config(WordsConfig):
         """Each field with its unit and origin."""
 
         name: Literal["slip"] = "slip"
@@ -41,6 +42,7 @@ class SLIP(Method):
         self.views = ("image", "aug", "aug2", "text")
         self.towers = towers
         self.temperature = Temperature(config.temperature)
+        self.words = config.word_prediction(towers)
         width = towers.image.width
         self.head = Head([width, *narrowed(config.head, width, PUBLISHED_WIDTH)])
 
@@ -53,6 +55,7 @@ class SLIP(Method):
             "text": text.embedding,
             "aug": aug.pooled.float(),
             "aug2": aug2.pooled.float(),
+            **embed_words(self.words, image, batch["text"]),
         }
 
     def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
@@ -73,7 +76,8 @@ class SLIP(Method):
         simclr = (from_aug + from_aug2) / 2
 
         loss = contrast + self.config.simclr_weight * simclr
-        return loss, {"contrast": contrast, "simclr": simclr}
+        terms = {"contrast": contrast, "simclr": simclr}
+        return with_words(self.words, loss, terms, local, gathered)
 
     def _project(self, local: Tensor, gathered: Tensor) -> tuple[Tensor, Tensor]:
         """Unit vectors of one view, local and gathered. Each view has its own BatchNorm statistics, as in SLIP."""
@@ -82,7 +86,8 @@ class SLIP(Method):
 
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:
         """One correct text among N, and one correct view among 2N - 1."""
-        return {"contrast": math.log(num_samples), "simclr": math.log(2 * num_samples - 1)}
+        levels = {"contrast": math.log(num_samples), "simclr": math.log(2 * num_samples - 1)}
+        return levels | words_at_chance(self.words)
 
     @property
     def logit_scale(self) -> Tensor:

@@ -15,10 +15,12 @@ from askew.methods.base import Batch, Method, Terms, matches
 from askew.methods.encode import (
     MaskedLanguageConfig,
     encode_captions,
+    encode_views,
     masked_language_at_chance,
     unified,
     with_masked_language,
 )
+from askew.methods.words import embed_words, with_words, words_at_chance
 from askew.nn.heads import AugmentationHead
 from askew.nn.similarity import DomainSimilarity, by_domain
 from askew.nn.towers import TwoTower, unit
@@ -57,18 +59,21 @@ class UniCLIP(Method):
             self.head = AugmentationHead(towers.config["embed_dim"], identity)
         self.views += config.masked_views
         self.token_head = config.token_head(towers.text)
+        self.words = config.word_prediction(towers)
         self.pair_weights = PAIR_WEIGHTS[config.pair_weights]
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,)."""
-        encoded = self.towers.image(torch.cat([batch["image"], batch["aug"]]))
-        images = encoded.embedding  # (2B, D)
+        image, aug = encode_views(self.towers.image, batch["image"], batch["aug"])
+        embedded = {"image": image.embedding, "aug": aug.embedding}
         if self.config.augmentation_encoding:
             # Only the head knows the augmentation, so the tower need not become blind to it
+            projected = self.towers.image.projection(torch.cat([image.pooled, aug.pooled]))  # (2B, D)
             parameters = torch.cat([batch["image_params"], batch["aug_params"]])  # (2B, P)
-            images = unit(self.head(self.towers.image.projection(encoded.pooled), parameters))
-        image, aug = images.chunk(2)
-        return {"image": image, "aug": aug, **encode_captions(self.towers.text, self.token_head, batch)}
+            images = unit(self.head(projected, parameters)).chunk(2)
+            embedded = dict(zip(("image", "aug"), images, strict=True))
+        embedded |= encode_captions(self.towers.text, self.token_head, batch)
+        return embedded | embed_words(self.words, image, batch["text"])
 
     def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
         """MP-NCE of all 3N embeddings. An anchor is its own positive, and pairs are weighted by their domains."""
@@ -78,12 +83,14 @@ class UniCLIP(Method):
         positive = matches(local, gathered).tile(3, 3)
         weights = by_domain(logits.new_tensor(self.pair_weights), anchor_domain, member_domain)
         contrast = mp_nce(logits, positive, ~positive, weights)
-        return with_masked_language(contrast, {"contrast": contrast}, gathered, self.config.mlm_weight)
+        terms = {"contrast": contrast}
+        loss, terms = with_masked_language(contrast, terms, gathered, self.config.mlm_weight)
+        return with_words(self.words, loss, terms, local, gathered)
 
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:
         """Every anchor against 3N - 3 negatives. A masked token among the whole vocabulary."""
         mlm = masked_language_at_chance(self.towers.text, self.config.mlm_weight)
-        return {"contrast": math.log(3 * num_samples - 2), **mlm}
+        return {"contrast": math.log(3 * num_samples - 2), **mlm, **words_at_chance(self.words)}
 
     @property
     def logit_scale(self) -> Tensor:

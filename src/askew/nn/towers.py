@@ -27,11 +27,22 @@ MASK_TOKEN = 49408  # appended after the tokenizer's own ids; dropped from a sav
 
 
 class Encoded(NamedTuple):
-    """A tower's output. `embedding` has unit length. `tokens` are the requested token features, for texts only."""
+    """A tower's output. `embedding` has unit length.
+
+    Attributes:
+        tokens: the requested token features, for texts only.
+        patches: the features of the patches, for native ViTs that pool at the class token.
+    """
 
     pooled: Float[Tensor, "B F"]
     embedding: Float[Tensor, "B D"]
-    tokens: Float[Tensor, "R F"] | None
+    tokens: Float[Tensor, "R F"] | None = None
+    patches: Float[Tensor, "B P F"] | None = None
+
+    @property
+    def patch_mean(self) -> Float[Tensor, "B F"]:
+        """The mean over patches, without the class token. The pooled features of a tower that gives no patches."""
+        return self.pooled if self.patches is None else self.patches.mean(dim=1)
 
 
 def unit(vectors: Float[Tensor, "B D"]) -> Float32[Tensor, "B D"]:
@@ -66,6 +77,8 @@ class ImageTower(nn.Module):
                 )
             self.projection: nn.Module = Projection(visual.proj)
             visual.proj = None
+            at_class_token = visual.pool_type == "tok" and visual.attn_pool is None and not visual.final_ln_after_pool
+            visual.output_tokens = at_class_token
         elif isinstance(visual, TimmModel):
             if hasattr(visual.head, "pool"):
                 raise ValueError(
@@ -98,8 +111,9 @@ class ImageTower(nn.Module):
 
     def forward(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
         """Pooled features (B, F) and unit-length float32 embeddings (B, D) of normalised images."""
-        pooled = self.trunk(image)
-        return Encoded(pooled, unit(self.projection(pooled)), None)
+        found = self.trunk(image)
+        pooled, patches = found if isinstance(found, tuple) else (found, None)
+        return Encoded(pooled, unit(self.projection(pooled)), patches=patches)
 
 
 class TextTower(nn.Module):

@@ -77,6 +77,8 @@ SHARED = {
     "name": "method, data, image tower",
     "method.name": "the method's paper",
     "method.temperature": "start, learned; SLIP's code, logit_scale",
+    "method.words_weight": "ours: off; SuperCLIP's term belongs to no method here",
+    "method.words_targets": "ours: for method.words_weight alone",
     "towers.embed_dim": "D of the named towers, 512; SLIP's code",
     "towers.quick_gelu": "off, as in open_clip's ViT-B; SLIP's text tower has it: recipes NAME-timm",
     "towers.vision_cfg": "as in open_clip",

@@ -50,7 +50,7 @@ def encodes_sample_by_sample(method: Method) -> None:
 
 
 def only_embeddings_have_gradient(method: Method) -> None:
-    """`embed` returns float32 tensors, `image` and `text` with gradient. `targets` has no gradient."""
+    """`embed` returns float32 tensors and integers, `image` and `text` with gradient. `targets` has no gradient."""
     batch = micro_batch(REPEATED)
     for name, value in method.targets(batch).items():
         assert not value.requires_grad, f"the target {name} requires a gradient"
@@ -59,7 +59,7 @@ def only_embeddings_have_gradient(method: Method) -> None:
         assert name in embedded, f"embed returns no {name!r}, the unit-length embedding that is contrasted"
         assert embedded[name].requires_grad, f"the embedding {name} has no gradient"
     for name, value in embedded.items():
-        assert value.dtype == torch.float32, f"{name} is {value.dtype}, not float32"
+        assert value.dtype == torch.float32 or not value.is_floating_point(), f"{name} is {value.dtype}, not float32"
 
 
 def every_trainable_parameter_gets_a_gradient(method: Method) -> None:
