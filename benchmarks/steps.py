@@ -1,6 +1,7 @@
-"""Time of a training step of a recipe, here and, in turn with it, in another source tree: a paired ratio.
+"""Time of a training step of a recipe, and of another tree or other settings in turn with it: a paired ratio.
 
     python benchmarks/steps.py [RECIPE] [--set KEY=VALUE ...] [--against OTHER/src] [--rounds 3]
+    python benchmarks/steps.py photos-clip --with method.words_weight=1
 
 Batches are made before the clock starts; a step is everything from the batch on the device to the moved teacher. The
 machine must be otherwise idle. OTHER is a checkout of another commit (`git worktree add OTHER COMMIT`).
@@ -54,10 +55,10 @@ def child(recipe: str, settings: list[str], steps: int) -> None:
     print(json.dumps({"seconds": seconds[4:], "batch": trainer.recipe.loader.batch_size}))
 
 
-def measure(source: Path, arguments: argparse.Namespace) -> tuple[float, int]:
-    """Median seconds of a step, and the batch size, in a fresh process on that source tree."""
+def measure(source: Path, settings: list[str], arguments: argparse.Namespace) -> tuple[float, int]:
+    """Median seconds of a step with these settings, and the batch size, in a fresh process on that source tree."""
     command = [sys.executable, __file__, arguments.recipe, "--child", "--steps", str(arguments.steps)]
-    command += [part for setting in arguments.set for part in ("--set", setting)]
+    command += [part for setting in settings for part in ("--set", setting)]
     done = subprocess.run(
         command, env=os.environ | {"PYTHONPATH": str(source)}, stdout=subprocess.PIPE, text=True, check=True
     )
@@ -66,11 +67,13 @@ def measure(source: Path, arguments: argparse.Namespace) -> tuple[float, int]:
 
 
 def main() -> None:
-    """Print samples/s, and the ratio to the other tree."""
+    """Print samples/s, and the ratio to the other tree or settings."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", nargs="?", default="tiny")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
-    parser.add_argument("--against", type=Path)
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--against", type=Path)
+    other.add_argument("--with", action="append", default=[], metavar="KEY=VALUE", dest="more")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -78,20 +81,25 @@ def main() -> None:
     if arguments.child:
         child(arguments.recipe, arguments.set, arguments.steps)
         return
-    here = Path(__file__).resolve().parents[1] / "src"
+    here = (Path(__file__).resolve().parents[1] / "src", arguments.set)
+    variants = {"here": here}
+    if arguments.more:
+        variants = {"without": here, "with": (here[0], arguments.set + arguments.more)}
+    if arguments.against:
+        variants = {str(arguments.against): (arguments.against.resolve(), arguments.set), "here": here}
     ratios = []
     for number in range(arguments.rounds):
-        line = [f"round {number + 1}"]
-        seconds = {}
-        for source in filter(None, (arguments.against, here)):
-            seconds[source], batch = measure(source.resolve(), arguments)
-            line.append(f"{source}: {1e3 * seconds[source]:.0f} ms a step, {batch / seconds[source]:.0f} samples/s")
-        if arguments.against:
-            ratios.append(seconds[arguments.against] / seconds[here])
-            line.append(f"{ratios[-1]:.2f} times as fast")
+        line, seconds = [f"round {number + 1}"], []
+        for label, (source, settings) in variants.items():
+            found, batch = measure(source, settings, arguments)
+            seconds.append(found)
+            line.append(f"{label}: {1e3 * found:.0f} ms a step, {batch / found:.0f} samples/s")
+        if len(seconds) == 2:
+            ratios.append(seconds[0] / seconds[1])
+            line.append(f"{ratios[-1]:.3f} times as fast")
         print("; ".join(line), flush=True)
     if ratios:
-        print(f"median ratio {statistics.median(ratios):.2f}")
+        print(f"median ratio {statistics.median(ratios):.3f}")
 
 
 if __name__ == "__main__":

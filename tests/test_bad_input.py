@@ -450,6 +450,11 @@ def nothing_to_mask(here):
     return training(pairs(here), "views.mask_probability=0")
 
 
+@fault(SETTING, "patches chosen in a tower without them", "method.aug_patches=half", "is not a native ViT")
+def no_patches_to_choose(here):
+    return training(pairs(here), "method.aug_patches=half")
+
+
 @fault(SETTING, "an unknown tracker", "train.track", "'tensorboard', 'wandb' or 'trackio'", "'mlflow'")
 def unknown_tracker(here):
     return training(pairs(here), "train.track=tensorboard,mlflow")

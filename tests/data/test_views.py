@@ -399,6 +399,18 @@ def test_the_edited_text_is_an_edit_of_the_text():
     assert torch.equal(alone["text_aug"], made["text_aug"])
 
 
+def test_patch_scores_are_uniform_and_each_samples_own():
+    some = replace(views(("patch_scores",)), num_patches=500)
+    first, second = (some.sample(opened(picture()), ("a kite",), (), [seed])["patch_scores"] for seed in (1, 2))
+    assert first.shape == (500,)
+    assert 0 <= first.min() < 0.02
+    assert 0.98 < first.max() < 1
+    assert first.mean().item() == pytest.approx(0.5, abs=0.05)
+    assert not torch.equal(first, second)
+    again = some.sample(opened(picture()), ("a kite",), (), [1])["patch_scores"]
+    assert torch.equal(first, again)
+
+
 def test_views_travel_to_another_process():
     copy = pickle.loads(pickle.dumps(views()))
     one, other = (v.sample(opened(picture()), ("a kite",), (), [5]) for v in (copy, views()))

@@ -8,6 +8,7 @@ from open_clip.model import CLIP
 
 from askew.nn.cpu.packed_text import can_pack
 from askew.nn.momentum import Momentum
+from askew.nn.plain import plain_config, plain_state
 from askew.nn.towers import (
     END_TOKEN,
     MASK_TOKEN,
@@ -15,8 +16,6 @@ from askew.nn.towers import (
     TwoTower,
     build_model,
     model_config,
-    plain_config,
-    plain_state,
 )
 from askew.recipes import find
 from askew.training.towers import build_towers, open_clip_config, resolve

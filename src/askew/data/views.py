@@ -207,6 +207,7 @@ class Views:
     edits: WordEdits = field(default_factory=WordEdits)
     scaled_decode: bool = True  # decode JPEGs no larger than the wanted crops need
     caption_ids: bool = False  # add `caption_id`, equal for equal captions
+    num_patches: int = 0  # of the image tower, for `patch_scores`
     limit: PixelLimit = field(default_factory=pixel_limit)  # goes along to workers that are not forked
 
     def __setstate__(self, state: dict) -> None:
@@ -234,6 +235,8 @@ class Views:
         made: dict[str, Tensor] = {}
         for view, one in zip(wanted, drawn, strict=True):
             made |= view.cut(pixels, one, shrink)
+        if "patch_scores" in self.wanted:
+            made["patch_scores"] = torch.from_numpy(stream(seed, "patch_scores").random(self.num_patches, np.float32))
         if {"text", "masked_text", "text_aug"} & set(self.wanted):
             caption = self._caption(captions, tags, stream(seed, "text"))
             if self.caption_ids:  # of the caption without tags

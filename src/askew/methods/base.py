@@ -5,7 +5,8 @@ A method declares which views it reads, embeds sample by sample, and has an obje
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import MutableMapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from askew.nn.towers import ImageTower, TwoTower
 
-Batch = dict[str, Tensor]
+Batch = MutableMapping[str, Tensor]
 Terms = dict[str, Tensor]
 RESERVED = (  # names that a term of the loss may not have: the loop logs its own values under them
     *("step", "epoch", "samples", "loss", "learning_rate", "gradient_norm", "samples_per_second", "data_wait"),
@@ -73,6 +74,8 @@ class Method(nn.Module, ABC):
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """Float32 tensors (B, ...) with gradient, and integers. Each row depends on its own sample only.
 
+        `batch` also holds what `targets` has returned for these samples.
+
         `image` and `text` are the unit-length embeddings that are contrasted. Other names are the method's own.
         """
 
@@ -113,6 +116,11 @@ class Method(nn.Module, ABC):
     def export_towers(self) -> dict[str, ImageTower]:
         """The image towers to save, by directory name: the student's under "model", a teacher's under "teacher"."""
         return {"model": self.towers.image}
+
+
+def with_targets(batch: Batch, targets: dict[str, Tensor]) -> Batch:
+    """What `embed` reads: the batch, and the targets of the same samples."""
+    return ChainMap(targets, batch)
 
 
 def matches(local: dict[str, Tensor], gathered: dict[str, Tensor]) -> Tensor:

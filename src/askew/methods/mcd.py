@@ -16,6 +16,7 @@ from askew.methods.encode import (
     with_masked_language,
 )
 from askew.methods.words import embed_words, with_words, words_at_chance
+from askew.nn.chosen_patches import best_patches, patch_grid
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
 from askew.nn.similarity import SIMILARITY
 from askew.nn.towers import ImageTower, TwoTower
@@ -25,6 +26,7 @@ from askew.objectives.log_ratio import RHO
 from askew.objectives.soft_alignment import soft_alignments
 
 Term = Literal["positive", "negative", "noisy", "soft_alignment"]
+SHARE = {"all": 1.0, "half": 0.5, "quarter": 0.25}  # of the patches of the augmented image
 
 
 class MCD(Method):
@@ -48,6 +50,9 @@ class MCD(Method):
         text_gradient: Literal["through", "stopped"] = "through"  # of distillation, through the student's distances
         fading: Literal["augmented_terms", "two_sets", "whole_contrast", "unfaded"] = "augmented_terms"  # Eq. (13)
         alpha_start: float = Field(default=0.0, ge=0, le=1)  # alpha at step 0, cosine to 1; 1 is constant
+        # Patches of the augmented image that the student sees, and what chooses them; ours, after A-CLIP
+        aug_patches: Literal["all", "half", "quarter"] = "all"
+        patch_scores: Literal["teacher", "random"] = "teacher"
 
         def build(self, towers: TwoTower, identity: Sequence[float]) -> "MCD":
             """MCD on these towers."""
@@ -56,8 +61,12 @@ class MCD(Method):
     def __init__(self, config: Config, towers: TwoTower):
         super().__init__()
         self.config = config
-        self.views = ("image", "aug", "text", *config.masked_views)
         self.towers = towers
+        self.views = ("image", "aug", "text", *config.masked_views)
+        self.share = SHARE[config.aug_patches]
+        if self.share < 1:
+            self.patch_grid = patch_grid(towers.image.trunk, f"method.aug_patches={config.aug_patches}")
+            self.views += ("patch_scores",) if config.patch_scores == "random" else ()
         self.similarity = SIMILARITY[config.similarity](config.temperatures)
         self.teacher = Momentum(towers.image)
         self.token_head = config.token_head(towers.text)
@@ -70,14 +79,24 @@ class MCD(Method):
         }
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
-        """The teacher's embeddings of the same two views, (B, D) each, unit length."""
-        image, aug = encode_views(self.teacher, batch["image"], batch["aug"])
-        return {"teacher_image": image.embedding, "teacher_aug": aug.embedding}
+        """The teacher's embeddings of the same two views, (B, D) each, unit length; which patches to keep (B, K)."""
+        if self.share == 1 or self.config.patch_scores == "random":
+            image, aug = encode_views(self.teacher, batch["image"], batch["aug"])
+        else:
+            image, (aug, scores) = self.teacher(batch["image"]), self.teacher.with_scores(batch["aug"])
+        targets = {"teacher_image": image.embedding, "teacher_aug": aug.embedding}
+        if self.share < 1:
+            scores = batch["patch_scores"] if self.config.patch_scores == "random" else scores
+            targets["keep"] = best_patches(scores, self.patch_grid, self.share)
+        return targets
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,)."""
         # Misalign: the same image with and without an augmentation that its text does not describe
-        image, aug = encode_views(self.towers.image, batch["image"], batch["aug"])
+        if self.share == 1:
+            image, aug = encode_views(self.towers.image, batch["image"], batch["aug"])
+        else:  # the student must give from some patches what the teacher gives from all
+            image, aug = self.towers.image(batch["image"]), self.towers.image(batch["aug"], batch["keep"])
         captions = encode_captions(self.towers.text, self.token_head, batch)
         words = embed_words(self.words, image, batch["text"])
         return {"image": image.embedding, "aug": aug.embedding, **captions, **words}

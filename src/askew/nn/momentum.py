@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -43,6 +44,11 @@ class Momentum(nn.Module):
     def forward(self, *args, **kwargs):
         """The teacher's output, always without gradient."""
         return self.module(*args, **kwargs)
+
+    @torch.no_grad()
+    def with_scores(self, image: torch.Tensor) -> Any:
+        """As `ImageTower.with_scores`, of a teacher that is an image tower."""
+        return cast(Any, self.module).with_scores(image)
 
     @torch.no_grad()
     def update(self, student: nn.Module, momentum: float) -> None:

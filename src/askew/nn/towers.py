@@ -17,6 +17,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import TextTransformer, VisionTransformer
 from torch import Tensor, nn
 
+from askew.nn.chosen_patches import on_chosen_patches, with_class_attention
 from askew.nn.cpu.convolutions import use_fast_convolutions
 from askew.nn.cpu.packed_text import can_pack, token_features
 
@@ -63,7 +64,10 @@ class Projection(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """An open_clip image trunk (native ViT or timm) and its projection. Forward: (B, 3, H, W) -> Encoded."""
+    """An open_clip image trunk (native ViT or timm) and its projection. Forward: (B, 3, H, W) -> Encoded.
+
+    The patches that a native ViT sees can be chosen: `keep`, `with_scores`, and nn/chosen_patches.py.
+    """
 
     def __init__(self, visual: nn.Module):
         super().__init__()
@@ -109,11 +113,19 @@ class ImageTower(nn.Module):
         weight = next(p for p in self.projection.parameters() if p.ndim == 2)
         return weight.shape[0 if isinstance(self.projection, Projection) else 1]
 
-    def forward(self, image: Float[Tensor, "B 3 H W"]) -> Encoded:
-        """Pooled features (B, F) and unit-length float32 embeddings (B, D) of normalised images."""
-        found = self.trunk(image)
+    def forward(self, image: Float[Tensor, "B 3 H W"], keep: Int[Tensor, "B K"] | None = None) -> Encoded:
+        """Pooled features (B, F) and unit-length float32 embeddings (B, D) of normalised images.
+
+        With `keep`, a ViT sees the class token and these patches only. That pass is not compiled.
+        """
+        found = self.trunk(image) if keep is None else on_chosen_patches(self.trunk, image, keep)
         pooled, patches = found if isinstance(found, tuple) else (found, None)
         return Encoded(pooled, unit(self.projection(pooled)), patches=patches)
+
+    def with_scores(self, image: Float[Tensor, "B 3 H W"]) -> tuple[Encoded, Float[Tensor, "B P"]]:
+        """The same without gradient, and how much the class token of a ViT attends to each patch."""
+        pooled, patches, scores = with_class_attention(self.trunk, image)
+        return Encoded(pooled, unit(self.projection(pooled)), patches=patches), scores
 
 
 class TextTower(nn.Module):
@@ -231,46 +243,6 @@ def build_model(config: dict[str, Any]) -> CustomTextCLIP:
         return CustomTextCLIP(**fields)
     except (TypeError, AssertionError, RuntimeError) as error:
         raise ValueError(f"open_clip cannot build these towers: {error}") from error
-
-
-def plain_state(
-    towers: TwoTower, image: ImageTower, logit_scale: Tensor, logit_bias: Tensor | None = None
-) -> dict[str, Tensor]:
-    """The state dict in open_clip's plain CLIP layout: keys renamed, mask row dropped, float32, contiguous, on the CPU.
-
-    Args:
-        towers: the source of the text tower.
-        image: the image tower to export (the student's, or the momentum teacher's).
-        logit_scale: (1,), the logarithm of the image-text scale.
-        logit_bias: (1,), the bias of image-text logits, if the method has one.
-    """
-    state = {f"visual.{k}": v for k, v in image.trunk.state_dict().items()}
-    if isinstance(image.projection, Projection):
-        state["visual.proj"] = image.projection.weight
-    else:
-        state |= {f"visual.head.{k}": v for k, v in image.projection.state_dict().items()}
-    state |= dict(towers.text.trunk.state_dict())
-    state["token_embedding.weight"] = state["token_embedding.weight"][:VOCABULARY]
-    state["text_projection"] = towers.text.projection.weight
-    state["logit_scale"] = logit_scale.reshape(())
-    if logit_bias is not None:
-        state["logit_bias"] = logit_bias.reshape(())
-    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
-
-
-def plain_config(config: dict[str, Any], logit_bias: Tensor | None = None) -> dict[str, Any]:
-    """The open_clip configuration of an exported model. It pools by argmax: without a mask token, at the end token.
-
-    A `logit_bias` is written to it. open_clip adds the bias to logits, and embeddings and cosines are unaffected.
-    """
-    config = copy.deepcopy(config) | ({} if logit_bias is None else {"init_logit_bias": logit_bias.item()})
-    config.pop("custom_text", None)
-    config["text_cfg"] |= {"pool_type": "argmax"}
-    config["text_cfg"].pop("eos_id", None)
-    config["vision_cfg"].pop("timm_model_pretrained", None)
-    if "timm_model_name" in config["vision_cfg"]:
-        config["vision_cfg"]["timm_model_pretrained"] = False
-    return config
 
 
 def model_config(name: str) -> dict[str, Any]:

@@ -185,6 +185,8 @@ OF_METHOD = {
         "method.text_gradient": "ours: MCD trains the text encoder by all of Eq. (13)",
         "method.fading": "ours: a reading of MCD Sec. 4.4, docs/deviations.md",
         "method.alpha_start": "ours: MCD Sec. 4.4 prints no start; docs/deviations.md",
+        "method.aug_patches": "MCD Sec. 4: the student sees the whole augmented image",
+        "method.patch_scores": "ours: for method.aug_patches alone",
     },
     "uniclip": {
         "method.temperatures": "ours: start values of UniCLIP's similarity by domain were not found",

@@ -144,5 +144,6 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
         tags_alone=views.tags_alone,
         scaled_decode=views.scaled_decode,
         caption_ids=recipe.data.equal_captions == "positives",
+        num_patches=(size // recipe.towers.vision_cfg.get("patch_size", 16)) ** 2,
         limit=limit,
     )

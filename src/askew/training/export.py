@@ -8,7 +8,8 @@ from safetensors.torch import save_file
 from askew.config import TowerSettings
 from askew.data.files import replacing_directory
 from askew.methods.base import Method
-from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS, plain_config, plain_state
+from askew.nn.plain import plain_config, plain_state
+from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 
 
 def save_models(method: Method, towers: TowerSettings, run: Path, only: str = "") -> list[Path]:

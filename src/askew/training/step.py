@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from askew import distributed
-from askew.methods.base import Batch, Method, Terms
+from askew.methods.base import Batch, Method, Terms, with_targets
 from askew.nn.cpu.attention import quick_attention
 from askew.nn.cpu.convolutions import quick_convolutions
 from askew.objectives.reduce import by_rows
@@ -50,7 +50,7 @@ class Step(nn.Module):
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"), attention:
             with torch.no_grad(), quick_convolutions():
                 targets = self.method.targets(batch)
-            embedded = self.method.embed(batch)
+            embedded = self.method.embed(with_targets(batch, targets))
         ids = {key: batch[key] for key in ("match_id", "caption_id") if key in batch}
         return {**ids, **targets, **embedded}
 

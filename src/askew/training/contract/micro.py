@@ -10,7 +10,7 @@ from askew.config import TowerSettings
 from askew.data.eda import WordEdits
 from askew.data.operations import IDENTITY
 from askew.data.views import MaskedTokens, Tokens
-from askew.methods.base import Batch, Method, MethodConfig, Terms
+from askew.methods.base import Batch, Method, MethodConfig, Terms, with_targets
 from askew.nn.heads import AugmentationHead
 from askew.nn.momentum import Momentum
 from askew.objectives.masked_language import NOT_MASKED
@@ -18,7 +18,7 @@ from askew.training.step import Step
 from askew.training.towers import build_towers
 
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
-SIZE, CONTEXT_LENGTH = 32, 16  # pixels per side, tokens
+SIZE, CONTEXT_LENGTH, NUM_PATCHES = 32, 16, 4  # pixels per side, tokens, patches of the ViT
 DISTINCT, REPEATED = [0, 1, 2, 3, 4, 5], [7, 7, 2, 5, 5, 5]  # match ids
 ALWAYS_READ = {"id", "match_id"}
 PROGRESS = 0.4
@@ -79,13 +79,14 @@ def micro_batch(match_ids: Sequence[int], seed: int = 0, unmasked: Sequence[int]
         "image_params": params[0],
         "aug_params": params[1],
         "aug2_params": params[2],
+        "patch_scores": torch.tensor(rng.uniform(size=(num, NUM_PATCHES)), dtype=torch.float32),
         "text": torch.stack(texts),
         "text_aug": torch.stack(edited),
         **{key: torch.stack([view[key] for view in views]) for key in ("masked_text", "mlm_labels")},
     }
 
 
-def rows(tensors: dict[str, Tensor], index: slice | Tensor) -> dict[str, Tensor]:
+def rows(tensors: Batch, index: slice | Tensor) -> dict[str, Tensor]:
     """The samples at `index` of every tensor."""
     return {key: value[index] for key, value in tensors.items()}
 
@@ -103,4 +104,5 @@ def run_step(
 @torch.no_grad()
 def encoded(method: Method, batch: Batch) -> dict[str, Tensor]:
     """What the objective receives in one process."""
-    return {"match_id": batch["match_id"], **method.targets(batch), **method.embed(batch)}
+    targets = method.targets(batch)
+    return {"match_id": batch["match_id"], **targets, **method.embed(with_targets(batch, targets))}

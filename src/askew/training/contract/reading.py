@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from askew.methods.base import Method
+from askew.methods.base import Method, with_targets
 from askew.nn.momentum import Momentum
 from askew.training.contract.comparing import assert_close, assert_finite, close, difference, magnifies_rounding
 from askew.training.contract.micro import ALWAYS_READ, PROGRESS, REPEATED, encoded, micro_batch, rows, run_step
@@ -52,9 +52,10 @@ def encodes_sample_by_sample(method: Method) -> None:
 def only_embeddings_have_gradient(method: Method) -> None:
     """`embed` returns float32 tensors and integers, `image` and `text` with gradient. `targets` has no gradient."""
     batch = micro_batch(REPEATED)
-    for name, value in method.targets(batch).items():
+    targets = method.targets(batch)
+    for name, value in targets.items():
         assert not value.requires_grad, f"the target {name} requires a gradient"
-    embedded = method.embed(batch)
+    embedded = method.embed(with_targets(batch, targets))
     for name in ("image", "text"):
         assert name in embedded, f"embed returns no {name!r}, the unit-length embedding that is contrasted"
         assert embedded[name].requires_grad, f"the embedding {name} has no gradient"
