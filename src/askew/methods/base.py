@@ -65,6 +65,12 @@ class Method(nn.Module, ABC):
     views: tuple[str, ...]
     towers: TwoTower
 
+    def allocate(self, num_rows: int) -> None:
+        """Make room for state of each sample: `row` in a batch is from 0 to num_rows - 1. By default there is none.
+
+        Called once the training data are open. A method that is built without data, to be exported, is not asked.
+        """
+
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The teacher's outputs for each sample, (B, ...) without gradient. By default there are none."""
         return {}

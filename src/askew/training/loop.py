@@ -85,7 +85,6 @@ class Trainer:
         Raises:
             UserError: the data are not those that the run began with.
         """
-        found.load(self.method, self.optimizer)
         facts, planned = found.facts, self.schedule.total_after(found.step)
         if facts["total"] != planned:
             raise UserError(
@@ -93,6 +92,7 @@ class Trainer:
                 "resume with the same data"
             )
         refuse_other_data(str(found.path), facts, self.loader.source, self.loader.fingerprint, self.contents)
+        found.load(self.method, self.optimizer)  # state of each sample has room for these data and no others
         self.done, self._saved, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
         self.measuring.is_pending = facts.get("not_evaluated", False)

@@ -20,6 +20,7 @@ from askew.training.towers import build_towers
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
 SIZE, CONTEXT_LENGTH = 32, 16  # pixels per side, tokens
 DISTINCT, REPEATED = [0, 1, 2, 3, 4, 5], [7, 7, 2, 5, 5, 5]  # match ids
+MOST_ROWS = 16  # samples that `row` tells apart
 ALWAYS_READ = {"id", "match_id"}
 PROGRESS = 0.4
 
@@ -41,6 +42,7 @@ def micro_method(config: MethodConfig) -> Method:
     """
     towers = build_towers(micro_towers(), seed=0, mask_token=config.needs_mask_token)
     method = config.build(towers, IDENTITY).train()
+    method.allocate(MOST_ROWS)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for moved in (module for module in method.modules() if isinstance(module, Momentum | AugmentationHead)):
@@ -73,6 +75,7 @@ def micro_batch(match_ids: Sequence[int], seed: int = 0, unmasked: Sequence[int]
     return {
         "id": torch.arange(num),
         "match_id": torch.tensor(match_ids),
+        "row": torch.arange(num),
         "image": image,
         "aug": aug,
         "aug2": aug2,
