@@ -101,6 +101,13 @@ class Method(nn.Module, ABC):
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:
         """The value of each term, by name, for a model that has learned nothing, with N samples that all differ."""
 
+    def learning_rates(self) -> dict[str, float]:
+        """Parameters, by name, that do not follow the schedule: the learning rate of their next step.
+
+        They are always the same parameters, which AdamW moves without decay. By default there are none.
+        """
+        return {}
+
     @property
     @abstractmethod
     def logit_scale(self) -> Tensor:

@@ -209,7 +209,7 @@ class Trainer:
         """Take one step, from a batch on the CPU to the moved teacher. Returns what it measured."""
         config, learning_rate = self.recipe.train, self.schedule.learning_rate(self.done)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = self.method.learning_rates().get(group.get("name", ""), learning_rate)
         torch.manual_seed(seed_of_step(config.seed, self.done, distributed.rank()))
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         batch = self.loader.views.finish(batch)
