@@ -29,11 +29,11 @@ class FastCLIP(Method):
         name: Literal["fastclip"] = "fastclip"
         temperature: float = Field(default=0.07, gt=0)  # initial tau
         temperature_rate: float = Field(default=0.0, ge=0)  # learning rate of tau, constant; 0 follows the schedule
-        # Also differentiates tau as the code does, which counts the similarities' part twice: docs/deviations.md
+        # Of tau: as in the code, which counts the part through the similarities twice, or exact; docs/deviations.md
         temperature_gradient: Literal["released", "exact"] = "released"
         rho: float = 6.5  # the weight of tau in the loss; a higher one gives a lower tau
         eps: float = Field(default=1e-14, ge=0)  # added to u: InfoNCE's "1 +" over the negatives; 0 = 1 / (n - 1)
-        gamma: Literal["step", "epoch"] = "step"  # when the share of a new batch in u falls: every step, or epoch
+        gamma: Literal["step", "epoch"] = "step"  # when the share of a new batch in u falls; the code: every epoch
         gamma_min: float = Field(default=0.2, gt=0, le=1)  # at the end of the fall, a cosine from 1
         gamma_decay: float = Field(default=0.5, gt=0, le=1)  # share of the run that the fall takes
 
