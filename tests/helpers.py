@@ -9,6 +9,7 @@ from PIL import Image
 
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
+from askew.methods.fastclip import FastCLIP
 from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
@@ -47,6 +48,8 @@ METHODS = [
     SLIP.Config(),
     DeCLIP.Config(queue_size=50),
     SigLIP.Config(),
+    FastCLIP.Config(),
+    FastCLIP.Config(temperature_rate=1e-3, temperature_gradient="exact", eps=0, gamma="epoch"),
 ]
 METHOD_NAMES = [
     "clip",
@@ -59,6 +62,8 @@ METHOD_NAMES = [
     "slip",
     "declip",
     "siglip",
+    "fastclip",
+    "fastclip-readings",
 ]
 
 

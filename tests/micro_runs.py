@@ -14,6 +14,7 @@ from askew import cli, config
 from askew.config import Recipe
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
+from askew.methods.fastclip import FastCLIP
 from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
@@ -35,6 +36,7 @@ METHODS = {
     "declip": DeCLIP.Config(queue_size=50),
     "uniclip": UniCLIP.Config(),
     "siglip": SigLIP.Config(),
+    "fastclip": FastCLIP.Config(temperature_rate=1e-3, gamma="epoch"),
 }
 
 

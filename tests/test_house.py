@@ -10,7 +10,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "askew"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
-METHOD_FILES = [f for f in FILES if f.parent.name == "methods" and f.stem not in ("__init__", "base", "encode", "words")]
+METHOD_FILES = [
+    f for f in FILES if f.parent.name == "methods" and f.stem not in ("__init__", "base", "encode", "words")
+]
 
 
 def module_of(file):

@@ -21,6 +21,7 @@ from askew.errors import UserError, imported, printable
 from askew.methods.base import Method, MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
+from askew.methods.fastclip import FastCLIP
 from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
@@ -195,6 +196,7 @@ METHODS: dict[str, type[MethodConfig]] = {
     "uniclip": UniCLIP.Config,
     "mcd": MCD.Config,
     "siglip": SigLIP.Config,
+    "fastclip": FastCLIP.Config,
 }
 
 

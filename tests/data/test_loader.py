@@ -246,6 +246,20 @@ def test_a_bad_sample_is_named_and_replaced_the_same_with_any_workers_and_ranks(
         assert name in message
 
 
+def test_a_row_is_the_index_of_the_sample_that_was_used(bad_source):
+    """Of a substitute its own; and a batch with rows is otherwise the batch without them."""
+    plain = Loader(bad_source, views(), 8, 3)
+    replaced = 0
+    for step in range(6):
+        batch = Loader(bad_source, views((*EVERYTHING, "row")), 8, 3).batch(step)
+        row = batch.pop("row")
+        assert row.dtype == torch.int64
+        assert [bad_source[index].id for index in row.tolist()] == batch["id"].tolist()
+        assert_equal(batch, plain.batch(step))
+        replaced += len(batch["bad_samples"])
+    assert replaced > 0
+
+
 def test_the_budget_is_ten_or_one_percent():
     BadSamples(100, Counter({"empty image": 10})).check()
     with pytest.raises(RunFailed, match=r"11 bad samples while drawing 100.*empty image: 9, missing file: 2"):

@@ -9,6 +9,7 @@ import torch
 from torch.nn.functional import normalize
 
 from askew.methods.declip import NEIGHBOURS, TEXTS, DeCLIP
+from askew.methods.fastclip import FastCLIP
 from askew.methods.slip import SLIP
 from askew.methods.words import WordPrediction
 from askew.nn.heads import Head, TokenHead
@@ -16,7 +17,21 @@ from askew.nn.queue import NearestNeighbours
 from askew.nn.towers import Encoded
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from helpers import micro_method
-from oracles.inputs import BATCH, DIMENSION, QUEUE, TOKENS, VOCABULARY, WIDTH, caption_ids, linear, scale, uniform
+from oracles.inputs import (
+    BATCH,
+    DIMENSION,
+    FASTCLIP_ROWS,
+    FASTCLIP_SAMPLES,
+    FASTCLIP_VISITS,
+    QUEUE,
+    TOKENS,
+    VOCABULARY,
+    WIDTH,
+    caption_ids,
+    linear,
+    scale,
+    uniform,
+)
 
 ORACLES = Path(__file__).parents[1] / "oracles"
 LIMIT = 1e-5  # relative error
@@ -142,3 +157,27 @@ def test_word_prediction_is_the_official_code():
         words.count_(embedded)
         np.testing.assert_allclose(words.counts / BATCH, official["shares"], rtol=1e-6)
         assert words.seen.item() == official["num_steps"] * BATCH
+
+
+def test_fastclip_is_the_official_code():
+    """Gradients of features and scale, and u, at three visits with gamma 1, 0.6 and 0.2; two samples are not in all."""
+    expected = numbers("fastclip")
+    method = micro_method(FastCLIP.Config(rho=expected["rho"], eps=expected["eps"], gamma_min=0.2, gamma_decay=1.0))
+    method.allocate(FASTCLIP_SAMPLES)
+    log_scale = method.temperature.log_scale
+    for number, visit in enumerate(expected["visits"]):
+        with torch.no_grad():
+            log_scale.fill_(uniform(f"log_scale{number}", 1)[0] + 1.5)
+        method.zero_grad()
+        tensors = {name: leaf(uniform(f"{name}{number}", BATCH, DIMENSION)) for name in ("image", "text")}
+        local = {name: normalize(tensors[name], dim=-1) for name in tensors} | {"match_id": torch.arange(BATCH)}
+        local |= method.targets({"row": torch.tensor(FASTCLIP_ROWS[number])})
+        loss, terms = method.objective(local, local, number / 2)
+        loss.backward()
+        assert terms["gamma"].item() == pytest.approx(FASTCLIP_VISITS[number])
+        assert_gradients(tensors, {name: visit["gradients"][name] for name in tensors})
+        assert log_scale.grad.item() == pytest.approx(visit["gradients"]["log_scale"], rel=LIMIT)
+        with torch.no_grad():
+            log_scale.add_(0.3)  # a step, after which u still needs the scale from before
+        method.after_step({name: value.detach() for name, value in local.items()}, (number + 1) / 2)
+        torch.testing.assert_close(method.log_u.values.exp(), torch.tensor(visit["u"]), rtol=LIMIT, atol=0.0)

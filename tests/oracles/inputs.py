@@ -5,6 +5,9 @@ import zlib
 import numpy as np
 
 BATCH, WIDTH, DIMENSION, TOKENS, VOCABULARY, QUEUE = 5, 11, 7, 6, 23, 16
+# Three batches of FastCLIP: gamma of each, and which of the samples are in it; the sixth is first seen in the second
+FASTCLIP_SAMPLES, FASTCLIP_VISITS = 7, (1.0, 0.6, 0.2)
+FASTCLIP_ROWS = ([0, 1, 2, 3, 4], [3, 0, 5, 1, 2], [5, 2, 4, 0, 3])
 
 
 def uniform(name: str, *shape: int) -> np.ndarray:

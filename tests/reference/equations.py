@@ -418,6 +418,35 @@ def pairwise_sigmoid(logits: Array, match: Array) -> float:
     return total / logits.shape[0]
 
 
+def running_mean(logits: Array, own: Array, match: Array, u: Array, gamma: float) -> Array:
+    """FastCLIP's u of each row after this batch; 0 is a row that was never seen."""
+    out = np.array(u, dtype=np.float64)
+    for i in range(len(logits)):
+        others = [math.exp(logits[i, n] - own[i]) for n in range(logits.shape[1]) if not match[i, n]]
+        if others:
+            g = sum(others) / len(others)
+            out[i] = g if u[i] == 0 else (1 - gamma) * u[i] + gamma * g
+    return out
+
+
+def global_contrast(logits: Array, own: Array, match: Array, u: Array, eps: float) -> tuple[float, Array]:
+    """The mean of log(eps + u), and the gradient of the mean of g / (eps + u) with u held, by hand."""
+    rows, columns = logits.shape
+    total, gradient = 0.0, np.zeros((rows, columns))
+    for i in range(rows):
+        positives = [p for p in range(columns) if match[i, p]]
+        negatives = [n for n in range(columns) if not match[i, n]]
+        for p in positives if negatives else []:
+            share = 1 / (rows * len(positives))
+            of_p = u[i] * math.exp(own[i] - logits[i, p])
+            total += share * math.log(eps + of_p)
+            for n in negatives:
+                slope = math.exp(logits[i, n] - logits[i, p]) / len(negatives) / (eps + of_p)
+                gradient[i, n] += share * slope
+                gradient[i, p] -= share * slope
+    return total, gradient
+
+
 # How embeddings lie on the sphere
 
 

@@ -93,6 +93,7 @@ def open_clip_alone(folders, pixels, tmp_path):
         ("slip", "vit"),
         ("declip", "timm"),
         ("siglip", "vit"),
+        ("fastclip", "vit"),
     ],
 )
 def test_open_clip_alone_gives_the_same_embeddings_bit_for_bit(table, tmp_path, method, towers):

@@ -40,9 +40,12 @@ def test_learning_rate_warms_up_linearly_and_falls_on_a_cosine():
 def test_every_trained_parameter_is_in_one_group_and_only_matrices_decay(config):
     method = micro_method(config)
     names = {id(p): name for name, p in method.named_parameters()}
-    decayed, plain = ([names[id(p)] for p in group["params"]] for group in parameter_groups(method, 0.3))
-    assert sorted(decayed + plain) == sorted(n for n, p in method.named_parameters() if p.requires_grad)
-    assert [group["weight_decay"] for group in parameter_groups(method, 0.3)] == [0.3, 0.0]
+    groups = parameter_groups(method, 0.3)
+    decayed, plain, *apart = ([names[id(p)] for p in group["params"]] for group in groups)
+    trained = sorted(n for n, p in method.named_parameters() if p.requires_grad)
+    assert sorted(decayed + plain + [name for group in apart for name in group]) == trained
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0, *(0.0 for _ in apart)]
+    assert apart == [[group["name"]] for group in groups[2:]] == [[name] for name in method.learning_rates()]
     for name in plain:
         assert method.get_parameter(name).ndim < 2 or "bias" in name or "ln_" in name, name
     assert not any("scale" in name or "offset" in name or "bias" in name or "ln_" in name for name in decayed)

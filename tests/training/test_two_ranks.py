@@ -40,7 +40,10 @@ PATIENCE = 150  # seconds until ranks that wait for each other are given up
 
 
 def step_of(method, match_ids, unmasked, captions=None):
-    """Loss, terms and gradients of this process's part of the batch, and the number of samples it was compared with."""
+    """Loss, terms and gradients of this process's part of the batch, and the number of samples it was compared with.
+
+    Also the buffers after the step: queues, and state of each sample.
+    """
     batch = micro_batch(match_ids, unmasked=unmasked)
     if captions is not None:
         batch["caption_id"] = torch.tensor(captions)
@@ -51,7 +54,10 @@ def step_of(method, match_ids, unmasked, captions=None):
     loss.backward()
     values = distributed.mean({"loss": loss, **terms})
     gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
-    return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"])
+    method.after_step(gathered, PROGRESS)
+    kept = method.state_dict().keys()
+    buffers = {name: value.float() for name, value in method.named_buffers() if name in kept}
+    return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"]), buffers
 
 
 def run_of(table):
@@ -142,12 +148,13 @@ def on_rank(rank, port, folder):
     distributed.start(CPU)
     report["sizes"].append(distributed.world_size())
     report["rank"] = distributed.rank()
-    for (name, config, case), (values, gradients, num) in zip(cases, alone, strict=True):
-        found_values, found, found_num = step_of(micro_method(config), *CASES[case])
+    for (name, config, case), (values, gradients, num, buffers) in zip(cases, alone, strict=True):
+        found_values, found, found_num, found_buffers = step_of(micro_method(config), *CASES[case])
         report["cases"][f"{name}, {case}"] = {
             "values": [found_values, values],
             "num_compared": [found_num, num],
             "gradients": apart(found, gradients),
+            "buffers": max([(found_buffers[key] - buffers[key]).abs().max().item() for key in buffers], default=0.0),
         }
     before, after, losses = run_of(folder / "pairs.csv")
     assert apart(before, run_alone[0])["whole"] == 0
@@ -201,6 +208,7 @@ def test_two_ranks_give_the_gradients_of_one_process(ranks, name, case):
         each = found["gradients"]["each"]
         assert max(each.values()) < 1e-5, max(each, key=each.get)
         assert len(each) > 0.7 * found["gradients"]["of"]
+        assert found["buffers"] < 1e-5
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -249,7 +249,8 @@ class Loader:
                 continue
             except Exception as error:
                 raise not_read(self.source, index, error) from error
-            return {"id": torch.tensor(sample.id), "match_id": torch.tensor(sample.matched), **made}
+            row = {"row": torch.tensor(index)} if "row" in self.views.wanted else {}
+            return {"id": torch.tensor(sample.id), "match_id": torch.tensor(sample.matched), **row, **made}
         raise RunFailed(f"{MAX_ATTEMPTS} samples in a row could not be used; the last was {bad[-1][1]}")
 
     def _open(self, index: int, image: bytes) -> Picture:

@@ -66,6 +66,12 @@ class Method(nn.Module, ABC):
     views: tuple[str, ...]
     towers: TwoTower
 
+    def allocate(self, num_rows: int) -> None:
+        """Make room for state of each sample: `row` in a batch is from 0 to num_rows - 1. By default there is none.
+
+        Called once the training data are open. A method that is built without data, to be exported, is not asked.
+        """
+
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The teacher's outputs for each sample, (B, ...) without gradient. By default there are none."""
         return {}
@@ -102,6 +108,13 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:
         """The value of each term, by name, for a model that has learned nothing, with N samples that all differ."""
+
+    def learning_rates(self) -> dict[str, float]:
+        """Parameters, by name, that do not follow the schedule: the learning rate of their next step.
+
+        They are always the same parameters, which AdamW moves without decay. By default there are none.
+        """
+        return {}
 
     @property
     @abstractmethod

@@ -18,6 +18,7 @@ from askew.objectives.distillation import (
 )
 from askew.objectives.fading import augmented_terms, two_sets, unfaded, whole_contrast
 from askew.objectives.geometry import alignment, effective_rank, modality_gap, uniformity
+from askew.objectives.global_contrast import gamma_at, global_contrast, log_mean_negatives, log_running_mean
 from askew.objectives.log_ratio import absolute, huber, log_distance, paired_log_distance, squared
 from askew.objectives.masked_language import cross_entropy_per_sample, masked_language
 from askew.objectives.reduce import by_rows, mean_per_anchor
@@ -33,10 +34,14 @@ __all__ = [
     "by_rows",
     "cross_entropy_per_sample",
     "effective_rank",
+    "gamma_at",
+    "global_contrast",
     "huber",
     "info_nce",
     "log_distance",
+    "log_mean_negatives",
     "log_ratios",
+    "log_running_mean",
     "masked_language",
     "mean_per_anchor",
     "modality_gap",

@@ -75,6 +75,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "photos-declip": photos.photos_declip,
     "photos-uniclip": photos.photos_uniclip,
     "photos-siglip": photos.photos_siglip,
+    "photos-fastclip": photos.photos_fastclip,
     "finetune": finetune,
     "finetune-retrieval": finetune_retrieval,
     **PAPER,

@@ -15,6 +15,7 @@ from askew.config import (
 from askew.methods.base import MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
+from askew.methods.fastclip import FastCLIP
 from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
@@ -81,6 +82,11 @@ def photos_uniclip() -> Recipe:
 def photos_siglip() -> Recipe:
     """SigLIP on the samples, towers and schedule of `photos`."""
     return _photos("photos-siglip", SigLIP.Config())
+
+
+def photos_fastclip() -> Recipe:
+    """FastCLIP on the samples, towers and schedule of `photos`, at CLIP's settings: its own are not tuned."""
+    return _photos("photos-fastclip", FastCLIP.Config())
 
 
 def _photos(name: str, method: MethodConfig) -> Recipe:

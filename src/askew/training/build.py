@@ -67,7 +67,9 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
         for note in source.notes:
             say(f"data     {note}")
     custom = operations.custom_operations(recipe.views.operations)
-    method = build_method(recipe, pretrained, custom).to(device).train()
+    method = build_method(recipe, pretrained, custom)
+    method.allocate(len(source))
+    method = method.to(device).train()
     views = build_views(recipe, method.views, custom)
     loader = Loader(
         source,

@@ -85,7 +85,6 @@ class Trainer:
         Raises:
             UserError: the data are not those that the run began with.
         """
-        found.load(self.method, self.optimizer)
         facts, planned = found.facts, self.schedule.total_after(found.step)
         if facts["total"] != planned:
             raise UserError(
@@ -93,6 +92,7 @@ class Trainer:
                 "resume with the same data"
             )
         refuse_other_data(str(found.path), facts, self.loader.source, self.loader.fingerprint, self.contents)
+        found.load(self.method, self.optimizer)  # state of each sample has room for these data and no others
         self.done, self._saved, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
         self.measuring.is_pending = facts.get("not_evaluated", False)
@@ -209,7 +209,7 @@ class Trainer:
         """Take one step, from a batch on the CPU to the moved teacher. Returns what it measured."""
         config, learning_rate = self.recipe.train, self.schedule.learning_rate(self.done)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = self.method.learning_rates().get(group.get("name", ""), learning_rate)
         torch.manual_seed(seed_of_step(config.seed, self.done, distributed.rank()))
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         batch = self.loader.views.finish(batch)

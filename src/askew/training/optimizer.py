@@ -12,6 +12,7 @@ from torch import nn, optim
 
 from askew.config import TrainSettings
 from askew.errors import UserError
+from askew.methods.base import Method
 
 # The matrices of a transformer block, by the ends of their names in open_clip and in timm
 BLOCK_MATRICES = (
@@ -57,13 +58,20 @@ def make_optimizer(method: nn.Module, config: TrainSettings, device: torch.devic
 def parameter_groups(
     method: nn.Module, weight_decay: float, wanted: Callable[[nn.Parameter], bool] = lambda parameter: True
 ) -> list[dict[str, Any]]:
-    """Only matrices decay: vectors, biases and norms do not (SLIP)."""
-    decayed, plain = [], []
+    """Only matrices decay: vectors, biases and norms do not (SLIP).
+
+    A parameter with a learning rate of its own (`Method.learning_rates`) is a group with its name.
+    """
+    decayed, plain, apart = [], [], []
+    own = method.learning_rates() if isinstance(method, Method) else {}
     for name, parameter in method.named_parameters():
         if parameter.requires_grad and wanted(parameter):
             exempt = parameter.ndim < 2 or any(word in name for word in ("bias", "ln_", "bn", "norm"))
-            (plain if exempt else decayed).append(parameter)
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+            if name in own:
+                apart.append({"params": [parameter], "weight_decay": 0.0, "name": name})
+            else:
+                (plain if exempt else decayed).append(parameter)
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}, *apart]
 
 
 def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:

@@ -13,6 +13,7 @@ from askew.data.views import MaskedTokens, Tokens
 from askew.methods.base import Batch, Method, MethodConfig, Terms, with_targets
 from askew.nn.heads import AugmentationHead
 from askew.nn.momentum import Momentum
+from askew.nn.row_state import RowState
 from askew.objectives.masked_language import NOT_MASKED
 from askew.training.step import Step
 from askew.training.towers import build_towers
@@ -20,6 +21,7 @@ from askew.training.towers import build_towers
 WORDS = ("red", "green", "blue", "old", "tiny", "round", "paper", "kite", "boat", "lamp", "tree", "cup", "owl", "shoe")
 SIZE, CONTEXT_LENGTH, NUM_PATCHES = 32, 16, 4  # pixels per side, tokens, patches of the ViT
 DISTINCT, REPEATED = [0, 1, 2, 3, 4, 5], [7, 7, 2, 5, 5, 5]  # match ids
+MOST_ROWS = 16  # samples that `row` tells apart
 ALWAYS_READ = {"id", "match_id"}
 PROGRESS = 0.4
 
@@ -38,14 +40,18 @@ def micro_method(config: MethodConfig) -> Method:
     """A method on micro towers in training mode, always with the same weights. It seeds PyTorch's generator.
 
     A teacher is moved away from its student, and an augmentation head away from zero, so that every parameter counts.
+    State of each sample is as if all had been seen.
     """
     towers = build_towers(micro_towers(), seed=0, mask_token=config.needs_mask_token)
     method = config.build(towers, IDENTITY).train()
+    method.allocate(MOST_ROWS)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for moved in (module for module in method.modules() if isinstance(module, Momentum | AugmentationHead)):
             for parameter in moved.parameters():
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        for state in (module for module in method.modules() if isinstance(module, RowState)):
+            state.values.normal_(generator=generator)
     return method
 
 
@@ -83,6 +89,7 @@ def micro_batch(match_ids: Sequence[int], seed: int = 0, unmasked: Sequence[int]
         "text": torch.stack(texts),
         "text_aug": torch.stack(edited),
         **{key: torch.stack([view[key] for view in views]) for key in ("masked_text", "mlm_labels")},
+        "row": torch.arange(num),
     }
 
 
