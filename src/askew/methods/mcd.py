@@ -18,12 +18,13 @@ from askew.methods.encode import (
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
 from askew.nn.similarity import SIMILARITY
 from askew.nn.towers import ImageTower, TwoTower
-from askew.objectives.distillation import NEGATIVE, NOISY, Reading, log_ratios, positive_pairs
+from askew.objectives.distillation import NEGATIVE, NOISY, Reading, log_ratios, positive_pairs, text_log_ratios
 from askew.objectives.fading import FADING, contrast_at_chance
 from askew.objectives.log_ratio import RHO
 from askew.objectives.soft_alignment import soft_alignments
 
-Term = Literal["positive", "negative", "noisy", "soft_alignment"]
+Term = Literal["positive", "negative", "noisy", "soft_alignment", "text_positive", "text_negative"]
+OF_SHORT_TEXT = ("text_positive", "text_negative")
 
 
 class MCD(Method):
@@ -37,13 +38,15 @@ class MCD(Method):
         # Initial tau of image-image, image-text and text-text pairs; docs/deviations.md
         temperatures: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.07, 0.07)
         momentum: float = Field(default=0.996, ge=0, le=1)  # m at step 0, cosine to 1; Sec. 4.4; docs/deviations.md
-        # The terms of Eq. (10). Ablations omit some, or use soft_alignment, which the paper argues against
+        # The terms of Eq. (10). Ablations omit some, or use soft_alignment, which the paper argues against. Those of
+        # texts are Eqs. (7) and (8) with shortened captions in the place of augmented images; ours
         terms: tuple[Term, ...] = Field(default=("positive", "negative", "noisy"), min_length=1)
         # Readings of what the paper leaves open: docs/deviations.md
         similarity: Literal["domain", "shared"] = "domain"  # Eq. (5): tau and offset per pair of domains, or one tau
         rho: Literal["squared", "absolute", "huber"] = "squared"  # Eq. (6)
         negative: Literal["same_pair", "aug_own_against_other", "own_against_aug_other"] = "same_pair"  # Eq. (8)
         noisy: Literal["own_against_other", "own_against_own", "teacher_ranks"] = "own_against_other"  # Eq. (9)
+        contrast_text: Literal["whole", "short"] = "whole"  # captions of the contrast; distillation has whole ones
         text_gradient: Literal["through", "stopped"] = "through"  # of distillation, through the student's distances
         fading: Literal["augmented_terms", "two_sets", "whole_contrast", "unfaded"] = "augmented_terms"  # Eq. (13)
         alpha_start: float = Field(default=0.0, ge=0, le=1)  # alpha at step 0, cosine to 1; 1 is constant
@@ -55,7 +58,9 @@ class MCD(Method):
     def __init__(self, config: Config, towers: TwoTower):
         super().__init__()
         self.config = config
-        self.views = ("image", "aug", "text", *config.masked_views)
+        self.distills_texts = not set(OF_SHORT_TEXT).isdisjoint(config.terms)
+        self.texts = ("text", "text_short") if self.distills_texts or config.contrast_text == "short" else ("text",)
+        self.views = ("image", "aug", *self.texts, *config.masked_views)
         self.towers = towers
         self.similarity = SIMILARITY[config.similarity](config.temperatures)
         self.teacher = Momentum(towers.image)
@@ -65,6 +70,8 @@ class MCD(Method):
             "positive": positive_pairs,  # Eq. (7)
             "negative": NEGATIVE[config.negative],  # Eq. (8)
             "noisy": NOISY[config.noisy],  # Eq. (9)
+            "text_positive": positive_pairs,  # Eq. (7), and the next Eq. (8), of texts
+            "text_negative": NEGATIVE[config.negative],
         }
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
@@ -73,10 +80,15 @@ class MCD(Method):
         return {"teacher_image": image.embedding, "teacher_aug": aug.embedding}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,)."""
+        """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,).
+
+        `text` is what is contrasted. With shortened captions also `text_short`, or `text_whole` where that is `text`.
+        """
         # Misalign: the same image with and without an augmentation that its text does not describe
         image, aug = encode_views(self.towers.image, batch["image"], batch["aug"])
-        captions = encode_captions(self.towers.text, self.token_head, batch)
+        captions = encode_captions(self.towers.text, self.token_head, batch, self.texts)
+        if self.config.contrast_text == "short":
+            captions["text"], captions["text_whole"] = captions.pop("text_short"), captions["text"]
         return {"image": image.embedding, "aug": aug.embedding, **captions}
 
     def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
@@ -91,16 +103,20 @@ class MCD(Method):
         positive = match.tile(3, 3)  # an anchor is its own positive
         contrast = self.fading(logits, positive, anchor_is_aug, member_is_aug, alpha)  # Eq. (5)
 
-        # Distill: the student's ratios of distances follow the teacher's
+        # Distill: the student's ratios of distances follow the teacher's, to whole captions
+        if config.contrast_text == "short":
+            local, gathered = (s | {"text": s["text_whole"], "text_short": s["text"]} for s in (local, gathered))
         if config.text_gradient == "stopped":
-            local, gathered = ({**samples, "text": samples["text"].detach()} for samples in (local, gathered))
+            local, gathered = (s | {key: s[key].detach() for key in self.texts} for s in (local, gathered))
         ratios = log_ratios(local, gathered, match)  # Eq. (6)
+        of_texts = text_log_ratios(ratios, local, gathered) if self.distills_texts else ratios
         distilled: Terms = {}
         for term in config.terms:
             if term == "soft_alignment":
                 distilled[term] = soft_alignments(local, gathered, self.logit_scale.exp())
             else:
-                distilled[term] = self.readings[term](ratios, self.rho)  # Eqs. (7)-(9)
+                of = of_texts if term in OF_SHORT_TEXT else ratios
+                distilled[term] = self.readings[term](of, self.rho)  # Eqs. (7)-(9)
         distill = sum(distilled.values())  # Eq. (10)
 
         loss = contrast + alpha * distill
