@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from askew.config import Recipe
-from askew.data.files import write_text
+from askew.data.files import check_output_file, write_text
 from askew.data.loader import cause_of, not_read
 from askew.data.parcel import EXHAUSTED
 from askew.data.sources import Source, open_source
@@ -45,12 +45,7 @@ def write_word_counts(asked: WordsRequest, console: Console) -> WordCounts:
     """
     out, name = asked.out, printable(str(asked.out), 400)
     recipe = override(Recipe(name="words", method=MCD.Config()), list(asked.sets))
-    if out.is_dir():
-        raise UserError(f"--out {name} is a folder; name a file")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {name}: there is no folder {printable(str(out.parent), 400)}; make it")
-    if out.exists() and not asked.overwrite:
-        raise UserError(f"{name} is there already; replace it with --overwrite")
+    check_output_file(out, asked.overwrite)
     source = open_source(asked.source, recipe.data.options)
     console.say(f"source   {source.describe}")
     for note in source.notes:
