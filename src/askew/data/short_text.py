@@ -86,10 +86,8 @@ class ShortText:
             if len(ids_of(words[i])) <= left:
                 kept.append(i)
                 left -= len(ids_of(words[i]))
-        # A caption never becomes empty: where no word fits, the best one is cut
-        return [number for i in sorted(kept) for number in ids_of(words[i])] or [*ids_of(words[order[0]])][
-            : self.budget
-        ]
+        kept = kept or order[:1]  # a caption never becomes empty: where no word fits, the best one is cut
+        return [number for i in sorted(kept) for number in ids_of(words[i])][: self.budget]
 
     def _tokens(self, ids: list[int], rng: Random) -> list[int]:
         """By the other strategies: the place of a token in its caption decides, and not its word."""
