@@ -405,6 +405,28 @@ def odd_source_in_a_worker(here):
     return odd(here, "loader.num_workers=1")
 
 
+@fault(DATA, "words that are all too rare to be counted", "no word occurs 90 times or more in its 25 captions")
+def words_too_rare(here):
+    return ["data", "words", pairs(here), "--out", "words.json", "--min-count", "90"]
+
+
+@fault(DATA, "a table of words that is there", "words.json is there already; replace it with --overwrite")
+def words_are_there(here):
+    (here / "words.json").write_bytes(b"")
+    return ["data", "words", pairs(here), "--out", "words.json"]
+
+
+@fault(DATA, "a folder in place of the table of words", "--out run.json is a folder; name a file")
+def words_as_a_folder(here):
+    (here / "run.json").mkdir()
+    return ["data", "words", pairs(here), "--out", "run.json"]
+
+
+@fault(DATA, "a table of words in a folder that is not there", "there is no folder tables; make it")
+def words_in_no_folder(here):
+    return ["data", "words", pairs(here), "--out", "tables/words.json"]
+
+
 # Settings
 
 SETTING = "A setting"
@@ -453,6 +475,46 @@ def nothing_to_mask(here):
 @fault(SETTING, "patches chosen in a tower without them", "method.aug_patches=half", "is not a native ViT")
 def no_patches_to_choose(here):
     return training(pairs(here), "method.aug_patches=half")
+
+
+SHORT_TEXT = ("views.text=short", "views.word_counts=words.json")
+
+
+def counted(here: Path, *options: str) -> Path:
+    """words.json beside pairs of images and captions."""
+    table = pairs(here)
+    end(askew_here("data", "words", table, "--out", "words.json", "--min-count", "1", *options, cwd=here), 0)
+    return table
+
+
+@fault(SETTING, "shortened captions without a table of words", "askew data words SOURCE --out words.json, then --set")
+def no_word_counts(here):
+    return training(counted(here), SHORT_TEXT[0])
+
+
+@fault(SETTING, "a table of words that does not exist", "views.word_counts: words.json cannot be read (No such file")
+def no_table_of_words(here):
+    return training(pairs(here), *SHORT_TEXT)
+
+
+@fault(SETTING, "a table of words that is damaged", "words.json is not a table of word counts, or is damaged")
+def damaged_table_of_words(here):
+    table = counted(here)
+    written = (here / "words.json").read_text(encoding="utf-8")
+    (here / "words.json").write_text(written.replace('"number": 25', '"number": 52'), encoding="utf-8")
+    return training(table, *SHORT_TEXT)
+
+
+@fault(
+    SETTING, "more tokens than the context has", "views.short_tokens=15 is more than fit into the context", "end, 14"
+)
+def budget_above_context(here):
+    return training(counted(here), *SHORT_TEXT, "views.short_tokens=15")
+
+
+@fault(SETTING, "shortened captions beside shortened ones", "views.text=short leaves no whole captions")
+def nothing_whole(here):
+    return training(counted(here), *SHORT_TEXT, "method.contrast_text=short")
 
 
 @fault(SETTING, "an unknown tracker", "train.track", "'tensorboard', 'wandb' or 'trackio'", "'mlflow'")
@@ -518,6 +580,15 @@ def other_data(here):
     table_of_25(here / "other")
     shutil.copy(here / "other" / "0001.png", here / "other" / "0000.png")
     return ["train", "--resume", "--out", "run", "--data", "other/pairs.csv"]
+
+
+@fault(RUN, "--resume with another table of words", "words.json is not the table that the run began with")
+def other_words(here):
+    end(askew_here(*training(counted(here), *SHORT_TEXT), cwd=here), 0)
+    (here / "run" / "model").rename(here / "model")
+    (here / "words.json").rename(here / "first.json")
+    counted(here, "--set", "data.caption_column=image", "--overwrite")
+    return ["train", "--resume", "--out", "run"]
 
 
 @fault(RUN, "--resume where there is no run", "run is not a run directory")

@@ -17,7 +17,7 @@ from askew.recipes import find
 from askew.recipes.settings import leaves
 from helpers import write_pairs
 from micro_runs import askew_here, micro_settings
-from test_bad_input import DOC, FAULTS, line_of, parts, selection, trained
+from test_bad_input import DOC, FAULTS, SHORT_TEXT, line_of, parts, selection, trained, training
 
 REMEDIES: dict[str, list[tuple[str, Callable[[Path, list], list]]]] = {}
 
@@ -133,6 +133,10 @@ def edit(path: str, old: str, new: str) -> Callable[[Path], object]:
         (here / path).write_text(text.replace(old, new), encoding="utf-8")
 
     return apply
+
+
+def count_words(here, name, *options):
+    assert askew_here("data", "words", "data/pairs.csv", "--out", name, *options, cwd=here).returncode == 0
 
 
 # Data
@@ -618,6 +622,25 @@ changing("study_without_weights", "choose a new folder with --out DIR", "--out",
 remedy("resumed_without_checkpoints", "start a new run")(
     lambda here, arguments: ["train", "run/recipe.yaml", "--out", "new"]
 )
+
+# Shortened captions
+
+adding("no_word_counts", "--set views.word_counts=words.json", "--set", "views.word_counts=words.json")
+for name, words in (
+    ("no_table_of_words", "make it: askew data words"),
+    ("damaged_table_of_words", "make one: askew data"),
+):
+    fixing(name, words, lambda here: count_words(here, "words.json", "--overwrite"))
+adding("budget_above_context", "without start and end, 14", "--set", "views.short_tokens=14")
+adding("nothing_whole", "leave views.text=whole", "--set", "views.text=whole")
+adding("other_words", "name that one", "--set", "views.word_counts=first.json")
+remedy("other_words", "start a new run")(
+    lambda here, arguments: replaced(training("data/pairs.csv", *SHORT_TEXT), "--out", "new")
+)
+changing("words_too_rare", "lower --min-count", "--min-count", "2")
+adding("words_are_there", "replace it with --overwrite", "--overwrite")
+changing("words_as_a_folder", "name a file", "--out", "words.json")
+fixing("words_in_no_folder", "make it", lambda here: (here / "tables").mkdir())
 
 setting("unknown_best", "pairs/mean_recall", "evaluation.best", "evaluation.best=pairs/mean_recall")
 adding("best_of_nothing", "name it in evaluation.during", "--set", "evaluation.during=dev/pairs.csv")

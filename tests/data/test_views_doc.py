@@ -8,6 +8,7 @@ import torch
 
 from askew import config
 from askew.data.operations import NUM_PARAMETERS, OPERATIONS
+from askew.recipes.settings import override
 from helpers import micro_method, write_pairs
 from micro_runs import METHODS, micro_recipe, trainer_of
 
@@ -27,12 +28,14 @@ ROWS = rows_of(BATCH)
 
 def test_the_table_is_what_a_batch_holds(tmp_path):
     table, batch = write_pairs(tmp_path, 12), {}
-    for method in METHODS:
-        trainer = trainer_of(micro_recipe(table, method))
+    short = override(micro_recipe(table, "mcd"), ["method.contrast_text=short", "views.short_strategy=block"])
+    part = override(micro_recipe(table, "mcd"), ["method.aug_patches=half", "method.patch_scores=random"])
+    for recipe in (*(micro_recipe(table, method) for method in METHODS), short, part):
+        trainer = trainer_of(recipe)
         batch |= trainer.loader.views.finish(trainer.loader.batch(0))
     batch.pop("bad_samples")
     assert set(ROWS) == set(batch)
-    sizes = {"B": 8, "S": 32, "L": 16, "3": 3, "P": NUM_PARAMETERS}
+    sizes = {"B": 8, "S": 32, "L": 16, "3": 3, "P": NUM_PARAMETERS, "patches": 4}
     for key, (shape, dtype, *_) in ROWS.items():
         expected = tuple(sizes[part.strip()] for part in shape.strip("()").split(",") if part.strip())
         assert tuple(batch[key].shape) == expected, key

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from askew.errors import UserError
-from askew.nn.chosen_patches import best_patches, class_row, patch_grid
+from askew.methods.chosen import patch_grid
+from askew.nn.chosen_patches import best_patches, class_row
 from askew.nn.towers import ImageTower, build_model
 from helpers import micro_towers
 
@@ -128,5 +128,5 @@ def test_no_more_than_the_share_is_kept(side, share, num):
 )
 def test_towers_that_cannot_are_refused_with_the_reason(vision, reason):
     assert patch_grid(tower().trunk, "method.aug_patches=half") == GRID
-    with pytest.raises(UserError, match=f"method.aug_patches=half: .*{reason}"):
+    with pytest.raises(ValueError, match=f"method.aug_patches=half: .*{reason}"):
         patch_grid(tower(**vision).trunk, "method.aug_patches=half")

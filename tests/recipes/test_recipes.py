@@ -16,7 +16,7 @@ from askew.training.build import build_method, build_views
 from askew.training.towers import build_towers, open_clip_config, resolve
 from helpers import micro_towers
 
-ORIGINS = r"\b(MCD|CLIP|SLIP|DeCLIP|UniCLIP|open_clip|ours|set by|the method's paper|method, data, image tower)\b"
+ORIGINS = r"\b(MCD|CLIP|CLIPF|SLIP|DeCLIP|UniCLIP|open_clip|ours|set by|the method's paper|method, data, image tower)\b"
 CONFIRMED = {  # MCD Sec. 5.1
     "cc3m-vitb16": {"epochs": 40, "learning_rate": 5e-4, "weight_decay": 0.5},
     "yfcc15m-vitb32": {"epochs": 32, "learning_rate": 1e-3, "weight_decay": 0.2},

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from askew.data.words import WordCounts
 from askew.errors import Interrupted, UserError
 from askew.recipes.settings import override
 from askew.training import checkpoint
@@ -101,6 +102,23 @@ def test_the_counts_of_words_resume_bit_equal(table, tmp_path):
     assert_same_state(state_of(tmp_path / "run"), expected)
     assert steps_of(tmp_path / "run") == steps_of(reference)
     assert expected["method/words.seen"].item() == 9 * 8
+
+
+def test_a_run_on_shortened_captions_resumes_bit_equal_wherever_its_table_lies(table, tmp_path):
+    for name in ("words.json", "same.json", "other.json"):
+        counts = {"number": 25, "kite": 9 if name == "other.json" else 7}
+        (tmp_path / name).write_text(WordCounts("made", 25, 5, counts).to_json(), encoding="utf-8")
+    settings = ["views.text=short", "views.short_tokens=3", f"views.word_counts={tmp_path / 'words.json'}"]
+    recipe = override(micro_recipe(table, "clip"), settings)
+    reference = train(recipe, tmp_path / "whole")
+    stop_at(trainer_of(recipe).recipe, tmp_path / "run", 4)
+    elsewhere = override(recipe, [f"views.word_counts={tmp_path / 'other.json'}"])
+    with pytest.raises(UserError, match=r"other\.json is not the table that the run began with"):
+        train(elsewhere, tmp_path / "run", resume=True)
+    (tmp_path / "words.json").unlink()
+    train(override(recipe, [f"views.word_counts={tmp_path / 'same.json'}"]), tmp_path / "run", resume=True)
+    assert_same_state(state_of(tmp_path / "run"), state_of(reference))
+    assert steps_of(tmp_path / "run") == steps_of(reference)
 
 
 @pytest.mark.parametrize("optimizer", ["muon", "cautious_adamw"])

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from askew.errors import UserError, printable
+
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
@@ -69,6 +71,21 @@ def _put_back(old: Path, path: Path) -> None:
 def home_path(text: str | os.PathLike[str]) -> Path:
     """The path that a user typed: `~` is the home directory. That of a user who does not exist stays as it is."""
     return Path(os.path.expanduser(text))
+
+
+def check_output_file(path: Path, overwrite: bool) -> None:
+    """Before the work for it: whether the file of `--out` can be written.
+
+    Raises:
+        UserError: its folder is not there, it is a folder itself, or it is there and may not be replaced.
+    """
+    name = printable(str(path), 400)
+    if not path.parent.is_dir():
+        raise UserError(f"--out {name}: there is no folder {printable(str(path.parent), 400)}; make it")
+    if path.is_dir():
+        raise UserError(f"--out {name} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise UserError(f"{name} is there already; replace it with --overwrite")
 
 
 def write_text(path: Path, text: str) -> None:

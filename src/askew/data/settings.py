@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from askew.data.short_text import Fit, Strategy
 from askew.data.sources.base import SourceOptions
 
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -71,6 +72,16 @@ class ViewSettings(Part):
     tags: Unit = 0.5  # probability that one to four tags follow the caption, where the source has tags
     tags_alone: Unit = 0.0  # probability that those tags replace the caption
     mask_probability: Unit = 0.15  # share of the words that masked language modelling hides; Sec. 4.4
+    text: Literal["whole", "short"] = "whole"  # short: methods read shortened captions in place of captions; CLIPF
+    # How captions are shortened, for views.text=short and for methods that read `text_short`; docs/views.md
+    short_strategy: Strategy = "frequency"  # what is kept of a caption over the budget; CLIPF
+    short_tokens: int = Field(default=6, ge=1)  # the budget, without start and end; CLIPF: 8 with them
+    short_fit: Fit = "words"  # whether whole words are kept, or as in CLIPF's released code
+    short_share_full: Unit = 0.1  # probability that a caption over the budget stays whole; CLIPF: 0, and tuning
+    short_threshold: float = Field(default=1e-6, gt=0, le=1)  # t, the share below which no word is frequent; CLIPF
+    short_unseen: Literal["drop", "keep"] = "drop"  # words that are not in the table go first, or stay first; CLIPF
+    word_counts: str = ""  # the table for short_strategy=frequency: a file that `askew data words` made
+    word_counts_sha256: str = ""  # written by the run: its table, so that it is not resumed with another
 
 
 class LoaderSettings(Part):

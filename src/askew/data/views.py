@@ -8,23 +8,23 @@ colour, blur and normalisation.
 import hashlib
 import math
 from dataclasses import dataclass, field
-from functools import cache, cached_property, lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from open_clip.tokenizer import SimpleTokenizer
 from torch import Tensor
 
 from askew.data.batch_stage import finish
 from askew.data.eda import WordEdits
 from askew.data.images import SHRINKS, Picture, PixelLimit, pixel_limit
 from askew.data.operations import PARAMETERS, Bound, Operation, bind, draw
+from askew.data.short_text import ShortText
 from askew.data.sources.base import stable_id
+from askew.data.words import START_TOKEN, tokenizer
 from askew.nn.towers import END_TOKEN, MASK_TOKEN
 from askew.objectives.masked_language import NOT_MASKED
 
-START_TOKEN = END_TOKEN - 1
 FIRST_SPECIAL = START_TOKEN  # ids from here on are special: never masked, never drawn as a random token
 FLIP = PARAMETERS.index("flip")
 Random = np.random.Generator
@@ -137,12 +137,6 @@ class Normalise:
         return image.sub_(mean).div_(std)
 
 
-@cache
-def _tokenizer() -> SimpleTokenizer:
-    """The one tokenizer of this process. It takes 0.2 s and 20 MB to make."""
-    return SimpleTokenizer()
-
-
 @dataclass(frozen=True)
 class Tokens:
     """Token ids of a caption, by open_clip's tokenizer. A caption that is too long keeps its end token."""
@@ -153,7 +147,7 @@ class Tokens:
     @cached_property
     def _tokenize(self):
         length = self.context_length  # and not `self`: a cycle would keep the captions until a full collection
-        return lru_cache(maxsize=8_192)(lambda caption: _tokenizer()(caption, context_length=length)[0])
+        return lru_cache(maxsize=8_192)(lambda caption: tokenizer()(caption, context_length=length)[0])
 
     def sample(self, caption: str) -> Tensor:
         """(L,) int64: start, words, end, then zeros."""
@@ -161,7 +155,7 @@ class Tokens:
 
     def cuts(self, caption: str) -> bool:
         """Whether a caption has more tokens than fit into the context, so that its last words are lost."""
-        return bool(_tokenizer()(caption, context_length=self.context_length + 1)[0, -1])
+        return bool(tokenizer()(caption, context_length=self.context_length + 1)[0, -1])
 
     def __getstate__(self) -> dict:
         return {"context_length": self.context_length, "key": self.key}  # without the captions seen so far
@@ -205,6 +199,8 @@ class Views:
     tags: float  # probability that one to four random tags follow the caption
     tags_alone: float = 0.0  # probability that, if so, they replace it
     edits: WordEdits = field(default_factory=WordEdits)
+    short: ShortText | None = None  # makes `text_short`
+    shorten: bool = False  # every caption is shortened, so that `text` is `text_short`
     scaled_decode: bool = True  # decode JPEGs no larger than the wanted crops need
     caption_ids: bool = False  # add `caption_id`, equal for equal captions
     num_patches: int = 0  # of the image tower, for `patch_scores`
@@ -237,15 +233,18 @@ class Views:
             made |= view.cut(pixels, one, shrink)
         if "patch_scores" in self.wanted:
             made["patch_scores"] = torch.from_numpy(stream(seed, "patch_scores").random(self.num_patches, np.float32))
-        if {"text", "masked_text", "text_aug"} & set(self.wanted):
+        if {"text", "text_short", "masked_text", "text_aug"} & set(self.wanted):
             caption = self._caption(captions, tags, stream(seed, "text"))
             if self.caption_ids:  # of the caption without tags
                 made["caption_id"] = torch.tensor(caption_id(_drawn(captions, stream(seed, "text"))))
-            made["text"] = self.tokens.sample(caption)
+            made["text"] = self._tokens(caption, stream(seed, "text_short"), self.shorten)
+            if "text_short" in self.wanted:
+                made["text_short"] = self._tokens(caption, stream(seed, "text_short"), shorten=True)
             if "masked_text" in self.wanted:
                 made |= self.masked.sample(made["text"], stream(seed, "masked_text"))
             if "text_aug" in self.wanted:
-                made["text_aug"] = self.tokens.sample(self.edits(caption, stream(seed, "text_aug")))
+                edited = self.edits(caption, stream(seed, "text_aug"))
+                made["text_aug"] = self._tokens(edited, stream(seed, "text_aug_short"), self.shorten)
         return made
 
     def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -254,6 +253,13 @@ class Views:
             if view.key in self.wanted:
                 view.finish(batch, self.normalise)
         return batch
+
+    def _tokens(self, caption: str, rng: Random, shorten: bool) -> Tensor:
+        whole = self.tokens.sample(caption)
+        if not shorten:
+            return whole
+        assert self.short is not None, "shortened captions are wanted, and nothing says how"
+        return self.short(caption, whole, rng)
 
     def _caption(self, captions: tuple[str, ...], tags: tuple[str, ...], rng: Random) -> str:
         caption = _drawn(captions, rng)

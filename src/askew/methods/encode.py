@@ -4,7 +4,7 @@ One forward pass over several views has fewer and larger matrix products than on
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from pydantic import Field
@@ -64,15 +64,17 @@ class MaskedLanguageConfig(WordsConfig):
         return TokenHead(tower.width, tower.vocab_size) if self.mlm_weight > 0 else None
 
 
-def encode_captions(tower: TextTower, head: TokenHead | None, batch: Batch) -> dict[str, Tensor]:
-    """text (B, D), unit length. With a head, also the masked-language sum and count of each sample (B,).
+def encode_captions(
+    tower: TextTower, head: TokenHead | None, batch: Batch, keys: Sequence[str] = ("text",)
+) -> dict[str, Tensor]:
+    """The captions under these keys, (B, D) each, unit length.
 
-    Both texts go through one forward pass, which also means one gradient of the vocabulary instead of two.
+    With a head, also the masked-language sum and count of each sample (B,). All texts go through one forward pass,
+    which also means one gradient of the vocabulary instead of several.
     """
-    if head is None:
-        return {"text": tower(batch["text"]).embedding}
-    encoded = encode_texts(tower, batch, "text", "masked_text")
-    return {"text": encoded.embedding[: len(batch["text"])], **masked_sums(head, encoded, batch)}
+    encoded = encode_texts(tower, batch, *keys, *(("masked_text",) if head is not None else ()))
+    embedded = dict(zip(keys, encoded.embedding.split(len(batch[keys[0]])), strict=False))
+    return embedded if head is None else {**embedded, **masked_sums(head, encoded, batch)}
 
 
 def masked_sums(head: TokenHead, encoded: Encoded, batch: Batch) -> dict[str, Tensor]:

@@ -7,26 +7,25 @@ from pydantic import Field, PositiveFloat
 from torch import Tensor
 
 from askew.methods.base import Batch, Method, Terms, matches
+from askew.methods.chosen import ChosenPatches, Patches, Scores
 from askew.methods.encode import (
     MaskedLanguageConfig,
     encode_captions,
-    encode_views,
     masked_language_at_chance,
     unified,
     with_masked_language,
 )
 from askew.methods.words import embed_words, with_words, words_at_chance
-from askew.nn.chosen_patches import best_patches, patch_grid
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
 from askew.nn.similarity import SIMILARITY
 from askew.nn.towers import ImageTower, TwoTower
-from askew.objectives.distillation import NEGATIVE, NOISY, Reading, log_ratios, positive_pairs
+from askew.objectives.distillation import NEGATIVE, NOISY, Reading, log_ratios, positive_pairs, text_log_ratios
 from askew.objectives.fading import FADING, contrast_at_chance
 from askew.objectives.log_ratio import RHO
 from askew.objectives.soft_alignment import soft_alignments
 
-Term = Literal["positive", "negative", "noisy", "soft_alignment"]
-SHARE = {"all": 1.0, "half": 0.5, "quarter": 0.25}  # of the patches of the augmented image
+Term = Literal["positive", "negative", "noisy", "soft_alignment", "text_positive", "text_negative"]
+OF_SHORT_TEXT = ("text_positive", "text_negative")
 
 
 class MCD(Method):
@@ -40,19 +39,21 @@ class MCD(Method):
         # Initial tau of image-image, image-text and text-text pairs; docs/deviations.md
         temperatures: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.07, 0.07)
         momentum: float = Field(default=0.996, ge=0, le=1)  # m at step 0, cosine to 1; Sec. 4.4; docs/deviations.md
-        # The terms of Eq. (10). Ablations omit some, or use soft_alignment, which the paper argues against
+        # The terms of Eq. (10). Ablations omit some, or use soft_alignment, which the paper argues against. Those of
+        # texts are Eqs. (7) and (8) with shortened captions in the place of augmented images; ours
         terms: tuple[Term, ...] = Field(default=("positive", "negative", "noisy"), min_length=1)
         # Readings of what the paper leaves open: docs/deviations.md
         similarity: Literal["domain", "shared"] = "domain"  # Eq. (5): tau and offset per pair of domains, or one tau
         rho: Literal["squared", "absolute", "huber"] = "squared"  # Eq. (6)
         negative: Literal["same_pair", "aug_own_against_other", "own_against_aug_other"] = "same_pair"  # Eq. (8)
         noisy: Literal["own_against_other", "own_against_own", "teacher_ranks"] = "own_against_other"  # Eq. (9)
+        contrast_text: Literal["whole", "short"] = "whole"  # captions of the contrast; distillation has whole ones
         text_gradient: Literal["through", "stopped"] = "through"  # of distillation, through the student's distances
         fading: Literal["augmented_terms", "two_sets", "whole_contrast", "unfaded"] = "augmented_terms"  # Eq. (13)
         alpha_start: float = Field(default=0.0, ge=0, le=1)  # alpha at step 0, cosine to 1; 1 is constant
         # Patches of the augmented image that the student sees, and what chooses them; ours, after A-CLIP
-        aug_patches: Literal["all", "half", "quarter"] = "all"
-        patch_scores: Literal["teacher", "random"] = "teacher"
+        aug_patches: Patches = "all"
+        patch_scores: Scores = "teacher"
 
         def build(self, towers: TwoTower, identity: Sequence[float]) -> "MCD":
             """MCD on these towers."""
@@ -61,12 +62,11 @@ class MCD(Method):
     def __init__(self, config: Config, towers: TwoTower):
         super().__init__()
         self.config = config
+        self.distills_texts = not set(OF_SHORT_TEXT).isdisjoint(config.terms)
+        self.texts = ("text", "text_short") if self.distills_texts or config.contrast_text == "short" else ("text",)
+        self.patches = ChosenPatches(towers.image, config.aug_patches, config.patch_scores)
+        self.views = ("image", "aug", *self.texts, *self.patches.views, *config.masked_views)
         self.towers = towers
-        self.views = ("image", "aug", "text", *config.masked_views)
-        self.share = SHARE[config.aug_patches]
-        if self.share < 1:
-            self.patch_grid = patch_grid(towers.image.trunk, f"method.aug_patches={config.aug_patches}")
-            self.views += ("patch_scores",) if config.patch_scores == "random" else ()
         self.similarity = SIMILARITY[config.similarity](config.temperatures)
         self.teacher = Momentum(towers.image)
         self.token_head = config.token_head(towers.text)
@@ -77,34 +77,29 @@ class MCD(Method):
             "negative": NEGATIVE[config.negative],  # Eq. (8)
             "noisy": NOISY[config.noisy],  # Eq. (9)
         }
+        self.readings |= {f"text_{name}": self.readings[name] for name in ("positive", "negative")}
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
-        """The teacher's embeddings of the same two views, (B, D) each, unit length; which patches to keep (B, K)."""
-        if self.share == 1 or self.config.patch_scores == "random":
-            image, aug = encode_views(self.teacher, batch["image"], batch["aug"])
-        else:
-            image, (aug, scores) = self.teacher(batch["image"]), self.teacher.with_scores(batch["aug"])
-        targets = {"teacher_image": image.embedding, "teacher_aug": aug.embedding}
-        if self.share < 1:
-            scores = batch["patch_scores"] if self.config.patch_scores == "random" else scores
-            targets["keep"] = best_patches(scores, self.patch_grid, self.share)
-        return targets
+        """The teacher's embeddings of the same two views, (B, D) each, unit length."""
+        return self.patches.targets(self.teacher, batch)
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,)."""
+        """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,).
+
+        `text` is what is contrasted. With shortened captions also `text_short`, or `text_whole` where that is `text`.
+        """
         # Misalign: the same image with and without an augmentation that its text does not describe
-        if self.share == 1:
-            image, aug = encode_views(self.towers.image, batch["image"], batch["aug"])
-        else:  # the student must give from some patches what the teacher gives from all
-            image, aug = self.towers.image(batch["image"]), self.towers.image(batch["aug"], batch["keep"])
-        captions = encode_captions(self.towers.text, self.token_head, batch)
+        image, aug = self.patches.encode(self.towers.image, batch)
+        captions = encode_captions(self.towers.text, self.token_head, batch, self.texts)
+        if self.config.contrast_text == "short":
+            captions["text"], captions["text_whole"] = captions.pop("text_short"), captions["text"]
         words = embed_words(self.words, image, batch["text"])
         return {"image": image.embedding, "aug": aug.embedding, **captions, **words}
 
     def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
         """Eq. (13), total: contrast with fading, + alpha x distillation, Eq. (10), + beta x masked language."""
-        config, alpha = self.config, alpha_at(progress, self.config.alpha_start)
-        match = matches(local, gathered)
+        config, match = self.config, matches(local, gathered)
+        alpha = alpha_at(progress, config.alpha_start)
 
         # Contrast in one space of 3N embeddings; pairs with an augmented member fade
         anchors, anchor_domain, anchor_is_aug = unified(local)
@@ -113,25 +108,23 @@ class MCD(Method):
         positive = match.tile(3, 3)  # an anchor is its own positive
         contrast = self.fading(logits, positive, anchor_is_aug, member_is_aug, alpha)  # Eq. (5)
 
-        # Distill: the student's ratios of distances follow the teacher's
+        # Distill: the student's ratios of distances follow the teacher's, to whole captions
+        if config.contrast_text == "short":
+            local, gathered = (s | {"text": s["text_whole"], "text_short": s["text"]} for s in (local, gathered))
         if config.text_gradient == "stopped":
-            local, gathered = ({**samples, "text": samples["text"].detach()} for samples in (local, gathered))
+            local, gathered = (s | {key: s[key].detach() for key in self.texts} for s in (local, gathered))
         ratios = log_ratios(local, gathered, match)  # Eq. (6)
+        of_texts = text_log_ratios(ratios, local, gathered) if self.distills_texts else ratios
         distilled: Terms = {}
         for term in config.terms:
             if term == "soft_alignment":
                 distilled[term] = soft_alignments(local, gathered, self.logit_scale.exp())
-            else:
-                distilled[term] = self.readings[term](ratios, self.rho)  # Eqs. (7)-(9)
-        distill = sum(distilled.values())  # Eq. (10)
+            else:  # Eqs. (7)-(9)
+                distilled[term] = self.readings[term](of_texts if term in OF_SHORT_TEXT else ratios, self.rho)
 
-        loss = contrast + alpha * distill
-        terms = {
-            "contrast": contrast,
-            **distilled,
-            "alpha": loss.new_tensor(alpha),
-            "momentum": loss.new_tensor(momentum_at(progress, config.momentum)),
-        }
+        loss = contrast + alpha * sum(distilled.values())  # Eq. (10)
+        levels = {"alpha": alpha, "momentum": momentum_at(progress, config.momentum)}
+        terms = {"contrast": contrast, **distilled, **{name: loss.new_tensor(level) for name, level in levels.items()}}
         loss, terms = with_masked_language(loss, terms, gathered, config.mlm_weight)  # Eqs. (11), (13)
         return with_words(self.words, loss, terms, local, gathered)
 

@@ -11,8 +11,6 @@ from jaxtyping import Float, Int
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from askew.errors import UserError
-
 
 def why_not(trunk: nn.Module) -> str:
     """Why the tokens of an image trunk cannot be chosen by the attention of its class token. "" if they can."""
@@ -25,18 +23,6 @@ def why_not(trunk: nn.Module) -> str:
     if not all(type(block) is ResidualAttentionBlock for block in trunk.transformer.resblocks):
         return "the blocks of the image tower have an attention of their own kind"
     return ""
-
-
-def patch_grid(trunk: nn.Module, setting: str) -> tuple[int, int]:
-    """Rows and columns of the patches of a trunk, which can be chosen.
-
-    Raises:
-        UserError: they cannot: the setting that asks for it, and the reason.
-    """
-    reason = why_not(trunk)
-    if reason:
-        raise UserError(f"{setting}: {reason}; choose other towers, or leave the setting out")
-    return trunk.grid_size  # type: ignore[union-attr]
 
 
 def on_chosen_patches(

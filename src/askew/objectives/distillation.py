@@ -16,7 +16,7 @@ Letters: A anchors (rows, texts), C candidates (columns, images).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Bool, Float, Float32
 from torch import Tensor
@@ -77,6 +77,21 @@ def log_ratios(local: dict[str, Tensor], gathered: dict[str, Tensor], match: Boo
     own_columns, teacher_columns = _own_pairs(gathered, "image")
     own_aug_columns, _ = _own_pairs(gathered, "aug")
     return LogRatios(delta, delta_aug, match, own_rows, own_columns, own_aug_columns, teacher_rows, teacher_columns)
+
+
+def text_log_ratios(ratios: LogRatios, local: dict[str, Tensor], gathered: dict[str, Tensor]) -> LogRatios:
+    """The same log-ratios with shortened captions, `text_short` (A, D) and (C, D), in the augmented images' place.
+
+    A shortened caption is to a caption what an augmented image is to an image: a view that its partner knows nothing
+    of. `delta_aug` is then every shortened caption with every original image, `own_aug_columns` each column's image
+    with its own shortened caption. The readings of positive and negative pairs take them as they take augmented images.
+    """
+    local, gathered = ({**samples, "text": samples["text_short"]} for samples in (local, gathered))
+    teacher = log_distance(local["text"].detach(), gathered["teacher_image"])
+    own_columns, _ = _own_pairs(gathered, "image")
+    return replace(
+        ratios, delta_aug=log_distance(local["text"], gathered["image"]) - teacher, own_aug_columns=own_columns
+    )
 
 
 def _own_pairs(embedded: dict[str, Tensor], view: str) -> tuple[Tensor, Tensor]:

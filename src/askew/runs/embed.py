@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from askew import distributed
-from askew.data.files import replacing_file
+from askew.data.files import check_output_file, replacing_file
 from askew.errors import UserError, printable, writing
 from askew.evaluation.chunks import Chunk
 from askew.evaluation.projection import PrincipalPlane, plane_of
@@ -66,16 +66,9 @@ def _targets(asked: EmbedRequest) -> list[Path]:
     table = out.suffix.lower() == ".parquet"
     if asked.images and not table:
         raise UserError("--images: only a .parquet holds images; give --out NAME.parquet")
-    if not out.parent.is_dir():
-        raise UserError(
-            f"--out {printable(str(out), 400)}: there is no folder {printable(str(out.parent), 400)}; make it"
-        )
     beside = [] if table else [out.with_name(f"{out.stem}-{part}{out.suffix}") for part in ("texts", "samples")]
     for path in (out, *beside):
-        if path.is_dir():
-            raise UserError(f"--out {printable(str(path), 400)} is a folder; name a file")
-        if path.exists() and not asked.overwrite:
-            raise UserError(f"{printable(str(path), 400)} is there already; replace it with --overwrite")
+        check_output_file(path, asked.overwrite)
     return [out, *beside]
 
 

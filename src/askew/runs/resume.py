@@ -34,6 +34,7 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "train.checkpoint_minutes",
     "train.keep_checkpoints",
     "train.device",
+    "views.word_counts",  # where the table lies; its sha256 must be the same
     "evaluation.report",
     "evaluation.held_out",
     "evaluation.held_out_split",
@@ -44,6 +45,7 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "evaluation.during_every",
     "evaluation.best",
 )
+TABLE_OF_WORDS = ("word_counts", "word_counts_sha256")  # of `views`; a recipe that names none means the recorded one
 MOVABLE = ("data.source", "data.image_root")  # may differ where the data in the new place are the same
 
 
@@ -214,7 +216,9 @@ def _settled_as(recorded: Recipe, asked: Recipe) -> Recipe:
     if recorded.train.extended and not asked.train.extended:
         settled |= {"epochs": recorded.train.epochs, "extended": recorded.train.extended}
     train = asked.train.model_copy(update=settled)
+    table = {key: getattr(asked.views, key) or getattr(recorded.views, key) for key in TABLE_OF_WORDS}
+    views = asked.views.model_copy(update=table)
     towers = asked.towers
     if towers != recorded.towers:  # otherwise, the weights may be gone
         towers = resolve(pretrained_run(towers, asked.train.device, lambda text: None))
-    return asked.model_copy(update={"towers": towers, "name": recorded.name, "train": train})
+    return asked.model_copy(update={"towers": towers, "name": recorded.name, "train": train, "views": views})

@@ -8,13 +8,16 @@ from torch import nn
 
 from askew import config, distributed
 from askew.data import operations
+from askew.data.files import home_path, sha256_of
 from askew.data.images import PixelLimit
 from askew.data.loader import Loader
+from askew.data.short_text import ShortText, drop_scores
 from askew.data.sources import open_source
 from askew.data.sources.each_caption import with_captions
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
+from askew.data.words import WordCounts
 from askew.devices import choose_device, choose_precision, keep_freed_memory
-from askew.errors import UserError
+from askew.errors import UserError, printable
 from askew.methods.base import Method
 from askew.training import parallel
 from askew.training.held_out import HeldOut, open_held_out
@@ -29,7 +32,7 @@ class Built:
     """What a recipe stands for on this machine.
 
     Attributes:
-        recipe: with `train.precision` decided.
+        recipe: with `train.precision` decided, and the table of word counts recorded where there is one.
         method: on its device, in training mode.
         step: the method's step as it is trained: compiled, and spread over ranks.
         held_out: the loss on pairs that are not trained on, if the recipe asks for it.
@@ -70,6 +73,7 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     method = build_method(recipe, pretrained, custom)
     method.allocate(len(source))
     method = method.to(device).train()
+    recipe = with_counted_words(recipe, method.views)
     views = build_views(recipe, method.views, custom)
     loader = Loader(
         source,
@@ -83,7 +87,8 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
         say,
         fail_after=60 * recipe.loader.stall_minutes,
     )
-    held_out = HeldOut(recipe, apart, method, views, device, say) if apart is not None else None
+    whole = replace(views, shorten=False)  # what is measured is measured on whole captions
+    held_out = HeldOut(recipe, apart, method, whole, device, say) if apart is not None else None
     step = parallel.wrap(Step(method, train.precision, train.loss_chunk_size), device, train.compile)
     return Built(recipe, device, method, step, loader, held_out)
 
@@ -96,7 +101,10 @@ def build_method(recipe: config.Recipe, pretrained: bool = True, custom: Custom 
     custom = operations.custom_operations(recipe.views.operations) if custom is None else custom
     towers = recipe.towers if pretrained else recipe.towers.model_copy(update={"pretrained": ""})
     pair = build_towers(towers, recipe.train.seed, recipe.method.needs_mask_token)
-    method = recipe.method.build(pair, operations.identity(custom))
+    try:
+        method = recipe.method.build(pair, operations.identity(custom))
+    except ValueError as error:  # towers that the method cannot use
+        raise UserError(str(error)) from error
     if pair.pretrained_scale is not None:
         with torch.no_grad():
             method.logit_scale.fill_(pair.pretrained_scale)
@@ -141,6 +149,8 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
         ),
         tokens=Tokens(recipe.towers.text_cfg.get("context_length", 77)),
         masked=MaskedTokens(views.mask_probability),
+        short=build_short_text(recipe, wanted),
+        shorten=views.text == "short",
         normalise=Normalise(recipe.towers.mean, recipe.towers.std),
         tags=views.tags,
         tags_alone=views.tags_alone,
@@ -149,3 +159,63 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
         num_patches=(size // recipe.towers.vision_cfg.get("patch_size", 16)) ** 2,
         limit=limit,
     )
+
+
+def reads_short_text(recipe: config.Recipe, wanted: tuple[str, ...]) -> bool:
+    """Whether a method that reads the keys `wanted` gets shortened captions.
+
+    Raises:
+        UserError: the method reads whole captions beside shortened ones, and the recipe shortens all of them.
+    """
+    if "text_short" in wanted and recipe.views.text == "short":
+        raise UserError(
+            "views.text=short leaves no whole captions, and the method compares them with shortened ones; "
+            "leave views.text=whole"
+        )
+    texts = {"text", "masked_text", "text_aug"} if recipe.views.text == "short" else {"text_short"}
+    return not texts.isdisjoint(wanted)
+
+
+def with_counted_words(recipe: config.Recipe, wanted: tuple[str, ...]) -> config.Recipe:
+    """The recipe with the sha256 of its table of word counts, where one is read.
+
+    Raises:
+        UserError: the recipe has the sha256 of another table.
+    """
+    views = recipe.views
+    if views.short_strategy != "frequency" or not views.word_counts or not reads_short_text(recipe, wanted):
+        return recipe
+    path = home_path(views.word_counts)
+    WordCounts.read(path)
+    found = sha256_of(path)
+    if views.word_counts_sha256 not in ("", found):
+        raise UserError(
+            f"views.word_counts: {printable(str(path), 400)} is not the table that the run began with (its sha256 is "
+            f"{found[:12]}..., and not {views.word_counts_sha256[:12]}...); name that one, or start a new run"
+        )
+    return recipe.model_copy(update={"views": views.model_copy(update={"word_counts_sha256": found})})
+
+
+def build_short_text(recipe: config.Recipe, wanted: tuple[str, ...]) -> ShortText | None:
+    """How captions are shortened, by `views` of a recipe with resolved towers; None where nothing reads them.
+
+    Raises:
+        UserError: no table of word counts, one that cannot be read, or a budget that exceeds the context.
+    """
+    views, room = recipe.views, recipe.towers.text_cfg.get("context_length", 77) - 2
+    if not reads_short_text(recipe, wanted):
+        return None
+    if views.short_tokens > room:
+        raise UserError(
+            f"views.short_tokens={views.short_tokens} is more than fit into the context without start and end, {room}"
+        )
+    scores: dict[str, float] = {}
+    if views.short_strategy == "frequency":
+        if not views.word_counts:
+            raise UserError(
+                "captions are shortened by the frequency of words, and nothing says how frequent they are; count them "
+                "once: askew data words SOURCE --out words.json, then --set views.word_counts=words.json"
+            )
+        scores = drop_scores(WordCounts.read(home_path(views.word_counts)), views.short_threshold)
+    unseen = 1.0 if views.short_unseen == "drop" else 0.0
+    return ShortText(views.short_tokens, views.short_strategy, views.short_fit, views.short_share_full, scores, unseen)

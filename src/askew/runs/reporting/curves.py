@@ -18,6 +18,8 @@ TERMS = {  # of the methods that come with askew
     "the teacher's. It starts near zero, where nothing is known yet, and weighs alpha.",
     "negative": "Distillation, Eq. (8): the same for captions of other samples.",
     "noisy": "Distillation, Eq. (9): the same for pairs whose captions may fit one another's images.",
+    "text_positive": "Distillation, Eq. (7) of texts: own image, with and without the words that shortening drops.",
+    "text_negative": "Distillation, Eq. (8) of texts: the same for the images of others.",
     "soft_alignment": "The student's similarities against the teacher's, as soft targets.",
     "mlm": "Masked language modelling: predicting hidden words of the caption, out of the whole vocabulary.",
     "simclr": "Contrast of two views of the same image.",

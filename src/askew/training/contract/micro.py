@@ -9,6 +9,7 @@ from torch import Tensor
 from askew.config import TowerSettings
 from askew.data.eda import WordEdits
 from askew.data.operations import IDENTITY
+from askew.data.short_text import ShortText
 from askew.data.views import MaskedTokens, Tokens
 from askew.methods.base import Batch, Method, MethodConfig, Terms, with_targets
 from askew.nn.heads import AugmentationHead
@@ -62,11 +63,13 @@ def micro_batch(match_ids: Sequence[int], seed: int = 0, unmasked: Sequence[int]
     """
     rng, num = np.random.default_rng(seed), len(match_ids)
     tokens, masked = Tokens(CONTEXT_LENGTH), MaskedTokens(probability=0.4)
-    texts, views, edited = [], [], []
+    texts, views, edited, shortened = [], [], [], []
+    shorten = ShortText(3, "random")
     for row in range(num):
         caption = " ".join([f"{row}", *rng.choice(WORDS, size=rng.integers(0, 6))])
         text = tokens.sample(caption)
         edited.append(tokens.sample(WordEdits(0.5)(caption, np.random.default_rng([seed, row]))))
+        shortened.append(shorten(caption, text, np.random.default_rng([seed, row, 1])))
         view = masked.sample(text, rng)
         while row not in unmasked and (view["mlm_labels"] == NOT_MASKED).all():
             view = masked.sample(text, rng)
@@ -88,6 +91,7 @@ def micro_batch(match_ids: Sequence[int], seed: int = 0, unmasked: Sequence[int]
         "patch_scores": torch.tensor(rng.uniform(size=(num, NUM_PATCHES)), dtype=torch.float32),
         "text": torch.stack(texts),
         "text_aug": torch.stack(edited),
+        "text_short": torch.stack(shortened),
         **{key: torch.stack([view[key] for view in views]) for key in ("masked_text", "mlm_labels")},
         "row": torch.arange(num),
     }
