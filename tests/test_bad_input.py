@@ -472,9 +472,9 @@ def nothing_to_mask(here):
     return training(pairs(here), "views.mask_probability=0")
 
 
-@fault(SETTING, "patches chosen in a tower without them", "method.aug_patches=half", "is not a native ViT")
+@fault(SETTING, "patches chosen without a class token", "method.aug_patches=half: the image tower does not pool at")
 def no_patches_to_choose(here):
-    return training(pairs(here), "method.aug_patches=half")
+    return training(pairs(here), "method.aug_patches=half", "towers.vision_cfg.pool_type=avg")
 
 
 SHORT_TEXT = ("views.text=short", "views.word_counts=words.json")
