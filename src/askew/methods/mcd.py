@@ -17,7 +17,7 @@ from askew.methods.encode import (
 )
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
 from askew.nn.similarity import SIMILARITY
-from askew.nn.towers import ImageTower, TwoTower
+from askew.nn.towers import ImageTower, TextTower, TwoTower
 from askew.objectives.distillation import NEGATIVE, NOISY, Reading, log_ratios, positive_pairs
 from askew.objectives.fading import FADING, contrast_at_chance
 from askew.objectives.log_ratio import RHO
@@ -127,6 +127,7 @@ class MCD(Method):
         """(1,): the logarithm of the image-text scale."""
         return self.similarity.logit_scale
 
-    def export_towers(self) -> dict[str, ImageTower]:
-        """The student, which the paper evaluates, and the teacher."""
-        return {"model": self.towers.image, "teacher": cast(ImageTower, self.teacher.module)}
+    def export_towers(self) -> dict[str, tuple[ImageTower, TextTower]]:
+        """The student, which the paper evaluates, and the teacher, which has the student's text tower."""
+        image, text = self.towers.image, self.towers.text
+        return {"model": (image, text), "teacher": (cast(ImageTower, self.teacher.module), text)}
