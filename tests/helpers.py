@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
@@ -45,6 +46,7 @@ METHODS = [
     SLIP.Config(),
     DeCLIP.Config(queue_size=50),
     SigLIP.Config(),
+    ALBEF.Config(queue_size=12, momentum=0.8, mlm_weight=0.2),  # there is nothing to learn from random weights
 ]
 METHOD_NAMES = [
     "clip",
@@ -55,6 +57,7 @@ METHOD_NAMES = [
     "slip",
     "declip",
     "siglip",
+    "albef",
 ]
 
 

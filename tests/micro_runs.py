@@ -12,6 +12,7 @@ import torch
 
 from askew import cli, config
 from askew.config import Recipe
+from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.mcd import MCD
@@ -35,6 +36,7 @@ METHODS = {
     "declip": DeCLIP.Config(queue_size=50),
     "uniclip": UniCLIP.Config(),
     "siglip": SigLIP.Config(),
+    "albef": ALBEF.Config(queue_size=50, momentum=0.8),
 }
 
 
