@@ -111,7 +111,7 @@ def test_no_two_objectives_claim_one_equation(number, reading, functions, tests,
     assert len(claims) == (1 if in_objectives else 0), claims
 
 
-OTHERS = entries("SLIP and DeCLIP")
+OTHERS = entries("SLIP, DeCLIP and ALBEF")
 
 
 @pytest.mark.parametrize("entry", OTHERS, ids=[entry.text for entry in OTHERS])

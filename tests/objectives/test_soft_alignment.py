@@ -110,7 +110,7 @@ def test_soft_targets_by_hand():
 
 
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
-def test_soft_targets_equal_the_loop_in_value_and_gradient(share):
+def test_soft_targets_equal_the_loop(share):
     """Several positives in a row, none, and columns that are neither."""
     leaf = torch.tensor(logits(), requires_grad=True)
     found = soft_nce(leaf, logits(1), share)
