@@ -41,7 +41,10 @@ def tiny_siglip() -> Recipe:
 
 
 def tiny_albef() -> Recipe:
-    """ALBEF's contrast on the samples, towers and schedule of `tiny`, with a queue in proportion to the data."""
+    """ALBEF's contrast on the samples, towers and schedule of `tiny`. It has not been tuned.
+
+    The queue is in proportion to the data, the teacher is as fast as that of `tiny`, and alpha rises over one epoch.
+    """
     return _tiny("tiny-albef", ALBEF.Config(momentum=MOMENTUM, queue_size=QUEUE, alpha_ramp=1 / EPOCHS))
 
 
