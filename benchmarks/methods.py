@@ -17,7 +17,16 @@ import subprocess
 import sys
 import time
 
-NAMES = ["tiny-slip", "tiny-declip", "tiny-uniclip", "tiny", "tiny-siglip", "tiny-clip-aug", "tiny-ablation-kl"]
+NAMES = [
+    "tiny-slip",
+    "tiny-declip",
+    "tiny-uniclip",
+    "tiny",
+    "tiny-siglip",
+    "tiny-albef",
+    "tiny-clip-aug",
+    "tiny-ablation-kl",
+]
 
 
 def child(name: str, settings: list[str], steps: int) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from safetensors.torch import load_file
 
-RECIPES = ("tiny-clip", "tiny-slip", "tiny-declip", "tiny-uniclip", "tiny", "tiny-siglip")
+RECIPES = ("tiny-clip", "tiny-slip", "tiny-declip", "tiny-uniclip", "tiny", "tiny-siglip", "tiny-albef")
 HERE = Path(__file__).resolve().parents[1] / "src"
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.fastclip import FastCLIP
@@ -51,6 +52,7 @@ METHODS = [
     SigLIP.Config(),
     FastCLIP.Config(),
     FastCLIP.Config(temperature_rate=1e-3, temperature_gradient="exact", eps=0, gamma="epoch"),
+    ALBEF.Config(queue_size=12, momentum=0.8, mlm_weight=0.2),  # there is nothing to learn from random weights
 ]
 METHOD_NAMES = [
     "clip",
@@ -66,6 +68,7 @@ METHOD_NAMES = [
     "siglip",
     "fastclip",
     "fastclip-readings",
+    "albef",
 ]
 
 

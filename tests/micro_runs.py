@@ -12,6 +12,7 @@ import torch
 
 from askew import cli, config
 from askew.config import Recipe
+from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
 from askew.methods.fastclip import FastCLIP
@@ -37,6 +38,7 @@ METHODS = {
     "uniclip": UniCLIP.Config(),
     "siglip": SigLIP.Config(),
     "fastclip": FastCLIP.Config(temperature_rate=1e-3, gamma="epoch"),
+    "albef": ALBEF.Config(queue_size=50, momentum=0.8),
 }
 
 

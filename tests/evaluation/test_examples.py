@@ -301,6 +301,17 @@ class TestMisaligned:
                 expected = chord(text, scale * mean[row]) / chord(text, scale * level / 255)
                 assert ratios[row] == pytest.approx(expected, rel=0.02)
 
+    def test_a_teachers_distances_are_to_its_own_text(self):
+        class Elsewhere(Brightness):
+            def text(self, texts):
+                return super().text([str(float(text) + 1) for text in texts])
+
+        level = 128
+        found = misaligned([sample(level, "2.0")], views_of(), Brightness(), Elsewhere(), num=3)
+        own = misaligned([sample(level, "3.0")], views_of(), Brightness(), num=3)
+        assert found.teacher == pytest.approx(own.student)
+        assert found.student != pytest.approx(own.student, rel=0.01)
+
     def test_without_a_teacher_and_without_samples(self):
         assert misaligned([sample(9, "1")], views_of(), Brightness(), num=2).teacher is None
         assert misaligned(["gone"], views_of(), Brightness()) is None
@@ -319,11 +330,11 @@ def looked_at(text, original, views, match=None, captions=None, teacher=None):
         return torch.stack([angles.cos(), angles.sin()], dim=-1).float()
 
     count = len(text)
-    sights = [Sight(at(one[0]), at(one[1])) if one else None for one in ((original, views), teacher)]
+    sights = [Sight(at(text), at(one[0]), at(one[1])) if one else None for one in ((original, views), teacher)]
     captions = tuple(captions or map(str, range(count)))
     match = np.arange(count) if match is None else np.array(match)
     empty = torch.zeros(count, 3, 1, 1)
-    return Misaligned(captions, match, empty, empty, np.zeros(0), (), at(text), *sights, ())
+    return Misaligned(captions, match, empty, empty, np.zeros(0), (), *sights, ())
 
 
 def chord(degrees):

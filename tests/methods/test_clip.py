@@ -97,7 +97,7 @@ def test_augmented_images_join_or_replace_the_originals():
 
 
 def test_exports_the_student_with_its_scale(method):
-    assert method.export_towers() == {"model": method.towers.image}
+    assert method.export_towers() == {"model": (method.towers.image, method.towers.text)}
     assert method.logit_scale.exp().item() == pytest.approx(1 / 0.2)
     assert not CLIP.Config().needs_mask_token
 

@@ -335,7 +335,8 @@ def test_reads_masked_text_only_if_it_counts(config):
 
 def test_exports_student_and_teacher_with_the_image_text_scale():
     method = micro_method(MCD.Config(temperatures=(0.1, 0.2, 0.3), mlm_weight=0))
-    assert method.export_towers() == {"model": method.towers.image, "teacher": method.teacher.module}
+    image, text = method.towers.image, method.towers.text
+    assert method.export_towers() == {"model": (image, text), "teacher": (method.teacher.module, text)}
     assert isinstance(method.teacher, Momentum)
     assert method.logit_scale.shape == (1,)
     assert method.logit_scale.exp().item() == pytest.approx(1 / 0.2)

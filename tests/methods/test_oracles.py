@@ -6,23 +6,32 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import normalize
 
+from askew.methods.albef import ALBEF
 from askew.methods.declip import NEIGHBOURS, TEXTS, DeCLIP
 from askew.methods.fastclip import FastCLIP
 from askew.methods.slip import SLIP
 from askew.methods.words import WordPrediction
 from askew.nn.heads import Head, TokenHead
-from askew.nn.queue import NearestNeighbours
-from askew.nn.towers import Encoded
+from askew.nn.momentum import Momentum
+from askew.nn.queue import NearestNeighbours, PairQueue
+from askew.nn.towers import Encoded, unit
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from helpers import micro_method
 from oracles.inputs import (
+    ALBEF_MOMENTUM,
+    ALBEF_QUEUE,
+    ALBEF_RATE,
+    ALBEF_STEPS,
+    ALBEF_WIDTH,
     BATCH,
     DIMENSION,
     FASTCLIP_ROWS,
     FASTCLIP_SAMPLES,
     FASTCLIP_VISITS,
+    PAIRS,
     QUEUE,
     TOKENS,
     VOCABULARY,
@@ -47,11 +56,16 @@ def numbers(name):
 
 def assert_gradients(tensors, expected):
     """Relative error of each gradient as a whole."""
+    assert_near({name: tensor.grad for name, tensor in tensors.items()}, expected)
+
+
+def assert_near(tensors, expected):
+    """Relative error of each tensor as a whole."""
     assert tensors.keys() == expected.keys()
     for name, tensor in tensors.items():
         official = np.array(expected[name])
         assert np.linalg.norm(official) > 1e-3, name
-        assert np.linalg.norm(tensor.grad.numpy() - official) < LIMIT * np.linalg.norm(official), name
+        assert np.linalg.norm(tensor.detach().numpy() - official) < LIMIT * np.linalg.norm(official), name
 
 
 def test_slip_is_the_official_code():
@@ -181,3 +195,71 @@ def test_fastclip_is_the_official_code():
             log_scale.add_(0.3)  # a step, after which u still needs the scale from before
         method.after_step({name: value.detach() for name, value in local.items()}, (number + 1) / 2)
         torch.testing.assert_close(method.log_u.values.exp(), torch.tensor(visit["u"]), rtol=LIMIT, atol=0.0)
+
+
+class OneMap(nn.Module):
+    """A tower of one linear map and its projection, like the stand-ins of make_albef.py."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.tower, self.projection = (
+            nn.Parameter(torch.tensor(linear(f"albef {name} {part}", ALBEF_WIDTH, after)))
+            for part, after in (("tower", ALBEF_WIDTH), ("projection", DIMENSION))
+        )
+
+    def forward(self, rows, wanted=None):
+        pooled = rows @ self.tower.T
+        return Encoded(pooled, unit(pooled @ self.projection.T), None)
+
+
+def official_albef():
+    """Our ALBEF with the weights and the queue of make_albef.py."""
+    config = ALBEF.Config(queue_size=ALBEF_QUEUE, momentum=ALBEF_MOMENTUM, alpha=0.4, alpha_ramp=0.5)
+    method = micro_method(config)
+    method.towers.image, method.towers.text = OneMap("image"), OneMap("text")
+    method.teacher_image, method.teacher_text = Momentum(method.towers.image), Momentum(method.towers.text)
+    method.queue = PairQueue(ALBEF_QUEUE, DIMENSION)
+    for name in ("image", "text"):
+        bank = torch.tensor(uniform(f"albef {name} queue", ALBEF_QUEUE, DIMENSION))
+        method.queue.get_buffer(name).copy_(normalize(bank, dim=1))
+    return method
+
+
+def weights_of(**towers):
+    return {
+        f"{name} {part}": tower.get_parameter(part)
+        for name, tower in towers.items()
+        for part in ("tower", "projection")
+    }
+
+
+def test_albef_is_the_official_code():
+    """Several steps of training: every loss and gradient, that of the temperature, the teacher, and both queues."""
+    expected, method = numbers("albef"), official_albef()
+    student = weights_of(image=method.towers.image, text=method.towers.text)
+    for number, ((progress, alpha, temperature), step) in enumerate(zip(ALBEF_STEPS, expected["steps"], strict=True)):
+        assert method.alpha_at(progress) == pytest.approx(alpha)
+        with torch.no_grad():
+            method.temperature.log_scale.fill_(-np.log(temperature))
+        views = {
+            name: torch.tensor(uniform(f"albef {name} {number}", PAIRS, ALBEF_WIDTH)) for name in ("image", "text")
+        }
+        batch = {"match_id": torch.arange(PAIRS) + PAIRS * number, **views}
+        local = {"match_id": batch["match_id"], **method.targets(batch), **method.embed(batch)}
+        loss, terms = method.objective(local, local, progress)
+        method.zero_grad()
+        loss.backward()
+        assert loss.item() == terms["contrast"].item() == pytest.approx(step["contrast"], rel=LIMIT)
+        assert_gradients(student, step["gradients"])
+        # Ours is that of log(1 / tau)
+        by_temperature = -method.temperature.log_scale.grad.item() / temperature
+        assert by_temperature == pytest.approx(step["temperature_gradient"], rel=LIMIT)
+        with torch.no_grad():
+            for weight in student.values():
+                weight -= ALBEF_RATE * weight.grad
+        method.after_step({name: value.detach() for name, value in local.items()}, progress)
+    assert_near(weights_of(image=method.teacher_image.module, text=method.teacher_text.module), expected["teacher"])
+    assert_near(
+        {"image_queue": method.queue.image, "text_queue": method.queue.text},
+        {name: expected[name] for name in ("image_queue", "text_queue")},
+    )

@@ -67,7 +67,7 @@ def test_starts_as_in_the_paper():
     method = micro_method(SigLIP.Config())
     assert method.logit_scale.item() == pytest.approx(math.log(10))
     assert method.logit_bias.item() == -10
-    assert method.export_towers() == {"model": method.towers.image}
+    assert method.export_towers() == {"model": (method.towers.image, method.towers.text)}
 
 
 def test_chance_is_the_entropy_of_rare_matches():

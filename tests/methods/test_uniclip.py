@@ -163,7 +163,7 @@ def test_masked_language_is_a_switch():
 
 def test_exports_the_student_with_the_image_text_scale():
     method = micro_method(UniCLIP.Config(temperatures=(0.1, 0.2, 0.3)))
-    assert method.export_towers() == {"model": method.towers.image}
+    assert method.export_towers() == {"model": (method.towers.image, method.towers.text)}
     assert method.logit_scale.exp().item() == pytest.approx(1 / 0.2)
 
 

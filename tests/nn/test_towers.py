@@ -312,7 +312,7 @@ def test_a_bidirectional_tower_is_not_trimmed_and_not_changed(batch):
 def test_the_plain_layout_is_an_open_clip_model_with_the_same_embeddings(config, mask_token, batch):
     towers, _ = pair(config, mask_token)
     plain = CLIP(**plain_config(config)).eval()
-    plain.load_state_dict(plain_state(towers, towers.image, torch.tensor([2.5])), strict=True)
+    plain.load_state_dict(plain_state(towers.image, towers.text, torch.tensor([2.5])), strict=True)
     assert plain.logit_scale.item() == 2.5
     assert plain.token_embedding.num_embeddings == VOCABULARY
     assert torch.equal(plain.encode_image(batch["image"], normalize=True), towers.image(batch["image"]).embedding)
@@ -327,7 +327,7 @@ def test_a_teacher_is_exported_with_the_students_text_tower(config, batch):
     with torch.no_grad():
         for parameter in teacher.parameters():
             parameter += 0.1 * torch.randn(parameter.shape)
-        plain.load_state_dict(plain_state(towers, teacher.module, torch.zeros(1)), strict=True)
+        plain.load_state_dict(plain_state(teacher.module, towers.text, torch.zeros(1)), strict=True)
         assert torch.equal(plain.encode_image(batch["image"], normalize=True), teacher(batch["image"]).embedding)
         assert torch.equal(plain.encode_text(batch["text"], normalize=True), towers.text(batch["text"]).embedding)
         assert not torch.equal(teacher(batch["image"]).embedding, towers.image(batch["image"]).embedding)
@@ -335,7 +335,7 @@ def test_a_teacher_is_exported_with_the_students_text_tower(config, batch):
 
 def test_the_plain_state_is_a_copy():
     towers, _ = pair(NATIVE)
-    state = plain_state(towers, towers.image, torch.zeros(1))
+    state = plain_state(towers.image, towers.text, torch.zeros(1))
     before = {name: value.clone() for name, value in state.items()}
     with torch.no_grad():
         for parameter in towers.parameters():

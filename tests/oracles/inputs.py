@@ -9,6 +9,16 @@ BATCH, WIDTH, DIMENSION, TOKENS, VOCABULARY, QUEUE = 5, 11, 7, 6, 23, 16
 FASTCLIP_SAMPLES, FASTCLIP_VISITS = 7, (1.0, 0.6, 0.2)
 FASTCLIP_ROWS = ([0, 1, 2, 3, 4], [3, 0, 5, 1, 2], [5, 2, 4, 0, 3])
 
+# ALBEF: pairs a step, a divisor of the queue's size; the learning rate is that of plain gradient descent
+PAIRS, ALBEF_WIDTH, ALBEF_QUEUE, ALBEF_MOMENTUM, ALBEF_RATE = 4, 5, 8, 0.9, 0.3
+ALBEF_STEPS = (  # progress of ours with a ramp of 0.5, alpha of theirs, temperature
+    (0.0, 0.0, 0.2),
+    (0.25, 0.2, 0.15),
+    (0.5, 0.4, 0.07),
+    (0.75, 0.4, 0.3),
+    (0.9, 0.4, 0.05),
+)
+
 
 def uniform(name: str, *shape: int) -> np.ndarray:
     """Numbers in [-1, 1), float32, a stream of its own for each name."""

@@ -396,6 +396,25 @@ def albef_targets(teacher_logits: Array, share: float) -> Array:
     return targets
 
 
+def soft_target_nce(logits: Array, teacher_logits: Array, positive: Array, negative: Array, share: float) -> float:
+    """ALBEF's cross-entropy for every positive among itself and the row's negatives."""
+    total = 0.0
+    for i in range(logits.shape[0]):
+        terms = []
+        negatives = [j for j in range(logits.shape[1]) if negative[i, j]]
+        for p in range(logits.shape[1]):
+            if positive[i, p]:
+                candidates = [p, *negatives]
+                student, teacher = (
+                    [math.exp(x[i, j]) / sum(math.exp(x[i, k]) for k in candidates) for j in candidates]
+                    for x in (logits, teacher_logits)
+                )
+                targets = [share * q + (1 - share) * (j == p) for j, q in zip(candidates, teacher, strict=True)]
+                terms.append(-sum(y * math.log(r) for y, r in zip(targets, student, strict=True)))
+        total += sum(terms) / len(terms) if terms and negatives else 0.0
+    return total / logits.shape[0]
+
+
 def soft_alignments(unit: dict[str, Array], frozen: dict[str, Array], scale: float) -> float:
     """Mean over both views and both directions. The teacher's side comes from `frozen`."""
     losses = []

@@ -91,6 +91,8 @@ def test_every_other_method_resumes_bit_equal(table, tmp_path, method):
     assert_same_state(state_of(tmp_path / "run"), expected)
     assert steps_of(tmp_path / "run") == steps_of(reference)
     assert ("method/queue.bank" in expected) == (method == "declip")
+    assert ("method/queue.ids" in expected) == ("method/teacher_text.module.projection.weight" in expected)
+    assert ("method/queue.ids" in expected) == (method == "albef")
 
 
 def test_the_counts_of_words_resume_bit_equal(table, tmp_path):

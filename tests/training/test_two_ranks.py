@@ -17,6 +17,7 @@ from torch import multiprocessing
 
 from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
+from askew.methods.albef import ALBEF
 from askew.methods.mcd import MCD
 from askew.recipes.settings import from_yaml, override
 from askew.report.console import Console
@@ -34,6 +35,8 @@ CASES = {  # the match ids of four and four samples, the samples without a maske
     "one rank of one match id": ([3, 3, 3, 3, 0, 1, 2, 3], (1, 2, 3, 6)),
     "equal captions across ranks": ([0, 1, 2, 3, 3, 5, 6, 7], (), [9, 1, 2, 4, 5, 1, 5, 8]),
 }
+# Whole runs: a teacher, and a queue that is filled over and over
+RUNS = {"mcd": MCD.Config(momentum=0.6), "albef": ALBEF.Config(momentum=0.6, queue_size=12)}
 PROGRESS = 0.4
 CPU = torch.device("cpu")
 PATIENCE = 150  # seconds until ranks that wait for each other are given up
@@ -60,11 +63,11 @@ def step_of(method, match_ids, unmasked, captions=None):
     return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"]), buffers
 
 
-def run_of(table):
-    """A whole run of three steps: weights before and after, and the logged losses."""
+def run_of(method, table):
+    """A whole run of three steps: real numbers of the state before and after, whole ones after, the logged losses."""
     recipe = Recipe(
         name="micro",
-        method=MCD.Config(momentum=0.6),
+        method=method,
         towers=micro_towers(),
         data=DataSettings(source=str(table)),
         views=ViewSettings(mask_probability=0.3),
@@ -85,9 +88,11 @@ def run_of(table):
     )
     lines = []
     trainer = trainer_of(recipe, progress=lines.append)
-    before = {name: value.clone() for name, value in trainer.method.state_dict().items()}
+    before = {name: value.clone() for name, value in trainer.method.state_dict().items() if value.is_floating_point()}
     trainer.run()
-    return before, trainer.method.state_dict(), [line["loss"] for line in lines]
+    after = trainer.method.state_dict()
+    whole = {name: value.tolist() for name, value in after.items() if name not in before}
+    return before, {name: after[name] for name in before}, whole, [line["loss"] for line in lines]
 
 
 def apart(found, expected):
@@ -140,8 +145,8 @@ def on_rank(rank, port, folder):
     torch.set_num_threads(1)
     cases = [(name, config, case) for name, config in zip(METHOD_NAMES, METHODS, strict=True) for case in CASES]
     alone = [step_of(micro_method(config), *CASES[case]) for _, config, case in cases]
-    run_alone = run_of(folder / "pairs.csv")
-    report = {"sizes": [distributed.world_size()], "cases": {}}
+    runs_alone = {name: run_of(method, folder / "pairs.csv") for name, method in RUNS.items()}
+    report = {"sizes": [distributed.world_size()], "cases": {}, "runs": {}}
 
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
@@ -156,15 +161,17 @@ def on_rank(rank, port, folder):
             "gradients": apart(found, gradients),
             "buffers": max([(found_buffers[key] - buffers[key]).abs().max().item() for key in buffers], default=0.0),
         }
-    before, after, losses = run_of(folder / "pairs.csv")
-    assert apart(before, run_alone[0])["whole"] == 0
-    moved, moved_alone = ({k: end[k] - before[k] for k in before} for end in (after, run_alone[1]))
-    report["run"] = {
-        "losses": [losses, run_alone[2]],
-        "weights": apart(after, run_alone[1]),
-        "moved": apart(moved, moved_alone),
-        "far": apart(run_alone[1], before)["whole"],
-    }
+    for name, run_alone in runs_alone.items():
+        before, after, whole, losses = run_of(RUNS[name], folder / "pairs.csv")
+        assert apart(before, run_alone[0])["whole"] == 0
+        moved, moved_alone = ({k: end[k] - before[k] for k in before} for end in (after, run_alone[1]))
+        report["runs"][name] = {
+            "losses": [losses, run_alone[3]],
+            "weights": apart(after, run_alone[1]),
+            "moved": apart(moved, moved_alone),
+            "far": apart(run_alone[1], before)["whole"],
+            "whole numbers": [whole, run_alone[2]],
+        }
     report["session"] = session_of(folder, rank)
     distributed.stop()
     report["sizes"].append(distributed.world_size())
@@ -219,17 +226,21 @@ def test_the_mean_over_two_ranks_is_the_loss_of_one_process(ranks, name, case):
         assert together == pytest.approx(alone, rel=1e-5, abs=1e-7)
 
 
-def test_a_run_on_two_ranks_ends_with_the_weights_of_one_process(ranks):
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_on_two_ranks_ends_with_the_weights_of_one_process(ranks, name):
     for report in ranks:
-        run = report["run"]
+        run = report["runs"][name]
         assert run["far"] > 0.01
         assert run["weights"]["whole"] < 1e-5
         assert max(run["weights"]["each"].values()) < 1e-4
         assert run["moved"]["whole"] < 1e-4
-    together, alone = ranks[0]["run"]["losses"]
+        found, alone = run["whole numbers"]
+        assert found == alone
+        assert sorted(found) == (["queue.ids", "queue.position"] if name == "albef" else [])
+    together, alone = ranks[0]["runs"][name]["losses"]
     assert len(together) == 3
     assert together == pytest.approx(alone, rel=1e-5)
-    assert ranks[1]["run"]["losses"][0] == []  # one rank alone speaks
+    assert ranks[1]["runs"][name]["losses"][0] == []  # one rank alone speaks
 
 
 def test_two_ranks_start_and_resume_as_one_run(ranks):

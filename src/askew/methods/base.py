@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.fields import FieldInfo
 from torch import Tensor, nn
 
-from askew.nn.towers import ImageTower, TwoTower
+from askew.nn.towers import ImageTower, TextTower, TwoTower
 
 Batch = MutableMapping[str, Tensor]
 Terms = dict[str, Tensor]
@@ -126,9 +126,9 @@ class Method(nn.Module, ABC):
         """(1,): the bias of image-text logits, saved in an exported model. None if there is none."""
         return None
 
-    def export_towers(self) -> dict[str, ImageTower]:
-        """The image towers to save, by directory name: the student's under "model", a teacher's under "teacher"."""
-        return {"model": self.towers.image}
+    def export_towers(self) -> dict[str, tuple[ImageTower, TextTower]]:
+        """The pairs of towers to save, by directory name: the student's under "model", a teacher's under "teacher"."""
+        return {"model": (self.towers.image, self.towers.text)}
 
 
 def with_targets(batch: Batch, targets: dict[str, Tensor]) -> Batch:

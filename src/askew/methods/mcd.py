@@ -18,7 +18,7 @@ from askew.methods.encode import (
 from askew.methods.words import embed_words, with_words, words_at_chance
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
 from askew.nn.similarity import SIMILARITY
-from askew.nn.towers import ImageTower, TwoTower
+from askew.nn.towers import ImageTower, TextTower, TwoTower
 from askew.objectives.distillation import NEGATIVE, NOISY, Reading, log_ratios, positive_pairs, text_log_ratios
 from askew.objectives.fading import FADING, contrast_at_chance
 from askew.objectives.log_ratio import RHO
@@ -84,10 +84,7 @@ class MCD(Method):
         return self.patches.targets(self.teacher, batch)
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
-        """image, aug, text (B, D), unit length; the masked-language sum and count of each sample (B,).
-
-        `text` is what is contrasted. With shortened captions also `text_short`, or `text_whole` where that is `text`.
-        """
+        """image, aug, text (B, D), unit length, and text_short or text_whole; what the other terms need (B, ...)."""
         # Misalign: the same image with and without an augmentation that its text does not describe
         image, aug = self.patches.encode(self.towers.image, batch)
         captions = encode_captions(self.towers.text, self.token_head, batch, self.texts)
@@ -144,6 +141,7 @@ class MCD(Method):
         """(1,): the logarithm of the image-text scale."""
         return self.similarity.logit_scale
 
-    def export_towers(self) -> dict[str, ImageTower]:
-        """The student, which the paper evaluates, and the teacher."""
-        return {"model": self.towers.image, "teacher": cast(ImageTower, self.teacher.module)}
+    def export_towers(self) -> dict[str, tuple[ImageTower, TextTower]]:
+        """The student, which the paper evaluates, and the teacher, which has the student's text tower."""
+        image, text = self.towers.image, self.towers.text
+        return {"model": (image, text), "teacher": (cast(ImageTower, self.teacher.module), text)}

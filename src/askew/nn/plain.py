@@ -5,17 +5,16 @@ from typing import Any
 
 from torch import Tensor
 
-from askew.nn.towers import VOCABULARY, ImageTower, Projection, TwoTower
+from askew.nn.towers import VOCABULARY, ImageTower, Projection, TextTower
 
 
 def plain_state(
-    towers: TwoTower, image: ImageTower, logit_scale: Tensor, logit_bias: Tensor | None = None
+    image: ImageTower, text: TextTower, logit_scale: Tensor, logit_bias: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The state dict in open_clip's plain CLIP layout: keys renamed, mask row dropped, float32, contiguous, on the CPU.
 
     Args:
-        towers: the source of the text tower.
-        image: the image tower to export (the student's, or the momentum teacher's).
+        image, text: the towers to export, of the student or of a momentum teacher.
         logit_scale: (1,), the logarithm of the image-text scale.
         logit_bias: (1,), the bias of image-text logits, if the method has one.
     """
@@ -24,9 +23,9 @@ def plain_state(
         state["visual.proj"] = image.projection.weight
     else:
         state |= {f"visual.head.{k}": v for k, v in image.projection.state_dict().items()}
-    state |= dict(towers.text.trunk.state_dict())
+    state |= dict(text.trunk.state_dict())
     state["token_embedding.weight"] = state["token_embedding.weight"][:VOCABULARY]
-    state["text_projection"] = towers.text.projection.weight
+    state["text_projection"] = text.projection.weight
     state["logit_scale"] = logit_scale.reshape(())
     if logit_bias is not None:
         state["logit_bias"] = logit_bias.reshape(())

@@ -1,12 +1,14 @@
-"""Distillation of soft alignment matrices, the method that the paper contrasts with its log-ratio loss.
+"""Soft targets from a teacher: whole rows of a softmax, which the paper contrasts with its log-ratio loss.
 
 Letters: A anchors (rows), C candidates (columns), B this rank's samples, N all ranks' samples.
 """
 
 import torch
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32
 from torch import Tensor
-from torch.nn.functional import log_softmax
+from torch.nn.functional import log_softmax, softplus
+
+from askew.objectives.reduce import mean_per_anchor
 
 
 def soft_alignment(logits: Float[Tensor, "A C"], teacher_logits: Float[Tensor, "A C"]) -> Float32[Tensor, ""]:
@@ -28,6 +30,51 @@ def soft_alignment(logits: Float[Tensor, "A C"], teacher_logits: Float[Tensor, "
     assert logits.shape == teacher_logits.shape, "logits and teacher_logits must have one shape"
     student, teacher = log_softmax(logits.float(), dim=1), log_softmax(teacher_logits.float(), dim=1)
     return (teacher.exp() * (teacher - student)).sum(dim=1).mean()
+
+
+def soft_target_nce(
+    logits: Float[Tensor, "A C"],
+    teacher_logits: Float[Tensor, "A C"],
+    positive: Bool[Tensor, "A C"],
+    negative: Bool[Tensor, "A C"],
+    share: float,
+) -> Float32[Tensor, ""]:
+    """ALBEF's contrast with soft targets (Li et al., NeurIPS 2021): InfoNCE whose target is partly the teacher's.
+
+    Each positive is contrasted on its own with the row's negatives. The target is (1 - share) x one-hot + share x the
+    teacher's softmax over the same candidates. A column that is neither positive nor negative is ignored. Share 0 is
+    InfoNCE.
+
+        for i in rows:
+            for p where positive[i, p]:
+                candidates = [p, *(n where negative[i, n])]
+                q, r = softmax of the teacher's and of the student's logits over the candidates
+                term[p] = -sum((share * q[j] + (1 - share) * (j == p)) * log(r[j]) for j in candidates)
+            row[i] = mean(term)
+        return mean(row)
+
+    Logits are scaled similarities of any finite size. The caller detaches the teacher's. `share` is in [0, 1]. Nats, 0
+    or more; never below share x the teacher's entropy. Mean over a row's positives, then over all rows. A row without
+    positives or without negatives counts 0 and has zero gradient. Raises AssertionError if the shapes differ.
+
+    By hand: logits and teacher_logits [[log 3, 0]], the first column positive and the second negative, and share 0.4
+    give the target (0.9, 0.1) and the loss 0.9 log(4/3) + 0.1 log(4) = 0.3975.
+    """
+    shapes = {logits.shape, teacher_logits.shape, positive.shape, negative.shape}
+    assert len(shapes) == 1, "logits, teacher_logits and masks must have one shape"
+    # Only differences matter. Without this shift a small logarithm would be lost next to logits in the thousands.
+    student, teacher = (x.float() - x.detach().float().amax(dim=1, keepdim=True) for x in (logits, teacher_logits))
+    contrasted = negative.any(dim=1, keepdim=True)  # (A, 1)
+    # A row in which everything is -inf has a NaN gradient. Such a row keeps its logits here and is dropped below.
+    others = negative | ~contrasted
+    of_student, of_teacher = (
+        torch.where(others, x, -torch.inf).logsumexp(dim=1, keepdim=True) for x in (student, teacher)
+    )  # (A, 1)
+    weight = torch.where(others, teacher - of_teacher, -torch.inf).exp()  # the teacher's softmax over negatives
+    expected = (weight * student).sum(dim=1, keepdim=True)  # (A, 1)
+    # -sum_j y_j log r_j = InfoNCE + share * (the teacher's probability of a negative) * (s_p - expected)
+    terms = softplus(of_student - student) + share * (of_teacher - teacher).sigmoid() * (student - expected)
+    return mean_per_anchor(torch.where(contrasted, terms, 0.0), positive)
 
 
 def soft_alignments(

@@ -6,6 +6,7 @@ Masked language modelling and the start temperatures are the same in all rows.
 """
 
 from askew.config import Recipe
+from askew.methods.albef import ALBEF
 from askew.methods.base import MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
@@ -13,7 +14,7 @@ from askew.methods.mcd import MCD
 from askew.methods.siglip import SigLIP
 from askew.methods.slip import SLIP
 from askew.methods.uniclip import UniCLIP
-from askew.recipes.tiny import MOMENTUM, tiny
+from askew.recipes.tiny import EPOCHS, MOMENTUM, tiny
 
 MLM_WEIGHT = 0.2  # MCD's
 QUEUE = 2048  # for 5,162 training images; 65,536 texts would hold every caption a dozen times
@@ -37,6 +38,14 @@ def tiny_uniclip() -> Recipe:
 def tiny_siglip() -> Recipe:
     """SigLIP on the samples, towers and schedule of `tiny`."""
     return _tiny("tiny-siglip", SigLIP.Config())
+
+
+def tiny_albef() -> Recipe:
+    """ALBEF's contrast on the samples, towers and schedule of `tiny`. It has not been tuned.
+
+    The queue is in proportion to the data, the teacher is as fast as that of `tiny`, and alpha rises over one epoch.
+    """
+    return _tiny("tiny-albef", ALBEF.Config(momentum=MOMENTUM, queue_size=QUEUE, alpha_ramp=1 / EPOCHS))
 
 
 def tiny_clip_aug() -> Recipe:

@@ -12,6 +12,7 @@ from askew.config import (
     TrainSettings,
     ViewSettings,
 )
+from askew.methods.albef import ALBEF
 from askew.methods.base import MethodConfig
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
@@ -46,7 +47,7 @@ TRAIN = TrainSettings(
     checkpoint_minutes=4,
 )
 MOMENTUM = 0.966  # a half-life of about 2 % of 1,000 steps
-QUEUE = 2048  # texts; a queue of 65,536 would hold every caption twice
+QUEUE = 2048  # texts or pairs; a queue of 65,536 would hold every caption twice
 
 
 def photos() -> Recipe:
@@ -87,6 +88,15 @@ def photos_siglip() -> Recipe:
 def photos_fastclip() -> Recipe:
     """FastCLIP on the samples, towers and schedule of `photos`, at CLIP's settings: its own are not tuned."""
     return _photos("photos-fastclip", FastCLIP.Config())
+
+
+def photos_albef() -> Recipe:
+    """ALBEF's contrast on the samples, towers and schedule of `photos`. It has not been tuned.
+
+    The queue is in proportion to the data, the teacher is as fast as that of `photos`, and alpha rises over one epoch.
+    """
+    method = ALBEF.Config(momentum=MOMENTUM, queue_size=QUEUE, alpha_ramp=1 / TRAIN.epochs)
+    return _photos("photos-albef", method)
 
 
 def _photos(name: str, method: MethodConfig) -> Recipe:

@@ -21,7 +21,7 @@ def save_models(method: Method, towers: TowerSettings, run: Path, only: str = ""
         only: the one to write, by its name; "" writes all.
     """
     folders = []
-    for name, image in method.export_towers().items():
+    for name, (image, text) in method.export_towers().items():
         if only and name != only:
             continue
         preprocess = {
@@ -33,7 +33,7 @@ def save_models(method: Method, towers: TowerSettings, run: Path, only: str = ""
             "resize_mode": "shortest",
         }
         contents = {"model_cfg": plain_config(method.towers.config, method.logit_bias), "preprocess_cfg": preprocess}
-        state = plain_state(method.towers, image, method.logit_scale, method.logit_bias)
+        state = plain_state(image, text, method.logit_scale, method.logit_bias)
         with replacing_directory(run / name) as temporary:
             (temporary / DIRECTORY_CONFIG).write_text(json.dumps(contents, indent=2), encoding="utf-8")
             save_file(state, temporary / DIRECTORY_WEIGHTS, metadata={"format": "pt"})

@@ -27,18 +27,18 @@ BATCH = 16  # samples, with all of their views
 
 @dataclass(frozen=True)
 class Sight:
-    """Unit-length embeddings of one image encoder: originals (n, D), and augmented views (n, k, D)."""
+    """Unit-length embeddings of one model: captions and originals (n, D), and augmented views (n, k, D)."""
 
+    text: Tensor
     original: Tensor
     views: Tensor
 
-    def ratios(self, text: Tensor) -> np.ndarray:
-        """(n, k) d(t, v') / d(t, v) to each sample's own text (n, D)."""
+    def ratios(self) -> np.ndarray:
+        """(n, k) d(t, v') / d(t, v) to each sample's own text."""
         num = self.views.shape[1]
-        before = paired_log_distance(text, self.original)
-        after = paired_log_distance(text.repeat_interleave(num, dim=0), self.views.flatten(0, 1)).unflatten(
-            0, (-1, num)
-        )
+        before = paired_log_distance(self.text, self.original)
+        repeated = self.text.repeat_interleave(num, dim=0)
+        after = paired_log_distance(repeated, self.views.flatten(0, 1)).unflatten(0, (-1, num))
         return (after - before[:, None]).exp().numpy()
 
 
@@ -52,7 +52,6 @@ class Misaligned:
         originals, views: uint8 (n, 3, s, s) and (n, k, 3, s, s), as the model sees them, reduced to SIDE pixels.
         parameters: (n, k, P) recorded numbers of the augmented views.
         operations: of the augmented views, in the order of these numbers.
-        text: (n, D) the student's embeddings of the captions.
         by_student, by_teacher: what the two see; None without a teacher.
         problems: what was wrong with each sample that could not be used.
     """
@@ -63,7 +62,6 @@ class Misaligned:
     views: Tensor
     parameters: np.ndarray
     operations: tuple[Bound, ...]
-    text: Tensor
     by_student: Sight
     by_teacher: Sight | None
     problems: tuple[str, ...]
@@ -71,17 +69,17 @@ class Misaligned:
     @cached_property
     def student(self) -> np.ndarray:
         """(n, k) ratios."""
-        return self.by_student.ratios(self.text)
+        return self.by_student.ratios()
 
     @cached_property
     def teacher(self) -> np.ndarray | None:
         """(n, k) ratios; None without a teacher."""
-        return None if self.by_teacher is None else self.by_teacher.ratios(self.text)
+        return None if self.by_teacher is None else self.by_teacher.ratios()
 
     @cached_property
     def distance(self) -> np.ndarray:
         """(n,) the student's d(t, v), 0 to 2."""
-        return paired_log_distance(self.text, self.by_student.original).exp().numpy()
+        return paired_log_distance(self.by_student.text, self.by_student.original).exp().numpy()
 
 
 def misaligned(
@@ -93,8 +91,6 @@ def misaligned(
     seed: int = 0,
 ) -> Misaligned | None:
     """Draw `num` augmented views of every sample, and embed them. None if no sample can be used.
-
-    The teacher's distances are to the student's text, as in training: it has no text encoder of its own.
 
     Args:
         samples: of a source; a string says why one could not be read.
@@ -137,11 +133,15 @@ def misaligned(
         whole["aug"],
         whole["aug_params"].numpy(),
         operations,
-        torch.from_numpy(student.text(captions)),
-        Sight(whole["student"], whole["student_views"]),
-        Sight(whole["teacher"], whole["teacher_views"]) if teacher is not None else None,
+        _sight(whole, "student", student, captions),
+        _sight(whole, "teacher", teacher, captions) if teacher is not None else None,
         tuple(problems),
     )
+
+
+def _sight(whole: dict[str, Tensor], name: str, encoders: Encoders, captions: list[str]) -> Sight:
+    """What one of the models sees. A teacher that was trained without a text tower was saved with the student's."""
+    return Sight(torch.from_numpy(encoders.text(captions)), whole[name], whole[f"{name}_views"])
 
 
 def _together(drawn: list[dict[str, Tensor]]) -> dict[str, Tensor]:

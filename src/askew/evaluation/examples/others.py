@@ -52,14 +52,14 @@ def attracted(found: Misaligned, num: int) -> list[Attracted]:
     Only views count whose original was nearer to its own caption than to that one, and that are not any more.
     """
     others = _others(found)
-    after, before = _to_views(found, found.by_student), _to_originals(found, found.by_student)
+    after, before = _to_views(found.by_student), _to_originals(found.by_student)
     own_after, own_before = _own(after), _own(before)
     # (texts j, samples i, views k)
     counts = others[:, :, None] & (after < own_after[None]) & (before > own_before[None])[:, :, None]
     change = np.where(counts, after - before[:, :, None], 0.0)
     teacher = None
     if found.by_teacher is not None:
-        teacher = _to_views(found, found.by_teacher) - _to_originals(found, found.by_teacher)[:, :, None]
+        teacher = _to_views(found.by_teacher) - _to_originals(found.by_teacher)[:, :, None]
     made = []
     for sample in np.argsort(change.min(axis=(0, 2)), kind="stable")[:num].tolist():
         other, view = np.unravel_index(change[:, sample].argmin(), change[:, sample].shape)
@@ -78,11 +78,11 @@ def innate(found: Misaligned, num: int) -> list[Innate]:
     """
     others = _others(found)
     usable = np.flatnonzero(others.any(axis=0))
-    before = _to_originals(found, found.by_student)
+    before = _to_originals(found.by_student)
     student = _against_others(before, others)
     teacher = None
     if found.by_teacher is not None:
-        teacher = _against_others(_to_originals(found, found.by_teacher), others)
+        teacher = _against_others(_to_originals(found.by_teacher), others)
     nearest = np.where(others, before, np.inf).argmin(axis=0)
     return [
         Innate(
@@ -98,14 +98,14 @@ def _others(found: Misaligned) -> np.ndarray:
     return (found.match[:, None] != found.match) & (captions[:, None] != captions)
 
 
-def _to_originals(found: Misaligned, sight: Sight) -> np.ndarray:
+def _to_originals(sight: Sight) -> np.ndarray:
     """(n texts, n samples) log distances."""
-    return log_distance(found.text, sight.original).numpy()
+    return log_distance(sight.text, sight.original).numpy()
 
 
-def _to_views(found: Misaligned, sight: Sight) -> np.ndarray:
+def _to_views(sight: Sight) -> np.ndarray:
     """(n texts, n samples, k views) log distances."""
-    return log_distance(found.text, sight.views.flatten(0, 1)).unflatten(1, sight.views.shape[:2]).numpy()
+    return log_distance(sight.text, sight.views.flatten(0, 1)).unflatten(1, sight.views.shape[:2]).numpy()
 
 
 def _own(distances: np.ndarray) -> np.ndarray:
