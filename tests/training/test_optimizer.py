@@ -72,6 +72,20 @@ def test_an_entry_whose_momentum_disagrees_stays():
     assert moved[0] == pytest.approx(0.2, rel=1e-5)  # twice AdamW's, as half of the entries move
 
 
+def test_rows_without_a_gradient_do_not_make_the_others_move_more():
+    """Of a table of 1,000 tokens, a batch has two: they move as they do in a table of two."""
+    _, gradients = drawn(2, [(2, 4)], 3)
+    moved = []
+    for size in (2, 1000):
+        table = nn.Parameter(torch.zeros(size, 4))
+        made = [[np.concatenate([g[0], np.zeros((size - 2, 4))])] for g in gradients]
+        steps(CautiousAdamW([table], lr=0.1, betas=(0.9, 0.98), weight_decay=0.0), [table], made)
+        assert not table[2:].any()
+        moved.append(table[:2].detach())
+    assert moved[0].abs().min() > 0
+    torch.testing.assert_close(*moved)
+
+
 def test_without_momentum_cautious_adamw_is_adamw_and_its_state_is_adamws():
     start, gradients = drawn(1, [(4, 4)])
     made = []

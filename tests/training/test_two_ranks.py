@@ -18,6 +18,7 @@ from torch import multiprocessing
 from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.albef import ALBEF
+from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
 from askew.recipes.settings import from_yaml, override
 from askew.report.console import Console
@@ -36,10 +37,18 @@ CASES = {  # the match ids of four and four samples, the samples without a maske
     "equal captions across ranks": ([0, 1, 2, 3, 3, 5, 6, 7], (), [9, 1, 2, 4, 5, 1, 5, 8]),
 }
 # Whole runs: a teacher, and a queue that is filled over and over
-RUNS = {"mcd": MCD.Config(momentum=0.6), "albef": ALBEF.Config(momentum=0.6, queue_size=12)}
+RUNS = {  # method, optimiser, and how far apart the weights may be: as a whole, and of any one tensor
+    "mcd": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),
+    "albef": (ALBEF.Config(momentum=0.6, queue_size=12), "adamw", 1e-5, 1e-4),
+    "words": (CLIP.Config(words_weight=1.0), "adamw", 1e-5, 1e-4),
+    # Rounding may turn the sign of a gradient near 0, such as those of the keys' biases, which are 0 in exact numbers
+    "cautious": (CLIP.Config(), "cautious_adamw", 3e-4, 0.1),
+    "muon": (CLIP.Config(), "muon", 3e-3, 3e-2),  # its matrix products are in bfloat16
+}
+WHOLE_NUMBERS = {"albef": ["queue.ids", "queue.position"], "words": ["words.counts", "words.seen"]}
 PROGRESS = 0.4
 CPU = torch.device("cpu")
-PATIENCE = 150  # seconds until ranks that wait for each other are given up
+PATIENCE = 300  # seconds until ranks that wait for each other are given up
 
 
 def step_of(method, match_ids, unmasked, captions=None):
@@ -63,7 +72,7 @@ def step_of(method, match_ids, unmasked, captions=None):
     return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"]), buffers
 
 
-def run_of(method, table):
+def run_of(method, optimizer, table):
     """A whole run of three steps: real numbers of the state before and after, whole ones after, the logged losses."""
     recipe = Recipe(
         name="micro",
@@ -76,6 +85,7 @@ def run_of(method, table):
         train=TrainSettings(
             epochs=2,
             max_steps=3,
+            optimizer=optimizer,
             learning_rate=1e-2,
             warmup_epochs=0,
             eps=1e-4,
@@ -145,7 +155,7 @@ def on_rank(rank, port, folder):
     torch.set_num_threads(1)
     cases = [(name, config, case) for name, config in zip(METHOD_NAMES, METHODS, strict=True) for case in CASES]
     alone = [step_of(micro_method(config), *CASES[case]) for _, config, case in cases]
-    runs_alone = {name: run_of(method, folder / "pairs.csv") for name, method in RUNS.items()}
+    runs_alone = {name: run_of(*run[:2], folder / "pairs.csv") for name, run in RUNS.items()}
     report = {"sizes": [distributed.world_size()], "cases": {}, "runs": {}}
 
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
@@ -162,7 +172,7 @@ def on_rank(rank, port, folder):
             "buffers": max([(found_buffers[key] - buffers[key]).abs().max().item() for key in buffers], default=0.0),
         }
     for name, run_alone in runs_alone.items():
-        before, after, whole, losses = run_of(RUNS[name], folder / "pairs.csv")
+        before, after, whole, losses = run_of(*RUNS[name][:2], folder / "pairs.csv")
         assert apart(before, run_alone[0])["whole"] == 0
         moved, moved_alone = ({k: end[k] - before[k] for k in before} for end in (after, run_alone[1]))
         report["runs"][name] = {
@@ -228,18 +238,19 @@ def test_the_mean_over_two_ranks_is_the_loss_of_one_process(ranks, name, case):
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_on_two_ranks_ends_with_the_weights_of_one_process(ranks, name):
+    _, _, whole, each = RUNS[name]
     for report in ranks:
         run = report["runs"][name]
         assert run["far"] > 0.01
-        assert run["weights"]["whole"] < 1e-5
-        assert max(run["weights"]["each"].values()) < 1e-4
-        assert run["moved"]["whole"] < 1e-4
+        assert run["weights"]["whole"] < whole
+        assert max(run["weights"]["each"].values()) < each
+        assert run["moved"]["whole"] < 10 * whole
         found, alone = run["whole numbers"]
         assert found == alone
-        assert sorted(found) == (["queue.ids", "queue.position"] if name == "albef" else [])
+        assert sorted(found) == WHOLE_NUMBERS.get(name, [])
     together, alone = ranks[0]["runs"][name]["losses"]
     assert len(together) == 3
-    assert together == pytest.approx(alone, rel=1e-5)
+    assert together == pytest.approx(alone, rel=whole)
     assert ranks[1]["runs"][name]["losses"][0] == []  # one rank alone speaks
 
 

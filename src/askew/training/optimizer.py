@@ -141,8 +141,9 @@ def _count(part: optim.Optimizer) -> int:
 class CautiousAdamW(optim.AdamW):
     """AdamW in which an entry moves only if its momentum agrees with the present gradient (arXiv 2411.16085).
 
-    The entries of a tensor that do move, move more: by one over their share. The decay is AdamW's. So is the state,
-    whose momentum is kept as it is.
+    The entries of a tensor that do move, move more: by one over their share of those that have a gradient. timm's code
+    takes the share of all entries. In a table of tokens, of which a batch has few, it would move these by a hundred
+    times as much. The decay is AdamW's. So is the state, whose momentum is kept as it is.
     """
 
     @torch.no_grad()
@@ -163,7 +164,7 @@ class CautiousAdamW(optim.AdamW):
         mean.lerp_(gradient, 1 - beta1)
         square.mul_(beta2).addcmul_(gradient, gradient, value=1 - beta2)
         agrees = (mean * gradient > 0).to(parameter.dtype)
-        agrees.div_(agrees.mean().clamp_(min=FEWEST_MOVING))
+        agrees.div_((agrees.sum() / gradient.count_nonzero().clamp_(min=1)).clamp_(min=FEWEST_MOVING))
         spread = (square / (1 - beta2**steps)).sqrt_().add_(group["eps"])
         parameter.mul_(1 - rate * group["weight_decay"])
         parameter.addcdiv_(mean * agrees, spread, value=-rate / (1 - beta1**steps))
