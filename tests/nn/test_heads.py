@@ -7,7 +7,15 @@ from torch import nn
 
 from askew.data.operations import IDENTITY, PARAMETERS
 from askew.data.views import ImageView
-from askew.nn.heads import BUCKET, AugmentationBlock, AugmentationHead, Head, TokenHead, narrowed
+from askew.nn.heads import (
+    BUCKET,
+    AugmentationBlock,
+    AugmentationHead,
+    Head,
+    TokenHead,
+    TotalAndSome,
+    narrowed,
+)
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from reference import equations
 
@@ -181,3 +189,25 @@ def test_the_identity_is_what_a_view_records_when_it_does_nothing():
     assert dict(zip(PARAMETERS, IDENTITY, strict=True)) == {
         name: 1.0 if name in ("crop_w", "crop_h") else 0.0 for name in PARAMETERS
     }
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_total_and_some_have_pytorchs_gradient(dtype):
+    """Also where a column is asked for twice."""
+    generator = torch.Generator().manual_seed(3)
+    start = (3 * torch.randn(4, 9, generator=generator)).to(dtype)
+    columns = torch.tensor([[0, 3], [2, 2], [8, 1], [5, 0]])
+    weights = torch.randn(4, generator=generator), torch.randn(4, 2, generator=generator)
+
+    def gradient(function):
+        logits = start.clone().requires_grad_()
+        found = function(logits)
+        assert [value.dtype for value in found] == [torch.float32] * 2
+        sum((w * value).sum() for w, value in zip(weights, found, strict=True)).backward()
+        return found, logits.grad
+
+    found, ours = gradient(lambda z: TotalAndSome.apply(z, columns))
+    expected, theirs = gradient(lambda z: (z.float().logsumexp(dim=1), z.float().gather(1, columns)))
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one, other)
+    torch.testing.assert_close(ours, theirs)

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,8 +80,27 @@ class WordHead(nn.Module):
         return torch.cat([total for total, _ in parts]), torch.cat([logits for _, logits in parts])
 
     def _part(self, features: Tensor, words: Tensor) -> tuple[Tensor, Tensor]:
-        logits = self.linear(self.norm(features)).float()  # (B, V)
-        return logits.logsumexp(dim=1), logits.gather(1, words.clamp(min=0))
+        logits = self.linear(self.norm(features))  # (B, V)
+        return TotalAndSome.apply(logits, words.clamp(min=0))  # type: ignore[return-value]
+
+
+class TotalAndSome(torch.autograd.Function):
+    """The logsumexp (B,) of logits (B, V), and those at some columns (B, L), both in float32.
+
+    Its gradient is made in one place. PyTorch's own makes one of V columns for each of the two, and adds them up.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        total = logits.float().logsumexp(dim=1)
+        ctx.save_for_backward(logits, total, columns)
+        return total, logits.gather(1, columns).float()
+
+    @staticmethod
+    def backward(ctx: Any, of_total: Tensor, of_some: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        logits, total, columns = ctx.saved_tensors
+        gradient = torch.sub(logits, total[:, None]).exp_().mul_(of_total[:, None])  # float32
+        return gradient.scatter_add_(1, columns, of_some).to(logits.dtype), None
 
 
 class Head(nn.Module):
