@@ -62,6 +62,11 @@ ALLOWED = {  # what each part of the house may import, besides itself and EVERYW
         "askew.methods.mcd",  # whose views `askew data check` makes by default
         "askew.data",
     ),
+    "askew.api": (  # trained models for Python programs, above runs and beside cli
+        "askew.runs.evaluate",  # how a command finds the model of a run
+        "askew.evaluation",
+        "askew.data",
+    ),
     "askew.cli": ("askew.runs", "askew.evaluation.suite", "askew.report", "askew.recipes"),
     "askew.__main__": ("askew.cli",),
 }
@@ -73,7 +78,7 @@ def test_every_module_has_a_room():
     """Four modules at the top, known to everyone; everything else is in a folder that says what it is for."""
     assert {f.stem for f in PACKAGE.glob("*.py")} - {"__init__", "__main__"} == TOP
     rooms = {f.name for f in PACKAGE.iterdir() if f.is_dir() and f.name not in ("assets", "__pycache__")}
-    parts = {"objectives", "nn", "methods", "data", "training", "evaluation", "report", "runs", "recipes", "cli"}
+    parts = {"objectives", "nn", "methods", "data", "training", "evaluation", "report", "runs", "recipes", "api", "cli"}
     assert rooms == parts
     assert {name.removeprefix("askew.") for name in ALLOWED} == parts | {"config", "__main__"}
 

@@ -11,8 +11,11 @@ from askew import distributed
 from askew.errors import UserError
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, setting: str = "train.device") -> torch.device:
     """The device of a recipe. `auto` takes CUDA, then MPS, then the CPU.
+
+    Args:
+        setting: what names it, for messages.
 
     Raises:
         UserError: this machine does not have the named device.
@@ -20,9 +23,9 @@ def choose_device(name: str) -> torch.device:
     have = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         name = next(device for device, there in have.items() if there)
-    if not have[name]:
+    if not have.get(name):
         there = ", ".join(device for device, there in have.items() if there)
-        raise UserError(f"train.device={name} is not available on this machine; it has {there}")
+        raise UserError(f"{setting}={name} is not available on this machine; it has {there}")
     if name == "cuda":
         torch.cuda.set_device(distributed.local_rank())
         return torch.device("cuda", distributed.local_rank())

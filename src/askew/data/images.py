@@ -109,7 +109,7 @@ class Picture:
         image, self._image = self._image, None
         if shrink > 1:
             image.draft(None, (image.width // shrink, image.height // shrink))
-        shown = _rgb(image)
+        shown = decoded(image)
         del image  # a large one takes as much memory as what it was converted to
         return _upright(_tensor(shown), self._orientation)
 
@@ -133,7 +133,7 @@ def decode(data: bytes) -> Image.Image:
     Raises:
         Unusable: empty, truncated, of no known format, over the limit of bytes or pixels, or of pixels without a rule.
     """
-    return _rgb(_open(data))
+    return decoded(_open(data))
 
 
 def _open(data: bytes) -> Image.Image:
@@ -162,8 +162,12 @@ def _open(data: bytes) -> Image.Image:
     return image
 
 
-def _rgb(image: Image.Image) -> Image.Image:
-    """Decoded to RGB."""
+def decoded(image: Image.Image) -> Image.Image:
+    """An image that Pillow has opened, in RGB by the same rules. The result shares no memory with it.
+
+    Raises:
+        Unusable: truncated or otherwise damaged, or of pixels without a rule.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -85,13 +85,18 @@ class Encoders:
             parts.append(self.features(pixels)[1])
         return np.concatenate(parts)
 
-    def text(self, texts: Sequence[str]) -> np.ndarray:
-        """Embeddings (n, D) of texts, in order. Each text is encoded once, so equal texts have equal embeddings."""
+    def text(self, texts: Sequence[str], batch_size: int = 0) -> np.ndarray:
+        """Embeddings (n, D) of texts, in order. Each text is encoded once, so equal texts have equal embeddings.
+
+        Args:
+            batch_size: texts that are encoded at once; 0 is the batch size of images.
+        """
+        size = batch_size or self.batch_size
         order = sorted(set(texts), key=lambda text: (len(text), text))
         trim = may_trim(getattr(self.model, "text", None))
 
         def encode(start: int) -> np.ndarray:
-            tokens = self.tokenize(order[start : start + self.batch_size]).to(self.device)
+            tokens = self.tokenize(order[start : start + size]).to(self.device)
             with torch.inference_mode(), self._autocast():
                 if trim:
                     embedding = encode_trimmed(self.model.text, tokens)
@@ -99,7 +104,7 @@ class Encoders:
                     embedding = self.model.encode_text(tokens, normalize=True)
                 return embedding.float().cpu().numpy()
 
-        parts = self.over_batches(range(0, len(order), self.batch_size), encode)
+        parts = self.over_batches(range(0, len(order), size), encode)
         row_of = {text: row for row, text in enumerate(order)}
         return np.concatenate(parts)[[row_of[text] for text in texts]]
 

@@ -28,6 +28,10 @@ class Preparation(Protocol):
         """Read an image and do the first part. Raises what reading and preprocessing raise."""
         ...
 
+    def picture(self, image: Image.Image) -> Tensor:
+        """The first part, for an RGB image that is decoded. Raises what preprocessing raises."""
+        ...
+
     def batch(self, made: Sequence[Tensor]) -> Tensor:
         """The second part: (n, 3, H, W) for the encoder."""
         ...
@@ -41,7 +45,11 @@ class Whole:
 
     def one(self, images: Images, index: int) -> Tensor:
         """The preprocessed image."""
-        return self.preprocess(images[index])
+        return self.picture(images[index])
+
+    def picture(self, image: Image.Image) -> Tensor:
+        """The preprocessed image."""
+        return self.preprocess(image)
 
     def batch(self, made: Sequence[Tensor]) -> Tensor:
         """The images stacked."""
@@ -70,7 +78,11 @@ class Parted:
             array = pixels(index)
             if self.leaves((array.shape[1], array.shape[0])):
                 return torch.from_numpy(array)
-        shown: Any = self.first(images[index])
+        return self.picture(images[index])
+
+    def picture(self, image: Image.Image) -> Tensor:
+        """Pixels of the image, resized and cropped."""
+        shown: Any = self.first(image)
         return torch.from_numpy(np.array(shown))
 
     def batch(self, made: Sequence[Tensor]) -> Tensor:

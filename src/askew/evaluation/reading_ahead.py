@@ -83,7 +83,7 @@ class ReadingAhead:
 
     def __init__(self, source: Source, preprocess: Callable[[Image.Image], Tensor], batch_size: int, workers: int = 0):
         self.source, self.preprocess, self.batch_size = source, preprocess, batch_size
-        self.workers = workers or _workers()
+        self.workers = workers or decoding_threads()
         self._lock = threading.Lock()  # a source may hold what it has read last, and not expect two readers
 
     def pieces(self, chunks: Sequence[tuple[int, range]], find: Find) -> Generator[Piece, None, None]:
@@ -188,7 +188,7 @@ def problem_of(name: str, reason: str) -> str:
     return printable(reason if name in reason else f"{name}: {reason}", 300)
 
 
-def _workers() -> int:
+def decoding_threads() -> int:
     """Threads that decode: as many as this process has cores, among those that share the machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(16, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))

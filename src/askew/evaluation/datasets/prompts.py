@@ -34,6 +34,11 @@ def _stored() -> dict[str, dict[str, list]]:
     return json.loads((resources.files("askew") / "assets" / "prompts" / "prompts.json").read_text(encoding="utf-8"))
 
 
+def stored_prompts() -> tuple[str, ...]:
+    """The names that `prompts` knows."""
+    return tuple(_stored())
+
+
 def prompts(name: str) -> Prompts:
     """Stored names and templates of a data set. "imagenet" has SLIP's 7 templates, "imagenet-80" OpenAI's 80.
 
