@@ -2,10 +2,11 @@
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from askew.methods.base import Batch
-from askew.methods.encode import encode_views
+from askew.methods.encode import encode_views, parts_of
 from askew.nn.chosen_patches import best_patches, why_not
 from askew.nn.momentum import Momentum
 from askew.nn.towers import Encoded, ImageTower
@@ -35,7 +36,9 @@ class ChosenPatches:
     def targets(self, teacher: Momentum, batch: Batch) -> dict[str, Tensor]:
         """The teacher's embeddings of both views, (B, D) each, and `keep` (B, K), which patches the student sees."""
         if self.share < 1 and self.by_teacher:
-            image, (aug, scores) = teacher(batch["image"]), teacher.with_scores(batch["aug"])
+            # Both views in one pass: frozen weights are cast to bfloat16 in every pass
+            encoded, scores = teacher.with_scores(torch.cat([batch["image"], batch["aug"]]))
+            (image, aug), scores = parts_of(encoded, 2), scores.chunk(2)[1]
         else:
             image, aug = encode_views(teacher, batch["image"], batch["aug"])
             scores = batch["patch_scores"] if self.share < 1 else None

@@ -20,10 +20,13 @@ from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sampl
 
 def encode_views(tower: Callable[[Tensor], Encoded], *views: Tensor) -> list[Encoded]:
     """Image views of (B, 3, H, W) each, encoded in one forward pass and split again."""
-    encoded = tower(torch.cat(views))
-    size = len(views)
-    patches = [None] * size if encoded.patches is None else encoded.patches.chunk(size)
-    parts = zip(encoded.pooled.chunk(size), encoded.embedding.chunk(size), patches, strict=True)
+    return parts_of(tower(torch.cat(views)), len(views))
+
+
+def parts_of(encoded: Encoded, num: int) -> list[Encoded]:
+    """Encoded images of so many views, split."""
+    patches = [None] * num if encoded.patches is None else encoded.patches.chunk(num)
+    parts = zip(encoded.pooled.chunk(num), encoded.embedding.chunk(num), patches, strict=True)
     return [Encoded(pooled, embedding, patches=patch) for pooled, embedding, patch in parts]
 
 
