@@ -179,8 +179,8 @@ def test_another_seed_gives_another_stream(source):
 
 def test_an_image_is_decoded_once_for_any_number_of_views(source, monkeypatch):
     calls = []
-    decode = images_module._rgb
-    monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
+    decode = images_module.decoded
+    monkeypatch.setattr(images_module, "decoded", lambda image: calls.append(1) or decode(image))
     make(source).batch(0)
     assert len(calls) == 8
 
@@ -188,10 +188,10 @@ def test_an_image_is_decoded_once_for_any_number_of_views(source, monkeypatch):
 @pytest.mark.parametrize(("cache_bytes", "kept"), [(0, 0), (20_000, 3), (10**9, 26)])
 def test_a_cache_of_decoded_images_changes_nothing_and_keeps_to_its_size(source, monkeypatch, cache_bytes, kept):
     calls = []
-    decode = images_module._rgb
+    decode = images_module.decoded
     whole = [make(source).batch(step) for step in range(9)]
     cached = make(source, cache_bytes=cache_bytes)
-    monkeypatch.setattr(images_module, "_rgb", lambda image: calls.append(1) or decode(image))
+    monkeypatch.setattr(images_module, "decoded", lambda image: calls.append(1) or decode(image))
     for step, batch in enumerate(whole):
         assert_equal(cached.batch(step), batch)
     assert len(cached._cache) == kept  # of 40 x 40 pixels of four bytes

@@ -92,12 +92,14 @@ class TotalAndSome(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:
+        """Columns are ids from 0 to V - 1."""
         total = logits.float().logsumexp(dim=1)
         ctx.save_for_backward(logits, total, columns)
         return total, logits.gather(1, columns).float()
 
     @staticmethod
     def backward(ctx: Any, of_total: Tensor, of_some: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        """The gradient of the logits, in their type."""
         logits, total, columns = ctx.saved_tensors
         gradient = torch.sub(logits, total[:, None]).exp_().mul_(of_total[:, None])  # float32
         return gradient.scatter_add_(1, columns, of_some).to(logits.dtype), None
