@@ -8,14 +8,14 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from askew.errors import Interrupted, OtherRankFailed, RunFailed, Stopped, UserError, is_launched, printable
 
@@ -25,6 +25,7 @@ MARGIN = 600.0  # seconds that it waits longer than a rank may wait for its data
 GRACE = 10.0  # seconds in which torchrun ends a rank after another has ended
 FOLLOWING = 2.0  # seconds that a rank leaves to the one whose failure it follows
 APART = 5.0  # the same, for ranks that have not met
+BUCKET = 2**26  # numbers that are sent at once
 _store: Any = None
 _turns = 0  # calls of `together`, of which every rank makes the same
 
@@ -116,6 +117,35 @@ def mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
     stacked = torch.stack([v.detach().float().reshape(()) for v in values.values()])
     dist.all_reduce(stacked)
     return dict(zip(values, stacked / world_size(), strict=True))
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its mean over ranks. A parameter that has none on this rank counts as 0.
+
+    One collective for each 64 million numbers, so that the copy that is sent stays small.
+    """
+    if world_size() == 1:
+        return
+    bucket: list[Tensor] = []
+    for parameter in parameters:
+        if not parameter.requires_grad:
+            continue
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        if bucket and sum(g.numel() for g in bucket) + parameter.grad.numel() > BUCKET:
+            _average(bucket)
+            bucket = []
+        bucket.append(parameter.grad)
+    _average(bucket)
+
+
+def _average(gradients: list[Tensor]) -> None:
+    if gradients:
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        parts = (flat.div_(world_size())).split([gradient.numel() for gradient in gradients])
+        for gradient, part in zip(gradients, parts, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
 
 def all_gather_object(value: Any) -> list[Any]:

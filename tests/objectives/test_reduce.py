@@ -124,62 +124,77 @@ OBJECTIVES = {  # of the rows' logits or deltas, own pairs and matches
 @pytest.mark.parametrize("chunk_size", [1, 2, 5, 9])
 @pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_chunks_of_rows_give_value_and_gradients_of_the_whole(objective, chunk_size):
-    """Gradients of the rows, and of the columns that all chunks share. Chunks of 2 leave a last one of 1."""
+    """Gradients of the rows, of the columns that chunks share, and of a scale. Chunks of 2 leave a last one of 1."""
     rng, results = np.random.default_rng(0), []
     text, image, own = rng.normal(size=(5, 4)), rng.normal(size=(7, 4)), rng.normal(size=5)
     for size in (0, chunk_size):
-        leaves = [torch.tensor(value, dtype=torch.float32, requires_grad=True) for value in (text, image, own)]
+        leaves = [torch.tensor(value, dtype=torch.float32, requires_grad=True) for value in (text, image, own, 1.5)]
+        unused = torch.ones(3, requires_grad=True)
 
-        def named(rows, leaves=leaves):
-            delta = log_distance(torch.nn.functional.normalize(rows["text"]), torch.nn.functional.normalize(leaves[1]))
-            return {"value": objective(delta, rows["own"], rows["match"])}
+        def compared(rows, columns, scale=leaves[3]):
+            texts, images = (torch.nn.functional.normalize(x) for x in (rows["text"], columns["image"]))
+            value = objective(scale * log_distance(texts, images), rows["own"], rows["match"])
+            return value, {"twice": 2 * value.detach()}
 
-        rows = {"text": leaves[0], "own": leaves[2], "match": MATCH}
-        value = (by_rows(named, rows, size) if size else named(rows))["value"]
-        results.append((value, torch.autograd.grad(value, leaves, materialize_grads=True)))
-    (whole, gradients), (found, found_gradients) = results
+        rows, columns = {"text": leaves[0], "own": leaves[2], "match": MATCH}, {"image": leaves[1]}
+        value, others = by_rows(compared, rows, columns, [leaves[3], unused], size) if size else compared(rows, columns)
+        gradients = torch.autograd.grad(3 * value, [*leaves, unused], allow_unused=True, materialize_grads=True)
+        results.append((value, others["twice"], gradients))
+    (whole, whole_other, gradients), (found, other, found_gradients) = results
     torch.testing.assert_close(found, whole)
-    for one, other in zip(found_gradients, gradients, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(other, whole_other)
+    for one, expected in zip(found_gradients, gradients, strict=True):
+        torch.testing.assert_close(one, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_by_rows_by_hand():
-    """1.5 * 2/3 + 6 * 1/3 = 3. Each chunk is evaluated once forward and once more for the gradient."""
+    """1.5 * 2/3 + 6 * 1/3 = 3. Each chunk is evaluated once, and the gradient is that of the mean."""
     rows, calls = {"x": torch.tensor([1.0, 2.0, 6.0], requires_grad=True)}, []
 
-    def objective(part):
+    def objective(part, columns):
         calls.append(part["x"].tolist())
-        return {"mean": part["x"].square().sqrt().mean()}
+        return part["x"].square().sqrt().mean(), {}
 
-    value = by_rows(objective, rows, 2)["mean"]
-    assert value.item() == 3.0
+    loss, others = by_rows(objective, rows, {}, [], 2)
+    assert loss.item() == 3.0
+    assert others == {}
+    loss.backward()
     assert calls == [[1.0, 2.0], [6.0]]
-    value.backward()
-    assert sorted(calls[2:]) == [[1.0, 2.0], [6.0]]
     torch.testing.assert_close(rows["x"].grad, torch.full((3,), 1 / 3))
 
 
-def test_by_rows_keeps_nothing_of_a_chunk_for_the_backward_pass():
-    """Autograd saves at most the inputs and the scalars, while the whole saves matrices of pairs."""
-    text, image = torch.randn(64, 4, requires_grad=True), torch.randn(96, 4)
+def test_by_rows_without_gradient():
+    """Nothing is differentiated where nothing can be."""
+    rows = {"x": torch.tensor([1.0, 2.0, 6.0], requires_grad=True)}
+    with torch.no_grad():
+        loss, _ = by_rows(lambda part, columns: (part["x"].mean(), {}), rows, {}, [], 2)
+    assert loss.item() == 3.0
+    assert not loss.requires_grad
+    detached = {name: value.detach() for name, value in rows.items()}
+    assert not by_rows(lambda part, columns: (part["x"].mean(), {}), detached, {}, [], 2)[0].requires_grad
+
+
+def test_by_rows_keeps_nothing_of_a_chunk():
+    """While a chunk is compared, autograd saves no tensor larger than the chunk's pairs, and afterwards none at all."""
+    text, image = torch.randn(64, 4, requires_grad=True), torch.randn(96, 4, requires_grad=True)
     match, sizes = torch.rand(64, 96) < 0.1, []
 
-    def objective(rows):
-        return {"loss": info_nce(rows["text"] @ image.T, rows["match"])}
+    def objective(rows, columns):
+        return info_nce(rows["text"] @ columns["image"].T, rows["match"]), {}
 
     def saved(tensor):
         sizes.append(tensor.numel())
         return tensor
 
-    rows = {"text": text, "match": match}
-    for compute, most in ((lambda: objective(rows), 64 * 96), (lambda: by_rows(objective, rows, 8), 64)):
+    rows, columns = {"text": text, "match": match}, {"image": image}
+    for chunk_size, most in ((64, 64 * 96), (8, 8 * 96)):
         sizes.clear()
         with torch.autograd.graph.saved_tensors_hooks(saved, lambda tensor: tensor):
-            compute()
-        assert (max(sizes, default=0) >= 64 * 96) == (most == 64 * 96)
+            by_rows(objective, rows, columns, [], chunk_size)[0].backward()
+        assert max(sizes) == most
 
 
 def test_by_rows_rejects_empty_chunks_and_uneven_tensors():
     for rows, chunk_size in (({"x": torch.ones(3)}, 0), ({"x": torch.ones(3), "y": torch.ones(2)}, 1)):
         with pytest.raises(AssertionError):
-            by_rows(lambda part: {"x": part["x"].mean()}, rows, chunk_size)
+            by_rows(lambda part, columns: (part["x"].mean(), {}), rows, {}, [], chunk_size)

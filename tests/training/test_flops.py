@@ -6,7 +6,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from askew.config import TowerSettings
 from askew.training.flops import flops_per_sample
-from askew.training.step import Step
 from askew.training.towers import resolve
 from micro_runs import micro_recipe, table_of_25, trainer_of
 
@@ -78,7 +77,13 @@ def test_the_counter_sees_what_the_loop_runs(table):
     batch = trainer.loader.batch(0)
     batch.pop("bad_samples")
     batch = trainer.loader.views.finish(batch)
-    assert isinstance(trainer.step, Step)
     with FlopCounterMode(display=False) as counter:
-        trainer.step(batch, 0.5)[0].backward()
+        trainer.backward(batch, 0.5)
     assert flops_per_sample(recipe) == counter.get_total_flops() / BATCH
+
+
+def test_micro_batches_encode_twice(table):
+    """The forward pass counts twice: four passes in place of three, or more, as nothing passes back to the pixels."""
+    recipe = recipe_of(table, "clip")
+    micro = recipe.model_copy(update={"loader": recipe.loader.model_copy(update={"micro_batch_size": 2})})
+    assert 4 / 3 < flops_per_sample(micro) / flops_per_sample(recipe) < 3 / 2

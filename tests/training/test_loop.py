@@ -205,19 +205,3 @@ def test_a_hook_is_called_after_every_step_with_what_was_logged(table):
     assert [step for step, line in calls if line is not None] == [1, 4, 6]
     assert calls[3][1]["step"] == 4
     assert "contrast" in calls[3][1]
-
-
-def test_encode_in_parts_and_compare_is_the_whole_step(table):
-    """What gradient caching will use: encode is sample by sample, compare needs no batch."""
-    trainer = trainer_of(micro_recipe(table, "mcd"))
-    batch = trainer.loader.batch(0)
-    batch.pop("bad_samples")
-    batch = trainer.loader.views.finish(batch)
-    loss, terms, _ = trainer.step(batch, 0.3)
-    halves = [
-        trainer.step.encode({key: value[part] for key, value in batch.items()}) for part in (slice(4), slice(4, 8))
-    ]
-    joined = {key: torch.cat([half[key] for half in halves]) for key in halves[0]}
-    again, again_terms, _ = trainer.step.compare(joined, 0.3)
-    torch.testing.assert_close(again, loss, rtol=1e-5, atol=1e-6)
-    assert terms.keys() == again_terms.keys()

@@ -10,6 +10,7 @@ from askew.config import TrainSettings
 from askew.recipes.settings import override
 from askew.runs.directory import RunDirectory
 from askew.training import checkpoint
+from askew.training.build import build
 from askew.training.schedule import MEASURED_SECONDS, MEASURED_STEPS, PaceMeter, Schedule
 from micro_runs import (
     STEPS,
@@ -263,9 +264,9 @@ def test_a_pace_too_slow_for_another_step_ends_the_run_where_it_is():
 def test_precision_is_decided_by_the_device_and_recorded(table, monkeypatch):
     for there, expected in ((True, "bf16"), (False, "fp32")):
         monkeypatch.setattr(devices, "_cpu_multiplies_bf16", lambda there=there: there)
-        trainer = trainer_of(micro_recipe(table, "clip", precision="auto", device="cpu"))
-        assert trainer.recipe.train.precision == trainer.step.precision == expected
-        assert trainer_of(micro_recipe(table, "clip", precision="bf16")).step.precision == "bf16"
+        built = build(micro_recipe(table, "clip", precision="auto", device="cpu"))
+        assert built.recipe.train.precision == built.step.precision == expected
+        assert build(micro_recipe(table, "clip", precision="bf16")).step.precision == "bf16"
 
 
 def test_what_the_machine_decided_is_no_change_of_the_recipe(table, tmp_path):

@@ -36,9 +36,12 @@ CASES = {  # the match ids of four and four samples, the samples without a maske
     "one rank of one match id": ([3, 3, 3, 3, 0, 1, 2, 3], (1, 2, 3, 6)),
     "equal captions across ranks": ([0, 1, 2, 3, 3, 5, 6, 7], (), [9, 1, 2, 4, 5, 1, 5, 8]),
 }
+# Of the four samples of a rank: as a whole; or in micro-batches of three and one, compared two at a time
+WAYS = {"whole": {}, "in micro-batches": {"micro": 3, "chunk": 2}}
 # Whole runs: a teacher, and a queue that is filled over and over
 RUNS = {  # method, optimiser, and how far apart the weights may be: as a whole, and of any one tensor
     "mcd": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),
+    "mcd in micro-batches": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),  # on two ranks; alone as a whole
     "albef": (ALBEF.Config(momentum=0.6, queue_size=12), "adamw", 1e-5, 1e-4),
     "words": (CLIP.Config(words_weight=1.0), "adamw", 1e-5, 1e-4),
     # Rounding may turn the sign of a gradient near 0, such as those of the keys' biases, which are 0 in exact numbers
@@ -51,7 +54,7 @@ CPU = torch.device("cpu")
 PATIENCE = 300  # seconds until ranks that wait for each other are given up
 
 
-def step_of(method, match_ids, unmasked, captions=None):
+def step_of(method, match_ids, unmasked, captions=None, chunk=0, micro=0):
     """Loss, terms and gradients of this process's part of the batch, and the number of samples it was compared with.
 
     Also the buffers after the step: queues, and state of each sample.
@@ -61,9 +64,8 @@ def step_of(method, match_ids, unmasked, captions=None):
         batch["caption_id"] = torch.tensor(captions)
     size = len(match_ids) // distributed.world_size()
     local = rows(batch, slice(distributed.rank() * size, (distributed.rank() + 1) * size))
-    step = parallel.wrap(Step(method, "fp32"), CPU)  # named: its reducer must live until the backward pass is over
-    loss, terms, gathered = step(local, PROGRESS)
-    loss.backward()
+    backward = parallel.backward_of(Step(method, "fp32", chunk), CPU, micro_batch_size=micro)
+    loss, terms, gathered = backward(local, PROGRESS)
     values = distributed.mean({"loss": loss, **terms})
     gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
     method.after_step(gathered, PROGRESS)
@@ -72,7 +74,7 @@ def step_of(method, match_ids, unmasked, captions=None):
     return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"]), buffers
 
 
-def run_of(method, optimizer, table):
+def run_of(method, optimizer, table, micro=0):
     """A whole run of three steps: real numbers of the state before and after, whole ones after, the logged losses."""
     recipe = Recipe(
         name="micro",
@@ -80,7 +82,7 @@ def run_of(method, optimizer, table):
         towers=micro_towers(),
         data=DataSettings(source=str(table)),
         views=ViewSettings(mask_probability=0.3),
-        loader=LoaderSettings(batch_size=8, num_workers=0),
+        loader=LoaderSettings(batch_size=8, num_workers=0, micro_batch_size=micro),
         # With the usual 1e-8 Adam turns rounding errors in vanishing gradients into whole steps.
         train=TrainSettings(
             epochs=2,
@@ -164,15 +166,18 @@ def on_rank(rank, port, folder):
     report["sizes"].append(distributed.world_size())
     report["rank"] = distributed.rank()
     for (name, config, case), (values, gradients, num, buffers) in zip(cases, alone, strict=True):
-        found_values, found, found_num, found_buffers = step_of(micro_method(config), *CASES[case])
-        report["cases"][f"{name}, {case}"] = {
-            "values": [found_values, values],
-            "num_compared": [found_num, num],
-            "gradients": apart(found, gradients),
-            "buffers": max([(found_buffers[key] - buffers[key]).abs().max().item() for key in buffers], default=0.0),
-        }
+        for way, sizes in WAYS.items():
+            found_values, found, found_num, found_buffers = step_of(micro_method(config), *CASES[case], **sizes)
+            gaps = [(found_buffers[key] - buffers[key]).abs().max().item() for key in buffers]
+            report["cases"][f"{name}, {case}, {way}"] = {
+                "values": [found_values, values],
+                "num_compared": [found_num, num],
+                "gradients": apart(found, gradients),
+                "buffers": max(gaps, default=0.0),
+            }
     for name, run_alone in runs_alone.items():
-        before, after, whole, losses = run_of(*RUNS[name][:2], folder / "pairs.csv")
+        micro = 3 if "micro-batches" in name else 0
+        before, after, whole, losses = run_of(*RUNS[name][:2], folder / "pairs.csv", micro)
         assert apart(before, run_alone[0])["whole"] == 0
         moved, moved_alone = ({k: end[k] - before[k] for k in before} for end in (after, run_alone[1]))
         report["runs"][name] = {
@@ -215,11 +220,12 @@ def test_there_were_two_ranks(ranks):
     assert [report["rank"] for report in ranks] == [0, 1]
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", METHOD_NAMES)
-def test_two_ranks_give_the_gradients_of_one_process(ranks, name, case):
+def test_two_ranks_give_the_gradients_of_one_process(ranks, name, case, way):
     for report in ranks:
-        found = report["cases"][f"{name}, {case}"]
+        found = report["cases"][f"{name}, {case}, {way}"]
         assert found["num_compared"] == [8, 8]
         assert found["gradients"]["whole"] < 1e-5
         each = found["gradients"]["each"]
@@ -228,11 +234,12 @@ def test_two_ranks_give_the_gradients_of_one_process(ranks, name, case):
         assert found["buffers"] < 1e-5
 
 
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", METHOD_NAMES)
-def test_the_mean_over_two_ranks_is_the_loss_of_one_process(ranks, name, case):
+def test_the_mean_over_two_ranks_is_the_loss_of_one_process(ranks, name, case, way):
     for report in ranks:
-        together, alone = report["cases"][f"{name}, {case}"]["values"]
+        together, alone = report["cases"][f"{name}, {case}, {way}"]["values"]
         assert together == pytest.approx(alone, rel=1e-5, abs=1e-7)
 
 

@@ -88,6 +88,7 @@ class LoaderSettings(Part):
     """Batches, and the processes that make them."""
 
     batch_size: int = Field(default=4096, ge=1)  # over all ranks; Sec. 5.1
+    micro_batch_size: int = Field(default=0, ge=0)  # samples of a rank that are encoded at once; 0 = all of a batch
     num_workers: int = Field(default=4, ge=0)  # processes per rank that read, decode and crop
     cache_mb: int = Field(default=0, ge=0)  # decoded images that each worker keeps; for small data read many times
     stall_minutes: float = Field(default=30, gt=0)  # without a batch before the run fails; it warns every minute

@@ -133,6 +133,7 @@ SHARED = {
     "train.settled": "ours: written by runs with train.minutes",
     "train.extended": "ours: written by --extend-to",
     "train.precision": "SLIP's code uses automatic mixed precision in fp16",
+    "loader.micro_batch_size": "ours; affects memory and speed only",
     "train.loss_chunk_size": "ours; affects memory only",
     "train.compile": "ours; affects speed only",
     "train.device": "set by you",

@@ -28,6 +28,8 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "loader.num_workers",
     "loader.cache_mb",
     "loader.stall_minutes",
+    "loader.micro_batch_size",
+    "train.loss_chunk_size",
     "train.log_every",
     "train.track",
     "train.checkpoint_steps",

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
 from askew import config, distributed
 from askew.data import operations
@@ -34,14 +33,16 @@ class Built:
     Attributes:
         recipe: with `train.precision` decided, and the table of word counts recorded where there is one.
         method: on its device, in training mode.
-        step: the method's step as it is trained: compiled, and spread over ranks.
+        step: the method's forward pass.
+        backward: takes the method's step as it is trained: compiled, in micro-batches, spread over ranks.
         held_out: the loss on pairs that are not trained on, if the recipe asks for it.
     """
 
     recipe: config.Recipe
     device: torch.device
     method: Method
-    step: nn.Module
+    step: Step
+    backward: parallel.Backward
     loader: Loader
     held_out: HeldOut | None = None
 
@@ -88,9 +89,16 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
         fail_after=60 * recipe.loader.stall_minutes,
     )
     whole = replace(views, shorten=False)  # what is measured is measured on whole captions
-    held_out = HeldOut(recipe, apart, method, whole, device, say) if apart is not None else None
-    step = parallel.wrap(Step(method, train.precision, train.loss_chunk_size), device, train.compile)
-    return Built(recipe, device, method, step, loader, held_out)
+    step, size = Step(method, train.precision, train.loss_chunk_size), micro_batch_size(recipe)
+    held_out = HeldOut(recipe, apart, step, whole, device, say, size) if apart is not None else None
+    backward = parallel.backward_of(step, device, train.compile, size)
+    return Built(recipe, device, method, step, backward, loader, held_out)
+
+
+def micro_batch_size(recipe: config.Recipe) -> int:
+    """`loader.micro_batch_size`, or 0 where this rank's part of a batch is no larger."""
+    size = recipe.loader.micro_batch_size
+    return size if size * distributed.world_size() < recipe.loader.batch_size else 0
 
 
 def build_method(recipe: config.Recipe, pretrained: bool = True, custom: Custom = None) -> Method:

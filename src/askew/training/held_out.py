@@ -12,7 +12,8 @@ from askew.data.sources import Source, open_source
 from askew.data.sources.each_caption import with_captions
 from askew.data.views import Views
 from askew.errors import RunFailed, UserError, printable
-from askew.methods.base import Batch, Method
+from askew.methods.base import Batch
+from askew.training.feature_cache import FeatureCache
 from askew.training.step import Step
 
 if TYPE_CHECKING:
@@ -34,19 +35,21 @@ class HeldOut:
         source: see `open_held_out`.
         views: those of training.
         warn: called with messages about long waits and unusable samples.
+        micro_batch_size: samples of this rank that are encoded at once; 0: all.
     """
 
     def __init__(
         self,
         recipe: Recipe,
         source: Source,
-        method: Method,
+        step: Step,
         views: Views,
         device: torch.device,
         warn: Callable[[str], None],
+        micro_batch_size: int = 0,
     ):
         settings, size = recipe.evaluation, recipe.loader.batch_size
-        self.every, self.method, self.device, self._warn = settings.held_out_every, method, device, warn
+        self.every, self.method, self.device, self._warn = settings.held_out_every, step.method, device, warn
         self.source = source
         self.loader = Loader(
             self.source,
@@ -60,7 +63,7 @@ class HeldOut:
             fail_after=60 * recipe.loader.stall_minutes,
         )
         self.num_batches = min(settings.held_out_batches, self.loader.steps_per_epoch)
-        self._step = Step(method, recipe.train.precision, recipe.train.loss_chunk_size)
+        self._step = FeatureCache(step, micro_batch_size) if micro_batch_size else step
         self._reported = False
 
     @property

@@ -61,7 +61,7 @@ class Trainer:
         self.storage, self.reporter, self.hooks = storage, reporter or Reporter(), hooks
         self._say = self.reporter.say if distributed.is_main() else lambda text: None
         config = self.recipe.train
-        self.step = built.step
+        self.backward = built.backward
         self.optimizer = make_optimizer(self.method, config, self.device)  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
         self.done, self._saved = 0, 0
@@ -213,9 +213,8 @@ class Trainer:
         torch.manual_seed(seed_of_step(config.seed, self.done, distributed.rank()))
         batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         batch = self.loader.views.finish(batch)
-        loss, terms, gathered = self.step(batch, self.schedule.progress(self.done))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss, terms, gathered = self.backward(batch, self.schedule.progress(self.done))
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.method.parameters() if p.grad is not None])
         if not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
             self._fail(batch, loss, terms, norm)

@@ -1,6 +1,8 @@
-"""What is done to a finished step: torch.compile and DistributedDataParallel."""
+"""What is done to a finished step: torch.compile, micro-batches, and DistributedDataParallel."""
 
 import warnings
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
@@ -8,13 +10,37 @@ from torch.nn.parallel import DistributedDataParallel
 
 from askew import distributed
 from askew.errors import UserError
+from askew.methods.base import Batch
 from askew.nn.towers import ImageTower, TextTower
+from askew.training.feature_cache import FeatureCache
+from askew.training.step import Step, Taken
+
+Backward = Callable[[Batch, float], Taken]
 
 
-def wrap(step: nn.Module, device: torch.device, compiled: bool = False) -> nn.Module:
-    """The step as it is trained: unchanged in one process, in DDP over several. No buffer needs broadcasting."""
+def backward_of(step: Step, device: torch.device, compiled: bool = False, micro_batch_size: int = 0) -> Backward:
+    """How a step is trained on this rank's part of a batch: a function that leaves gradients in the parameters.
+
+    They are the mean over ranks, and are added to what the parameters hold.
+
+    Args:
+        micro_batch_size: samples that are encoded at once; 0: all.
+    """
     if compiled:
         compile_towers(step, device)
+    if micro_batch_size:
+        return FeatureCache(step, micro_batch_size).backward
+    return partial(_backward, _wrapped(step, device))
+
+
+def _backward(step: nn.Module, batch: Batch, progress: float) -> Taken:
+    loss, terms, gathered = step(batch, progress)
+    loss.backward()
+    return loss.detach(), terms, gathered
+
+
+def _wrapped(step: nn.Module, device: torch.device) -> nn.Module:
+    """The step itself in one process, in DDP over several. No buffer needs broadcasting."""
     if distributed.world_size() == 1:
         return step
     with warnings.catch_warnings():

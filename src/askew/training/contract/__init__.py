@@ -33,6 +33,7 @@ CHECKS: tuple[Check, ...] = (
     objective.one_match_id_leaves_finite_gradients,
     objective.equal_ranks_average_to_the_whole,
     objective.chunks_equal_the_whole,
+    objective.micro_batches_equal_the_whole,
     objective.new_tensors_are_on_the_embeddings_device,
     objective.starts_at_chance,
     objective.overfits_one_batch,

@@ -16,6 +16,7 @@ from askew.nn.heads import AugmentationHead
 from askew.nn.momentum import Momentum
 from askew.nn.row_state import RowState
 from askew.objectives.masked_language import NOT_MASKED
+from askew.training.parallel import backward_of
 from askew.training.step import Step
 from askew.training.towers import build_towers
 
@@ -103,12 +104,17 @@ def rows(tensors: Batch, index: slice | Tensor) -> dict[str, Tensor]:
 
 
 def run_step(
-    method: Method, batch: Batch, progress: float = PROGRESS, precision: str = "fp32", loss_chunk_size: int = 0
+    method: Method,
+    batch: Batch,
+    progress: float = PROGRESS,
+    precision: str = "fp32",
+    loss_chunk_size: int = 0,
+    micro_batch_size: int = 0,
 ) -> tuple[Tensor, Terms, dict[str, Tensor]]:
     """Loss, terms and gradients by name of one step."""
     method.zero_grad(set_to_none=True)
-    loss, terms, _ = Step(method, precision, loss_chunk_size)(batch, progress)
-    loss.backward()
+    step = Step(method, precision, loss_chunk_size)
+    loss, terms, _ = backward_of(step, batch["match_id"].device, micro_batch_size=micro_batch_size)(batch, progress)
     return loss, terms, {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
 
 

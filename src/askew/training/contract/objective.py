@@ -75,6 +75,23 @@ def chunks_equal_the_whole(method: Method) -> None:
     assert difference(found_gradients, gradients) < 1e-6, "the gradients in chunks differ from those of the whole"
 
 
+def micro_batches_equal_the_whole(method: Method) -> None:
+    """Encoded in micro-batches of 1, 4 and 2 samples, and compared as a whole: the values and gradients of the whole.
+
+    With the objective in chunks too, whose sizes are others.
+    """
+    batch = micro_batch(REPEATED, unmasked=[0, 1, 4])
+    loss, terms, gradients = run_step(method, batch)
+    limit = 1e-5 if magnifies_rounding(method) else 3e-6
+    for size, chunk in ((1, 0), (4, 0), (2, 4)):
+        found, found_terms, found_gradients = run_step(method, batch, loss_chunk_size=chunk, micro_batch_size=size)
+        where = f"in micro-batches of {size}"
+        assert close(found, loss, 1e-5), f"loss {found.item()} {where}, {loss.item()} as a whole"
+        assert_terms_close(found_terms, terms)
+        error = difference(found_gradients, gradients)
+        assert error < limit, f"the gradients {where} differ from those of the whole, by {error:.1e}"
+
+
 def new_tensors_are_on_the_embeddings_device(method: Method) -> None:
     """A tensor made without a device would be on the default one, which here is a device without values."""
     gathered = encoded(method, micro_batch(REPEATED))
