@@ -42,9 +42,10 @@ def gradients_of(method):
 
 def test_the_teacher_encodes_once_and_the_student_twice(monkeypatch):
     method, calls = micro_method(MCD.Config()), []
-    for name in ("targets", "embed", "objective"):
+    originals = {name: getattr(method, name) for name in ("targets", "embed", "objective")}
+    for name, original in originals.items():
 
-        def recorded(given, *rest, name=name, original=getattr(method, name)):
+        def recorded(given, *rest, name=name, original=original):
             calls.append((name, len(given["match_id"]), torch.is_grad_enabled()))
             return original(given, *rest)
 
