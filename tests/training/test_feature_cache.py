@@ -11,6 +11,7 @@ import torch
 
 from askew.data.operations import IDENTITY
 from askew.methods.mcd import MCD
+from askew.methods.slip import SLIP
 from askew.recipes.settings import override
 from askew.training.contract.comparing import difference
 from askew.training.contract.objective import micro_batches_equal_the_whole
@@ -141,3 +142,19 @@ def test_a_micro_batch_that_is_as_large_as_the_batch_changes_nothing(table):
     for size, expected in ((0, False), (3, True), (8, False), (100, False)):
         trainer = trainer_of(override(micro_recipe(table, "clip"), [f"loader.micro_batch_size={size}"]))
         assert isinstance(getattr(trainer.backward, "__self__", None), FeatureCache) == expected
+
+
+def test_large_batches_are_compared_in_chunks_without_being_asked(monkeypatch):
+    """Not those of a method whose heads see all samples, unless a size is set."""
+    monkeypatch.setattr("askew.training.step.MOST_PAIRS", 12)
+    for config, size, expected in ((MCD.Config(), 0, [2, 2, 2]), (MCD.Config(), 4, [4, 2]), (SLIP.Config(), 0, [6])):
+        method, sizes = micro_method(config), []
+
+        def recorded(local, gathered, progress, sizes=sizes, original=method.objective):
+            sizes.append(len(local["match_id"]))
+            return original(local, gathered, progress)
+
+        monkeypatch.setattr(method, "objective", recorded)
+        loss, _, _ = Step(method, "fp32", size)(micro_batch(range(6)), PROGRESS)
+        loss.backward()
+        assert sizes == expected

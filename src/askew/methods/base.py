@@ -61,10 +61,13 @@ class Method(nn.Module, ABC):
     Attributes:
         views: the batch keys that it reads. Only these are made.
         towers: the student, which is evaluated and exported.
+        is_chunked: whether large batches are compared in chunks without being asked. False where `objective` computes
+            something of all gathered samples, such as a head with BatchNorm, which every chunk would compute again.
     """
 
     views: tuple[str, ...]
     towers: TwoTower
+    is_chunked = True
 
     def allocate(self, num_rows: int) -> None:
         """Make room for state of each sample: `row` in a batch is from 0 to num_rows - 1. By default there is none.

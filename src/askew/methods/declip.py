@@ -50,6 +50,8 @@ class DeCLIP(Method):
             """DeCLIP on these towers."""
             return DeCLIP(self, towers)
 
+    is_chunked = False  # its heads see all samples
+
     def __init__(self, config: Config, towers: TwoTower):
         super().__init__()
         self.config = config

@@ -36,6 +36,8 @@ class SLIP(Method):
             """SLIP on these towers."""
             return SLIP(self, towers)
 
+    is_chunked = False  # its heads see all samples
+
     def __init__(self, config: Config, towers: TwoTower):
         super().__init__()
         self.config = config

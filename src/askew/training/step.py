@@ -92,7 +92,7 @@ def objective_in_chunks(
     0 takes as many as make MOST_PAIRS pairs. The terms have no gradient where there are several chunks.
     """
     num_local, num_gathered = len(local["match_id"]), len(gathered["match_id"])
-    chunk_size = chunk_size or max(1, MOST_PAIRS // num_gathered)
+    chunk_size = chunk_size or (max(1, MOST_PAIRS // num_gathered) if method.is_chunked else num_local)
     if chunk_size >= num_local:
         return method.objective(local, gathered, progress)
     return by_rows(partial(method.objective, progress=progress), local, gathered, method.parameters(), chunk_size)
