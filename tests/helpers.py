@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from askew.methods.aclip import ACLIP
 from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
@@ -53,6 +54,8 @@ METHODS = [
     FastCLIP.Config(),
     FastCLIP.Config(temperature_rate=1e-3, temperature_gradient="exact", eps=0, gamma="epoch"),
     ALBEF.Config(queue_size=12, momentum=0.8, mlm_weight=0.2),  # there is nothing to learn from random weights
+    ACLIP.Config(momentum=0.8),
+    ACLIP.Config(patches="all", simclr_views="first_twice", words_weight=1.0),
 ]
 METHOD_NAMES = [
     "clip",
@@ -69,6 +72,8 @@ METHOD_NAMES = [
     "fastclip",
     "fastclip-readings",
     "albef",
+    "aclip",
+    "aclip-readings",
 ]
 
 

@@ -339,6 +339,7 @@ adding(
 )
 adding("nothing_to_mask", "method.mlm_weight=0", "--set", "method.mlm_weight=0")
 adding("no_patches_to_choose", "pool_type=tok", "--set", "towers.vision_cfg.pool_type=tok")
+adding("no_patches_to_choose", "or set method.aug_patches=all", "--set", "method.aug_patches=all")
 adding("nothing_to_mask", "raise it", "--set", "views.mask_probability=0.2")
 adding("no_cuda", "it has cpu", "--set", "train.device=cpu")
 

@@ -78,6 +78,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "photos-siglip": photos.photos_siglip,
     "photos-fastclip": photos.photos_fastclip,
     "photos-albef": photos.photos_albef,
+    "photos-aclip": photos.photos_aclip,
     "finetune": finetune,
     "finetune-retrieval": finetune_retrieval,
     **PAPER,
