@@ -47,7 +47,9 @@ METHODS = [
     ),
     MCD.Config(mlm_weight=0, aug_patches="half"),
     MCD.Config(contrast_text="short", terms=("positive", "negative", "noisy", "text_positive", "text_negative")),
+    MCD.Config(normaliser="global"),
     UniCLIP.Config(),
+    UniCLIP.Config(normaliser="global", normaliser_eps="data", pair_weights="inverse_counts"),
     SLIP.Config(),
     DeCLIP.Config(queue_size=50),
     SigLIP.Config(),
@@ -55,7 +57,6 @@ METHODS = [
     FastCLIP.Config(temperature_rate=1e-3, temperature_gradient="exact", eps=0, gamma="epoch"),
     ALBEF.Config(queue_size=12, momentum=0.8, mlm_weight=0.2),  # there is nothing to learn from random weights
     ACLIP.Config(momentum=0.8),
-    ACLIP.Config(patches="all", simclr_views="first_twice", words_weight=1.0),
 ]
 METHOD_NAMES = [
     "clip",
@@ -65,7 +66,9 @@ METHOD_NAMES = [
     "mcd-other-readings",
     "mcd-half",
     "mcd-short-text",
+    "mcd-global",
     "uniclip",
+    "uniclip-global",
     "slip",
     "declip",
     "siglip",
@@ -73,7 +76,6 @@ METHOD_NAMES = [
     "fastclip-readings",
     "albef",
     "aclip",
-    "aclip-readings",
 ]
 
 
