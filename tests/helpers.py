@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from askew.methods.aclip import ACLIP
 from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
@@ -46,13 +47,16 @@ METHODS = [
     ),
     MCD.Config(mlm_weight=0, aug_patches="half"),
     MCD.Config(contrast_text="short", terms=("positive", "negative", "noisy", "text_positive", "text_negative")),
+    MCD.Config(normaliser="global"),
     UniCLIP.Config(),
+    UniCLIP.Config(normaliser="global", normaliser_eps="data", pair_weights="inverse_counts"),
     SLIP.Config(),
     DeCLIP.Config(queue_size=50),
     SigLIP.Config(),
     FastCLIP.Config(),
     FastCLIP.Config(temperature_rate=1e-3, temperature_gradient="exact", eps=0, gamma="epoch"),
     ALBEF.Config(queue_size=12, momentum=0.8, mlm_weight=0.2),  # there is nothing to learn from random weights
+    ACLIP.Config(momentum=0.8),
 ]
 METHOD_NAMES = [
     "clip",
@@ -62,13 +66,16 @@ METHOD_NAMES = [
     "mcd-other-readings",
     "mcd-half",
     "mcd-short-text",
+    "mcd-global",
     "uniclip",
+    "uniclip-global",
     "slip",
     "declip",
     "siglip",
     "fastclip",
     "fastclip-readings",
     "albef",
+    "aclip",
 ]
 
 

@@ -12,6 +12,7 @@ import torch
 
 from askew import cli, config
 from askew.config import Recipe
+from askew.methods.aclip import ACLIP
 from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
 from askew.methods.declip import DeCLIP
@@ -39,6 +40,7 @@ METHODS = {
     "siglip": SigLIP.Config(),
     "fastclip": FastCLIP.Config(temperature_rate=1e-3, gamma="epoch"),
     "albef": ALBEF.Config(queue_size=50, momentum=0.8),
+    "aclip": ACLIP.Config(momentum=0.8),
 }
 
 

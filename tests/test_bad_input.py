@@ -477,6 +477,11 @@ def no_patches_to_choose(here):
     return training(pairs(here), "method.aug_patches=half", "towers.vision_cfg.pool_type=avg")
 
 
+@fault(SETTING, "running means of two denominators", "method.fading=two_sets has two denominators", "another fading")
+def means_of_two_sets(here):
+    return training(pairs(here), "method.normaliser=global", "method.fading=two_sets")
+
+
 SHORT_TEXT = ("views.text=short", "views.word_counts=words.json")
 
 

@@ -113,7 +113,7 @@ def test_no_two_objectives_claim_one_equation(number, reading, functions, tests,
 
 OTHERS = [
     entry
-    for part in ("SLIP, DeCLIP and ALBEF", "FastCLIP", "SuperCLIP", "Shortened captions")
+    for part in ("SLIP, DeCLIP and ALBEF", "FastCLIP", "A-CLIP", "SuperCLIP", "Shortened captions")
     for entry in entries(part)
 ]
 

@@ -11,7 +11,9 @@ PACKAGE = ROOT / "src" / "askew"
 FILES = sorted(PACKAGE.rglob("*.py"))
 TREES = {file: ast.parse(file.read_text(encoding="utf-8")) for file in FILES}
 METHOD_FILES = [
-    f for f in FILES if f.parent.name == "methods" and f.stem not in ("__init__", "base", "chosen", "encode", "words")
+    f
+    for f in FILES
+    if f.parent.name == "methods" and f.stem not in ("__init__", "base", "chosen", "encode", "normaliser", "words")
 ]
 
 

@@ -338,7 +338,9 @@ adding(
     "batch_of_one", "set loader.batch_size to 2 or more", "--set", "loader.batch_size=2", "--set", "train.max_steps=1"
 )
 adding("nothing_to_mask", "method.mlm_weight=0", "--set", "method.mlm_weight=0")
+setting("means_of_two_sets", "choose another fading", "method.fading=two_sets", "method.fading=unfaded")
 adding("no_patches_to_choose", "pool_type=tok", "--set", "towers.vision_cfg.pool_type=tok")
+adding("no_patches_to_choose", "or set method.aug_patches=all", "--set", "method.aug_patches=all")
 adding("nothing_to_mask", "raise it", "--set", "views.mask_probability=0.2")
 adding("no_cuda", "it has cpu", "--set", "train.device=cpu")
 

@@ -18,6 +18,7 @@ from pydantic import (
 
 from askew.data.settings import DataSettings, LoaderSettings, Part, ViewSettings
 from askew.errors import UserError, imported, printable
+from askew.methods.aclip import ACLIP
 from askew.methods.albef import ALBEF
 from askew.methods.base import Method, MethodConfig
 from askew.methods.clip import CLIP
@@ -199,6 +200,7 @@ METHODS: dict[str, type[MethodConfig]] = {
     "siglip": SigLIP.Config,
     "fastclip": FastCLIP.Config,
     "albef": ALBEF.Config,
+    "aclip": ACLIP.Config,
 }
 
 

@@ -47,7 +47,7 @@ def test_readers_are_the_methods_that_ask_for_a_key():
     read = {name: set(micro_method(config).views) for name, config in METHODS.items()}
     for key, cells in ROWS.items():
         for name, views in read.items():
-            named = name in cells[-1].lower().split(", ") or cells[-1] == "all"
+            named = name in cells[-1].lower().replace("a-clip", "aclip").split(", ") or cells[-1] == "all"
             assert named == (key in views or key in ("id", "match_id")), (key, name)
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from open_clip.transformer import ResidualAttentionBlock
 from torch import nn
 from torch.nn.functional import normalize
 
+from askew.methods.aclip import ACLIP
 from askew.methods.albef import ALBEF
 from askew.methods.declip import NEIGHBOURS, TEXTS, DeCLIP
 from askew.methods.fastclip import FastCLIP
 from askew.methods.slip import SLIP
 from askew.methods.words import WordPrediction
+from askew.nn.chosen_patches import BOX, FLIP, best_patches, class_row, scores_in_view
 from askew.nn.heads import Head, TokenHead
 from askew.nn.momentum import Momentum
 from askew.nn.queue import NearestNeighbours, PairQueue
@@ -21,6 +24,12 @@ from askew.nn.towers import Encoded, unit
 from askew.objectives.masked_language import NOT_MASKED, cross_entropy_per_sample
 from helpers import micro_method
 from oracles.inputs import (
+    ACLIP_GRID,
+    ACLIP_HEADS,
+    ACLIP_IMAGE,
+    ACLIP_MOMENTUM,
+    ACLIP_RATE,
+    ACLIP_TEMPERATURE,
     ALBEF_MOMENTUM,
     ALBEF_QUEUE,
     ALBEF_RATE,
@@ -36,6 +45,8 @@ from oracles.inputs import (
     TOKENS,
     VOCABULARY,
     WIDTH,
+    aclip_attention,
+    aclip_crops,
     caption_ids,
     linear,
     scale,
@@ -263,3 +274,102 @@ def test_albef_is_the_official_code():
         {"image_queue": method.queue.image, "text_queue": method.queue.text},
         {name: expected[name] for name in ("image_queue", "text_queue")},
     )
+
+
+def official_aclip():
+    """Our A-CLIP with the weights of make_aclip.py. Its towers are not used."""
+    method = micro_method(ACLIP.Config(temperature=ACLIP_TEMPERATURE, momentum=ACLIP_MOMENTUM))
+    hidden, output = ACLIP_HEADS
+    method.head = Head([WIDTH, hidden, hidden, output])
+    method.projector = Head([WIDTH, hidden, output], last_bias=False)
+    method.predictor = Head([output, hidden, output], last_bias=False)
+    with torch.no_grad():
+        for name in ("head", "projector", "predictor"):
+            head = method.get_submodule(name)
+            for number, layer in enumerate(head.linear):
+                weight = linear(f"aclip {name} {number}", layer.in_features, layer.out_features)
+                layer.weight.copy_(torch.tensor(weight))
+            for number, norm in enumerate(head.norm):
+                norm.weight.copy_(torch.tensor(scale(f"aclip {name} scale {number}", len(norm.weight))))
+                norm.bias.copy_(torch.tensor(uniform(f"aclip {name} shift {number}", len(norm.bias))))
+        method.head.linear[-1].bias.copy_(torch.tensor(uniform("aclip head bias", output)))
+    method.teacher_projector = Momentum(method.projector)
+    return method
+
+
+def test_aclip_is_the_official_code():
+    """Two steps of gradient descent: losses and gradients, with SimCLR as released and as meant; the teacher's head."""
+    expected, method = numbers("aclip"), official_aclip()
+    projection = leaf(uniform("aclip projection", WIDTH, DIMENSION))
+    for number, step in enumerate(expected["steps"]):
+        for views in ("both", "first_twice"):  # the official step follows the last one
+            method.config = method.config.model_copy(update={"simclr_views": views})
+            method.zero_grad()
+            projection.grad = None
+            made = {name: leaf(uniform(f"aclip {name} {number}", BATCH, WIDTH)) for name in ("aug", "aug2")}
+            made["text"] = leaf(uniform(f"aclip text {number}", BATCH, DIMENSION))
+            embedded = {name: unit(made[view] @ projection) for name, view in (("image", "aug"), ("image2", "aug2"))}
+            local = {"match_id": torch.arange(BATCH), **made, **embedded, "text": unit(made["text"])}
+            local["teacher"] = torch.tensor(uniform(f"aclip teacher {number}", BATCH, WIDTH))
+            loss, terms = method.objective(local, local, 0.0)
+            loss.backward()
+            assert loss.item() == pytest.approx(step[views]["loss"], rel=LIMIT)
+            assert terms["simclr"].item() == pytest.approx(step[views]["simclr"], rel=LIMIT)
+            assert_gradients(
+                {**made, "projection": projection},
+                {name: value for name, value in step[views]["gradients"].items() if name != "log_scale"},
+            )
+            by_scale = step[views]["gradients"]["log_scale"]
+            assert method.temperature.log_scale.grad.item() == pytest.approx(by_scale, rel=LIMIT)
+        assert terms["contrast"].item() == pytest.approx(step["contrast"], rel=LIMIT)
+        assert terms["byol"].item() == pytest.approx(step["byol"], rel=LIMIT)
+        if number + 1 < len(expected["steps"]):  # the code moves its teacher at the beginning of the next step
+            moved = [projection, *(p for p in method.parameters() if p.grad is not None)]
+            with torch.no_grad():
+                for parameter in moved:
+                    parameter -= ACLIP_RATE * parameter.grad
+            method.after_step({name: value.detach() for name, value in local.items()}, 0.0)
+    teacher, theirs = method.teacher_projector.module, expected["teacher_projector"]
+    ours = {"0.weight": teacher.linear[0].weight, "1.weight": teacher.norm[0].weight, "1.bias": teacher.norm[0].bias}
+    assert_near({**ours, "3.weight": teacher.linear[1].weight}, theirs)
+
+
+def test_aclip_chooses_the_official_patches():
+    """Scores of two layers, their map in a view, and the blocks that are kept: of the map itself, and of both views.
+
+    The code resizes the map to pixels and back. Ours reads it off at the centres of the patches.
+    """
+    expected, scores = numbers("aclip"), []
+    tokens = torch.tensor(uniform("aclip tokens", BATCH, 7, 12))
+    names = {"norm": "ln_", "attn.qkv.": "attn.in_proj_", "attn.proj": "attn.out_proj"}
+    names |= {"mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+    for number in range(2):
+        block = ResidualAttentionBlock(12, 3)
+        with torch.no_grad():
+            for ours, parameter in block.named_parameters():
+                theirs = ours
+                for timms, open_clips in names.items():
+                    theirs = theirs.replace(open_clips, timms)
+                values = uniform(f"aclip block {number} {theirs}", *parameter.shape) / 2
+                parameter.copy_(torch.tensor(values))
+            scores.append(class_row(block.attn, block.ln_1(tokens))[:, 1:])
+            tokens = block(tokens)
+    np.testing.assert_allclose(sum(scores) / 2, expected["scores"], rtol=LIMIT)
+
+    attention, crops = torch.tensor(aclip_attention()), torch.tensor(aclip_crops()).float()
+    assert blocks_of(best_patches(attention, ACLIP_GRID, 0.5, more=1)) == expected["best"]
+    height, width = ACLIP_IMAGE
+    recorded = torch.zeros(BATCH, 3, FLIP + 1)
+    recorded[..., BOX] = crops[..., [1, 0, 3, 2]] / torch.tensor([width, height, width, height])
+    for view, blocks in enumerate(expected["blocks"]):
+        of_view = scores_in_view(attention, ACLIP_GRID, recorded[:, 2], recorded[:, view])
+        assert blocks_of(best_patches(of_view, ACLIP_GRID, 0.5, more=1)) == blocks
+        if view == 0:
+            spread = np.ptp(expected["map"])
+            np.testing.assert_allclose(of_view[0], expected["map"], rtol=0, atol=0.02 * spread)
+
+
+def blocks_of(keep):
+    """The blocks of 2 x 2 patches, ascending, whose patches are kept, for each image."""
+    rows, columns = keep // ACLIP_GRID[1], keep % ACLIP_GRID[1]
+    return [row.unique().tolist() for row in rows // 2 * (ACLIP_GRID[1] // 2) + columns // 2]

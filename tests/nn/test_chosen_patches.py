@@ -3,8 +3,9 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from askew.data.operations import PARAMETERS
 from askew.methods.chosen import patch_grid
-from askew.nn.chosen_patches import best_patches, class_row
+from askew.nn.chosen_patches import BOX, FLIP, best_patches, class_row, scores_in_view
 from askew.nn.towers import ImageTower, build_model
 from helpers import micro_towers
 
@@ -104,6 +105,39 @@ def test_equal_scores_keep_the_lowest_numbers():
     assert best_patches(torch.zeros(2, 16), GRID, 0.5).tolist() == [list(range(8))] * 2
 
 
+def recorded(x=0.0, y=0.0, w=1.0, h=1.0, flip=0.0):
+    """Recorded parameters (1, 10) of a view."""
+    parameters = torch.zeros(1, FLIP + 1)
+    parameters[0, BOX], parameters[0, FLIP] = torch.tensor([x, y, w, h]), flip
+    return parameters
+
+
+def test_one_block_more_than_the_share():
+    assert best_patches(torch.zeros(1, 16), GRID, 0.5, more=1).tolist() == [[*range(10), 12, 13]]
+
+
+def test_the_columns_of_recorded_parameters_are_those_of_a_batch():
+    assert PARAMETERS[BOX] == ("crop_x", "crop_y", "crop_w", "crop_h")
+    assert PARAMETERS[FLIP] == "flip"
+
+
+def test_scores_of_another_view_by_hand():
+    """Two patches, 1 and 3: the right half has its patches at 5/8 and 7/8, of which the second is beyond a centre."""
+    scores = torch.tensor([[1.0, 3.0]])
+    whole, right, mirrored = recorded(), recorded(x=0.5, w=0.5), recorded(x=0.5, w=0.5, flip=1.0)
+    assert scores_in_view(scores, (1, 2), whole, right).tolist() == [[2.5, 3.0]]
+    assert scores_in_view(scores, (1, 2), whole, mirrored).tolist() == [[3.0, 2.5]]
+    assert scores_in_view(scores, (1, 2), recorded(flip=1.0), right).tolist() == [[1.5, 1.0]]
+    assert scores_in_view(scores, (2, 1), whole, recorded(y=0.5, h=0.5)).tolist() == [[2.5, 3.0]]
+    assert scores_in_view(scores, (1, 2), recorded(w=0.1), recorded(x=0.6, w=0.4)).tolist() == [[3.0, 3.0]]
+
+
+def test_scores_of_the_same_view_are_the_same():
+    scores = torch.tensor(np.random.default_rng(0).random((1, 12)), dtype=torch.float32)
+    view = recorded(0.2, 0.1, 0.5, 0.7, 1.0)
+    torch.testing.assert_close(scores_in_view(scores, (3, 4), view, view), scores)
+
+
 def test_single_patches_where_a_side_is_odd():
     scores = torch.arange(9.0)[None]
     assert best_patches(scores, (3, 3), 0.5).tolist() == [[5, 6, 7, 8]]
@@ -127,6 +161,6 @@ def test_no_more_than_the_share_is_kept(side, share, num):
     ],
 )
 def test_towers_that_cannot_are_refused_with_the_reason(vision, reason):
-    assert patch_grid(tower().trunk, "method.aug_patches=half") == GRID
+    assert patch_grid(tower().trunk, "method.aug_patches", "half") == GRID
     with pytest.raises(ValueError, match=f"method.aug_patches=half: .*{reason}"):
-        patch_grid(tower(**vision).trunk, "method.aug_patches=half")
+        patch_grid(tower(**vision).trunk, "method.aug_patches", "half")

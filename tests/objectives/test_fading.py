@@ -7,7 +7,15 @@ import pytest
 import torch
 
 from askew.objectives.contrastive import mp_nce
-from askew.objectives.fading import FADING, augmented_terms, contrast_at_chance, two_sets, unfaded, whole_contrast
+from askew.objectives.fading import (
+    FADING,
+    augmented_terms,
+    contrast_at_chance,
+    two_sets,
+    unfaded,
+    weights_of_pairs,
+    whole_contrast,
+)
 from reference import equations
 
 MATCH_IDS = np.array([7, 2, 7])
@@ -46,6 +54,19 @@ def test_whole_contrast_equals_the_loop():
 
 def test_unfaded_equals_the_loop():
     compare_with_loop("unfaded")
+
+
+@pytest.mark.parametrize("fading", [augmented_terms, whole_contrast, unfaded])
+def test_weights_of_pairs_are_those_of_the_reading(fading):
+    weights = torch.tensor(weights_of_pairs(fading, [False, False, True], 0.3)).repeat_interleave(2, dim=0)
+    expected = mp_nce(torch.tensor(logits()), MASKS[0], ~MASKS[0], weights.repeat_interleave(3, dim=1))
+    assert fading(torch.tensor(logits()), *MASKS, 0.3).item() == pytest.approx(expected.item())
+
+
+def test_weights_of_pairs_by_hand():
+    assert weights_of_pairs(augmented_terms, [False, True], 0.25) == [[1.0, 0.75], [0.75, 0.75]]
+    with pytest.raises(KeyError):
+        weights_of_pairs(two_sets, [False, True], 0.25)
 
 
 def test_by_hand():

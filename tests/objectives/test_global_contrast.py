@@ -144,6 +144,16 @@ def test_rows_average_to_the_whole():
     torch.testing.assert_close(torch.stack(rows).mean(), global_contrast(logits, own, match, log_u, 0.1))
 
 
+def test_every_row_may_have_its_own_eps():
+    logits, own, match, u = tensors(*example())
+    log_u, eps = log_running_mean(logits, own, match, u, 0.4), torch.tensor([0.1, 0.0, 3.0])
+    rows = [
+        global_contrast(logits[i : i + 1], own[i : i + 1], match[i : i + 1], log_u[i : i + 1], eps[i].item())
+        for i in range(3)
+    ]
+    torch.testing.assert_close(global_contrast(logits, own, match, log_u, eps), torch.stack(rows).mean())
+
+
 def test_a_row_without_negatives_counts_zero_and_keeps_what_it_has():
     logits, own, match, u = example()
     match[:2] = True

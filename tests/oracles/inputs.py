@@ -19,6 +19,10 @@ ALBEF_STEPS = (  # progress of ours with a ramp of 0.5, alpha of theirs, tempera
     (0.9, 0.4, 0.05),
 )
 
+# A-CLIP: hidden and output widths of every head, tau, steps of plain gradient descent; images of 900 x 1200 pixels
+ACLIP_HEADS, ACLIP_TEMPERATURE, ACLIP_MOMENTUM, ACLIP_RATE, ACLIP_STEPS = (9, 8), 0.2, 0.9, 0.3, 2
+ACLIP_IMAGE, ACLIP_GRID = (900, 1200), (14, 14)
+
 
 def uniform(name: str, *shape: int) -> np.ndarray:
     """Numbers in [-1, 1), float32, a stream of its own for each name."""
@@ -42,3 +46,19 @@ def caption_ids(step: int) -> np.ndarray:
     ids[1, 3:] = 0
     ids[2, 1] = ids[2, 0]
     return ids
+
+
+def aclip_attention() -> np.ndarray:
+    """How much the teacher's class token attends to each patch, (BATCH, patches)."""
+    scores = np.exp(2 * uniform("aclip attention", BATCH, ACLIP_GRID[0] * ACLIP_GRID[1]))
+    return scores / scores.sum(axis=1, keepdims=True)
+
+
+def aclip_crops() -> np.ndarray:
+    """Top, left, height and width in pixels (BATCH, 3, 4): of two views, and of the teacher's, which covers both."""
+    shares, image = (uniform("aclip crops", BATCH, 2, 4) + 1) / 2, np.array(ACLIP_IMAGE)
+    size = np.floor((0.55 + 0.4 * shares[..., 2:]) * image)
+    start = np.floor(shares[..., :2] * (image - size))
+    first, last = start.min(axis=1), (start + size).max(axis=1)
+    views, teachers = np.concatenate([start, size], axis=2), np.concatenate([first, last - first], axis=1)
+    return np.concatenate([views, teachers[:, None]], axis=1).astype(np.int64)

@@ -11,12 +11,14 @@ from askew.errors import UserError
 from askew.nn.towers import build_model as open_clip_build
 from askew.recipes import PAPER, RECIPES, find, shown
 from askew.recipes.paper import sources
+from askew.recipes.published import PUBLISHED, sources_of_published
 from askew.recipes.settings import leaves
 from askew.training.build import build_method, build_views
 from askew.training.towers import build_towers, open_clip_config, resolve
 from helpers import micro_towers
 
-ORIGINS = r"\b(MCD|CLIP|CLIPF|SLIP|DeCLIP|UniCLIP|open_clip|ours|set by|the method's paper|method, data, image tower)\b"
+PAPERS = "MCD|CLIP|CLIPF|SLIP|DeCLIP|UniCLIP|FastCLIP|A-CLIP|SuperCLIP"
+ORIGINS = rf"\b({PAPERS}|open_clip|ours|set by|the method's paper|method, data, image tower)\b"
 CONFIRMED = {  # MCD Sec. 5.1
     "cc3m-vitb16": {"epochs": 40, "learning_rate": 5e-4, "weight_decay": 0.5},
     "yfcc15m-vitb32": {"epochs": 32, "learning_rate": 1e-3, "weight_decay": 0.2},
@@ -49,6 +51,28 @@ def test_every_setting_names_its_source(name):
     for key in ("train.epochs", "train.learning_rate", "train.weight_decay"):
         value = leaves(recipe.model_dump(mode="json"))[key]
         assert float(re.search(r": ([\d.e-]+) on", found[key])[1]) == value, "a source that gives another value"
+
+
+STATED = {  # batch, epochs, peak, decay, steps of warm-up, samples; in the README or the configuration of each
+    "aclip-yfcc15m-vitb16": (4096, 25, 5e-4, 0.5, 3601, 14_747_529),
+    "fastclip-cc12m-vitb32": (2048, 33, 4e-4, 0.1, 10_000, 9_187_328),
+    "fastclip-laion400m-vitb16": (5120, 30, 2e-4, 0.2, 13_200, 315_658_316),
+    "superclip-datacomp-vitb16": (16_384, 1, 1e-3, 0.2, 500, 512_000_000),
+}
+
+
+def test_settings_of_other_papers_are_theirs_and_name_their_sources():
+    assert STATED.keys() == PUBLISHED.keys() <= RECIPES.keys()
+    for name, (batch, epochs, peak, decay, warmup, samples) in STATED.items():
+        recipe = find(name)
+        train = recipe.train
+        assert recipe.name == name
+        assert (recipe.loader.batch_size, train.epochs, train.learning_rate) == (batch, epochs, peak)
+        assert (train.weight_decay, train.betas) == (decay, (0.9, 0.98))
+        assert train.warmup_epochs * samples / batch == pytest.approx(warmup, rel=1e-3)
+        found = sources_of_published(recipe)
+        assert [key for key, source in found.items() if not re.search(ORIGINS, source)] == []
+        assert yaml.safe_load(shown(name)) == recipe.model_dump(mode="json")
 
 
 def test_a_setting_that_nobody_explained_is_an_error():

@@ -107,6 +107,13 @@ def test_the_counts_of_words_resume_bit_equal(table, tmp_path):
     assert expected["method/words.seen"].item() == 9 * 8
 
 
+def test_running_means_resume_bit_equal(table, tmp_path):
+    recipe = override(micro_recipe(table, "mcd"), ["method.normaliser=global"])
+    means = ends_bit_equal(recipe, tmp_path)["method/normaliser.log_u.values"]
+    assert means.shape == (25, 9)
+    assert means.isfinite().all()
+
+
 def test_a_run_on_shortened_captions_resumes_bit_equal_wherever_its_table_lies(table, tmp_path):
     for name in ("words.json", "same.json", "other.json"):
         counts = {"number": 25, "kite": 9 if name == "other.json" else 7}

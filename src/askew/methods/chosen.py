@@ -30,7 +30,7 @@ class ChosenPatches:
 
     def __init__(self, tower: ImageTower, patches: Patches, scores: Scores):
         self.share, self.by_teacher = SHARE[patches], scores == "teacher"
-        self.grid = patch_grid(tower.trunk, f"method.aug_patches={patches}") if self.share < 1 else (0, 0)
+        self.grid = patch_grid(tower.trunk, "method.aug_patches", patches) if self.share < 1 else (0, 0)
         self.views = ("patch_scores",) if self.share < 1 and not self.by_teacher else ()
 
     def targets(self, teacher: Momentum, batch: Batch) -> dict[str, Tensor]:
@@ -53,13 +53,13 @@ class ChosenPatches:
         return tower(batch["image"]), tower(batch["aug"], batch["keep"])
 
 
-def patch_grid(trunk: nn.Module, setting: str) -> tuple[int, int]:
+def patch_grid(trunk: nn.Module, setting: str, patches: Patches) -> tuple[int, int]:
     """Rows and columns of the patches of a trunk, which can be chosen.
 
     Raises:
-        ValueError: they cannot: the setting that asks for it, and the reason.
+        ValueError: they cannot: the setting that asks for it, the reason, and the remedy.
     """
     reason = why_not(trunk)
     if reason:
-        raise ValueError(f"{setting}: {reason}; choose other towers, or leave the setting out")
+        raise ValueError(f"{setting}={patches}: {reason}; choose other towers, or set {setting}=all")
     return trunk.grid_size  # type: ignore[union-attr]

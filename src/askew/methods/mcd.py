@@ -6,21 +6,16 @@ from typing import Literal, cast
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, Terms, matches
+from askew.methods.base import Batch, Terms, matches
 from askew.methods.chosen import ChosenPatches, Patches, Scores
-from askew.methods.encode import (
-    MaskedLanguageConfig,
-    encode_captions,
-    masked_language_at_chance,
-    unified,
-    with_masked_language,
-)
+from askew.methods.encode import encode_captions, masked_language_at_chance, with_masked_language
+from askew.methods.normaliser import IS_AUG, OneSpaceConfig, OneSpaceMethod
 from askew.methods.words import embed_words, with_words, words_at_chance
 from askew.nn.momentum import Momentum, alpha_at, momentum_at
 from askew.nn.similarity import SIMILARITY
 from askew.nn.towers import ImageTower, TextTower, TwoTower
 from askew.objectives.distillation import NEGATIVE, NOISY, Reading, log_ratios, positive_pairs, text_log_ratios
-from askew.objectives.fading import FADING, contrast_at_chance
+from askew.objectives.fading import FADING, contrast_at_chance, two_sets, weights_of_pairs
 from askew.objectives.log_ratio import RHO
 from askew.objectives.soft_alignment import soft_alignments
 
@@ -28,10 +23,10 @@ Term = Literal["positive", "negative", "noisy", "soft_alignment", "text_positive
 OF_SHORT_TEXT = ("text_positive", "text_negative")
 
 
-class MCD(Method):
+class MCD(OneSpaceMethod):
     """Contrast of images, augmented images and texts in one space; distillation of a momentum teacher's distances."""
 
-    class Config(MaskedLanguageConfig):
+    class Config(OneSpaceConfig):
         """Each field with its unit and origin."""
 
         name: Literal["mcd"] = "mcd"
@@ -65,13 +60,18 @@ class MCD(Method):
         self.distills_texts = not set(OF_SHORT_TEXT).isdisjoint(config.terms)
         self.texts = ("text", "text_short") if self.distills_texts or config.contrast_text == "short" else ("text",)
         self.patches = ChosenPatches(towers.image, config.aug_patches, config.patch_scores)
-        self.views = ("image", "aug", *self.texts, *self.patches.views, *config.masked_views)
+        self.views = ("image", "aug", *self.texts, *self.patches.views, *config.masked_views, *config.row_views)
         self.towers = towers
         self.similarity = SIMILARITY[config.similarity](config.temperatures)
         self.teacher = Momentum(towers.image)
         self.token_head = config.token_head(towers.text)
         self.words = config.word_prediction(towers)
         self.fading, self.rho = FADING[config.fading], RHO[config.rho]
+        self.normaliser = config.global_normaliser()
+        if self.normaliser is not None and self.fading is two_sets:
+            raise ValueError(
+                "method.normaliser=global: method.fading=two_sets has two denominators; choose another fading"
+            )
         self.readings: dict[str, Reading] = {
             "positive": positive_pairs,  # Eq. (7)
             "negative": NEGATIVE[config.negative],  # Eq. (8)
@@ -81,7 +81,7 @@ class MCD(Method):
 
     def targets(self, batch: Batch) -> dict[str, Tensor]:
         """The teacher's embeddings of the same two views, (B, D) each, unit length."""
-        return self.patches.targets(self.teacher, batch)
+        return {**self.patches.targets(self.teacher, batch), **super().targets(batch)}
 
     def embed(self, batch: Batch) -> dict[str, Tensor]:
         """image, aug, text (B, D), unit length, and text_short or text_whole; what the other terms need (B, ...)."""
@@ -99,11 +99,12 @@ class MCD(Method):
         alpha = alpha_at(progress, config.alpha_start)
 
         # Contrast in one space of 3N embeddings; pairs with an augmented member fade
-        anchors, anchor_domain, anchor_is_aug = unified(local)
-        members, member_domain, member_is_aug = unified(gathered)
-        logits = self.similarity(anchors, members, anchor_domain, member_domain)  # (3B, 3N)
-        positive = match.tile(3, 3)  # an anchor is its own positive
-        contrast = self.fading(logits, positive, anchor_is_aug, member_is_aug, alpha)  # Eq. (5)
+        space = self.one_space(local, gathered)  # logits (3B, 3N); an anchor is its own positive
+        contrast = self.fading(space.logits, space.positive, space.anchor_is_aug, space.member_is_aug, alpha)  # Eq. (5)
+        all_data: Terms = {}
+        if self.normaliser is not None:
+            weights = weights_of_pairs(self.fading, IS_AUG, alpha)
+            contrast, all_data = self.with_all_data(contrast, local, gathered, weights, progress)
 
         # Distill: the student's ratios of distances follow the teacher's, to whole captions
         if config.contrast_text == "short":
@@ -121,7 +122,8 @@ class MCD(Method):
 
         loss = contrast + alpha * sum(distilled.values())  # Eq. (10)
         levels = {"alpha": alpha, "momentum": momentum_at(progress, config.momentum)}
-        terms = {"contrast": contrast, **distilled, **{name: loss.new_tensor(level) for name, level in levels.items()}}
+        logged = {name: loss.new_tensor(level) for name, level in levels.items()}
+        terms = {"contrast": contrast, **all_data, **distilled, **logged}
         loss, terms = with_masked_language(loss, terms, gathered, config.mlm_weight)  # Eqs. (11), (13)
         return with_words(self.words, loss, terms, local, gathered)
 

@@ -11,15 +11,9 @@ import torch
 from pydantic import Field, PositiveFloat
 from torch import Tensor
 
-from askew.methods.base import Batch, Method, Terms, matches
-from askew.methods.encode import (
-    MaskedLanguageConfig,
-    encode_captions,
-    encode_views,
-    masked_language_at_chance,
-    unified,
-    with_masked_language,
-)
+from askew.methods.base import Batch, Terms
+from askew.methods.encode import encode_captions, encode_views, masked_language_at_chance, with_masked_language
+from askew.methods.normaliser import DOMAINS, OneSpaceConfig, OneSpaceMethod
 from askew.methods.words import embed_words, with_words, words_at_chance
 from askew.nn.heads import AugmentationHead
 from askew.nn.similarity import DomainSimilarity, by_domain
@@ -31,10 +25,10 @@ from askew.objectives.contrastive import mp_nce
 PAIR_WEIGHTS = {"equal": (1.0, 1.0, 1.0), "inverse_counts": (0.75, 0.75, 3.0)}
 
 
-class UniCLIP(Method):
+class UniCLIP(OneSpaceMethod):
     """MP-NCE over images, augmented images and texts in one space. The image head knows the augmentation."""
 
-    class Config(MaskedLanguageConfig):
+    class Config(OneSpaceConfig):
         """Each field with its unit and origin."""
 
         name: Literal["uniclip"] = "uniclip"
@@ -57,7 +51,8 @@ class UniCLIP(Method):
         if config.augmentation_encoding:
             self.views += ("image_params", "aug_params")
             self.head = AugmentationHead(towers.config["embed_dim"], identity)
-        self.views += config.masked_views
+        self.views += (*config.masked_views, *config.row_views)
+        self.normaliser = config.global_normaliser()
         self.token_head = config.token_head(towers.text)
         self.words = config.word_prediction(towers)
         self.pair_weights = PAIR_WEIGHTS[config.pair_weights]
@@ -77,13 +72,12 @@ class UniCLIP(Method):
 
     def objective(self, local: dict[str, Tensor], gathered: dict[str, Tensor], progress: float) -> tuple[Tensor, Terms]:
         """MP-NCE of all 3N embeddings. An anchor is its own positive, and pairs are weighted by their domains."""
-        anchors, anchor_domain, _ = unified(local)
-        members, member_domain, _ = unified(gathered)
-        logits = self.similarity(anchors, members, anchor_domain, member_domain)  # (3B, 3N)
-        positive = matches(local, gathered).tile(3, 3)
-        weights = by_domain(logits.new_tensor(self.pair_weights), anchor_domain, member_domain)
-        contrast = mp_nce(logits, positive, ~positive, weights)
-        terms = {"contrast": contrast}
+        space = self.one_space(local, gathered)  # logits (3B, 3N)
+        weights = by_domain(space.logits.new_tensor(self.pair_weights), space.anchor_domain, space.member_domain)
+        contrast = mp_nce(space.logits, space.positive, ~space.positive, weights)
+        of_roles = [[self.pair_weights[anchor + member] for member in DOMAINS] for anchor in DOMAINS]
+        contrast, all_data = self.with_all_data(contrast, local, gathered, of_roles, progress)
+        terms = {"contrast": contrast, **all_data}
         loss, terms = with_masked_language(contrast, terms, gathered, self.config.mlm_weight)
         return with_words(self.words, loss, terms, local, gathered)
 

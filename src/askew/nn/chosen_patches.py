@@ -1,6 +1,6 @@
 """A native ViT on chosen patches, and the attention that chooses them (A-CLIP, Yang et al., ICCV 2023).
 
-Letters: B images, P patches, K chosen patches, F width. Patches are numbered row by row.
+Letters: B images, P patches, K chosen patches, F width, M recorded parameters. Patches are numbered row by row.
 """
 
 from typing import cast
@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
+
+BOX, FLIP = slice(0, 4), 9  # columns of a view's recorded parameters: x, y, w, h of the crop; 1 if mirrored
 
 
 def why_not(trunk: nn.Module) -> str:
@@ -74,8 +76,45 @@ def class_row(attention: nn.MultiheadAttention, tokens: Float[Tensor, "B L F"]) 
     return (logits.float() * (width // heads) ** -0.5).softmax(dim=-1).mean(dim=1)
 
 
-def best_patches(scores: Float[Tensor, "B P"], grid: tuple[int, int], share: float) -> Int[Tensor, "B K"]:
+def scores_in_view(
+    scores: Float[Tensor, "B P"], grid: tuple[int, int], seen: Float[Tensor, "B M"], view: Float[Tensor, "B M"]
+) -> Float[Tensor, "B P"]:
+    """The scores that one view's patches have in another view of the same image, in which they were measured (A-CLIP).
+
+    The centre of each patch is found in the whole image and then in the other view, whose scores are interpolated
+    between the centres of its patches, along both axes. Beyond its border the nearest score counts.
+
+        one row of 2 patches with scores 1 and 3, measured in the whole image; a view of its right half has its patches
+        at 5/8 and 7/8 of the width, and their scores are 2.5 and 3
+
+    Args:
+        scores: of the patches in the view where they were measured.
+        grid: rows and columns of the patches, the same in both views.
+        seen: recorded parameters of that view.
+        view: recorded parameters of the view whose patches are scored.
+    """
+    places = []
+    for axis, num in enumerate(reversed(grid)):  # along x the columns, along y the rows
+        place = ((torch.arange(num, device=scores.device) + 0.5) / num).expand(len(scores), -1)
+        (start, extent), (seen_start, seen_extent) = (p[:, BOX][:, axis::2].split(1, dim=1) for p in (view, seen))
+        if axis == 0:
+            place = torch.where(view[:, FLIP, None] > 0.5, 1 - place, place)
+        place = (start + extent * place - seen_start) / seen_extent
+        if axis == 0:
+            place = torch.where(seen[:, FLIP, None] > 0.5, 1 - place, place)
+        places.append(2 * place - 1)
+    x, y = places
+    where = torch.stack(torch.broadcast_tensors(x[:, None, :], y[:, :, None]), dim=-1)  # (B, rows, columns, 2)
+    measured = scores.view(-1, 1, *grid)
+    return F.grid_sample(measured, where.float(), padding_mode="border", align_corners=False).flatten(1)
+
+
+def best_patches(
+    scores: Float[Tensor, "B P"], grid: tuple[int, int], share: float, more: int = 0
+) -> Int[Tensor, "B K"]:
     """The numbers, ascending, of the patches to keep: at most that share of them, and at least one block.
+
+    `more` blocks are kept beyond that share: one in A-CLIP's code.
 
     Patches are kept in blocks of 2 x 2 by the mean of their scores, as in A-CLIP; one by one where a side of the grid
     is odd. Of equal scores, the block with the lower number is kept, so that runs repeat.
@@ -85,7 +124,7 @@ def best_patches(scores: Float[Tensor, "B P"], grid: tuple[int, int], share: flo
     rows, columns = grid
     side = 2 if rows % 2 == columns % 2 == 0 else 1
     of_blocks = F.avg_pool2d(scores.view(-1, 1, rows, columns), side).flatten(1)
-    num_kept = max(1, int(share * of_blocks.shape[1]))
+    num_kept = max(1, int(share * of_blocks.shape[1]) + more)
     best = of_blocks.argsort(dim=1, descending=True, stable=True)[:, :num_kept]
     chosen = torch.zeros_like(of_blocks, dtype=torch.bool).scatter_(1, best, value=True)
     chosen = chosen.view(-1, rows // side, columns // side)

@@ -115,13 +115,14 @@ class Head(nn.Module):
     Args:
         widths: of the input, the hidden layers and the output.
         last_norm: whether a BatchNorm follows the last map (SimSiam's projector). It learns only a scale.
+        last_bias: whether the last map has a bias, unless a BatchNorm follows it (A-CLIP's BYOL heads have none).
     """
 
-    def __init__(self, widths: Sequence[int], last_norm: bool = False):
+    def __init__(self, widths: Sequence[int], last_norm: bool = False, last_bias: bool = True):
         super().__init__()
         pairs = list(itertools.pairwise(widths))
         self.linear = nn.ModuleList(
-            nn.Linear(before, after, bias=k == len(pairs) - 1 and not last_norm)
+            nn.Linear(before, after, bias=k == len(pairs) - 1 and last_bias and not last_norm)
             for k, (before, after) in enumerate(pairs)
         )
         self.norm = nn.ModuleList(GlobalBatchNorm(width) for width in widths[1:-1])

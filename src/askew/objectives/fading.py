@@ -4,7 +4,7 @@
 the originals and texts. Letters: A anchors (rows), C candidates (columns).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Float32
@@ -90,6 +90,19 @@ FADING: dict[str, Fading] = {
     "whole_contrast": whole_contrast,
     "unfaded": unfaded,
 }
+
+
+def weights_of_pairs(fading: Fading, is_aug: Sequence[bool], alpha: float) -> list[list[float]]:
+    """The weight of each positive pair, by whether its anchor (rows) and its member (columns) are augmented.
+
+    Raises KeyError for two_sets, which does more than weigh pairs.
+
+    By hand: augmented_terms at alpha 1/4, of an original and an augmented image, is [[1, 3/4], [3/4, 3/4]].
+    """
+    weights: dict[Fading, float] = {augmented_terms: 1.0, whole_contrast: 1.0 - alpha, unfaded: 1.0}
+    original = weights[fading]
+    with_aug = 1.0 - alpha if fading is augmented_terms else original
+    return [[with_aug if anchor or member else original for member in is_aug] for anchor in is_aug]
 
 
 def contrast_at_chance(fading: Fading, num_samples: int, alpha: float) -> float:

@@ -75,7 +75,7 @@ def global_contrast(
     own: Float[Tensor, "A"],
     match: Bool[Tensor, "A C"],
     log_u: Float[Tensor, "A"],
-    eps: float,
+    eps: float | Float[Tensor, "A"],
 ) -> tuple[Float32[Tensor, ""], Float32[Tensor, ""]]:
     """One direction of RGCL-g: log(eps + u), with the gradient of g over (eps + u) in place of its own; and log u.
 
@@ -100,7 +100,7 @@ def global_contrast(
         own: s[i, i], the logit of each row's own pair.
         match: positives; all other columns are negatives.
         log_u: of `log_running_mean`, with this batch in it.
-        eps: 0 or more.
+        eps: 0 or more, one for all rows or one for each.
 
     Nats, of either sign. Mean over a row's matches, then over all rows. A row without matches or without negatives
     counts 0 and has zero gradient. Raises AssertionError if the shapes differ or there are no rows.
@@ -117,7 +117,9 @@ def global_contrast(
     positive = logits[row, column].float()
     log_g = log_mean.float()[row] - positive
     value = plain = (log_u.float() + own.float()).detach()[row] - positive.detach()
-    if eps > 0:
+    if isinstance(eps, Tensor):
+        value = torch.logaddexp(plain, eps.float().log()[row])
+    elif eps > 0:
         value = torch.logaddexp(plain, torch.full_like(plain, math.log(eps)))
     ratio = (log_g.detach() - value).exp()
     weight = 1 / (match.sum(dim=1)[row] * len(logits))

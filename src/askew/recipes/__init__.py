@@ -18,6 +18,7 @@ from askew.recipes.cc3m import (
 )
 from askew.recipes.finetune import finetune, finetune_retrieval
 from askew.recipes.paper import sources, with_slips_towers
+from askew.recipes.published import PUBLISHED, sources_of_published
 from askew.recipes.settings import from_yaml, to_yaml
 from askew.recipes.tiny import tiny, tiny_clip
 from askew.recipes.yfcc15m import (
@@ -78,9 +79,11 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "photos-siglip": photos.photos_siglip,
     "photos-fastclip": photos.photos_fastclip,
     "photos-albef": photos.photos_albef,
+    "photos-aclip": photos.photos_aclip,
     "finetune": finetune,
     "finetune-retrieval": finetune_retrieval,
     **PAPER,
+    **PUBLISHED,
 }
 
 
@@ -113,12 +116,14 @@ def find(text: str) -> Recipe:
 
 
 def shown(text: str) -> str:
-    """A recipe as YAML. Recipes of the paper have the source of every setting beside it.
+    """A recipe as YAML. Recipes of papers have the source of every setting beside it.
 
     Raises:
         UserError: as `find`.
     """
     recipe = find(text)
+    if text in PUBLISHED:
+        return annotated(to_yaml(recipe), sources_of_published(recipe))
     return annotated(to_yaml(recipe), sources(recipe)) if text in PAPER else to_yaml(recipe)
 
 

@@ -163,6 +163,12 @@ OF_DATA = {
     },
 }
 
+NORMALISER = {
+    "method.normaliser": "MCD Eq. (5) and UniCLIP: the batch",
+    "method.normaliser_eps": "ours: for method.normaliser=global alone",
+    "method.gamma_min": "FastCLIP's code on CC3M, for method.normaliser=global alone",
+    "method.gamma_decay": "ours: for method.normaliser=global alone",
+}
 OF_METHOD = {
     "clip": {"method.contrasted": "CLIP's paper and SLIP's code: originals only"},
     "slip": {
@@ -198,12 +204,14 @@ OF_METHOD = {
         "method.alpha_start": "ours: MCD Sec. 4.4 prints no start; docs/deviations.md",
         "method.aug_patches": "MCD Sec. 4: the student sees the whole augmented image",
         "method.patch_scores": "ours: for method.aug_patches alone",
+        **NORMALISER,
     },
     "uniclip": {
         "method.temperatures": "ours: start values of UniCLIP's similarity by domain were not found",
         "method.pair_weights": "ours: UniCLIP's w_D were not found; docs/deviations.md",
         "method.augmentation_encoding": "UniCLIP's paper, its abstract",
         "method.mlm_weight": "ours: off; UniCLIP's abstract names no such term",
+        **NORMALISER,
     },
 }
 
