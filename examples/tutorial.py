@@ -61,7 +61,8 @@ print(f"{run.path}: loss {run.metrics[0]['loss']:.2f} at step 1, {run.metrics[-1
 # ## Look at its curve
 #
 # A model that has learned nothing chooses among the 128 captions of a batch by chance, and its loss is log 128 = 4.85.
-# The distance between the mean image and the mean text, the modality gap, closes while both learn to share one space.
+# The modality gap is the distance between the mean image and the mean text. It first widens, and closes while images
+# and texts come to share one space.
 
 # %%
 steps = [line["step"] for line in run.metrics]
@@ -71,7 +72,7 @@ left, right = figure.subplots(1, 2)
 left.plot(steps, [line["loss"] for line in run.metrics], color=BLUE)
 left.axhline(chance, color=GRAY, linestyle="--")
 left.annotate(f"chance, {chance:.2f}", (steps[-1], chance), ha="right", va="bottom", color=GRAY)
-left.set(title="Loss", xlabel="step", ylim=(0, None))
+left.set(title="Loss", xlabel="step", ylim=(0, 1.15 * chance))
 right.plot(steps, [line["modality_gap"] for line in run.metrics], color=ORANGE)
 right.set(title="Modality gap", xlabel="step", ylim=(0, None))
 figure.savefig(FOLDER / "curve.png", dpi=120)
