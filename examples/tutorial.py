@@ -103,7 +103,8 @@ for place, (task, (measure, _)) in enumerate(reversed(shown.items())):
     axes.plot([100 * low, 100 * high], [place, place], color="black")
     axes.plot([100 * result.chance[measure]] * 2, [place - 0.35, place + 0.35], color=ORANGE)
 axes.set_yticks(range(len(shown)), [words for _, words in reversed(shown.values())])
-axes.set(title="What it has learned: share right, 95 % interval, and chance (orange)", xlabel="%", xlim=(0, None))
+axes.set(xlabel="%", xlim=(0, None))
+figure.suptitle("What it has learned: share right, its 95 % interval (black), and chance (orange)", fontsize=9)
 figure.savefig(FOLDER / "results.png", dpi=120)
 
 # %% [markdown]
@@ -120,7 +121,7 @@ right = [name == row["concept"] for name, row in zip(predicted.names, photograph
 print(f"scenery: {sum(right)} of {len(right)} photographs right; guessing gives {len(right) / len(kinds):.1f}")
 
 figure = Figure(figsize=(8, 5.2), layout="constrained")
-figure.suptitle("Scenery: the model's first choice, in blue where it is right", fontsize=9)
+figure.suptitle("Scenery: the model's first choice for 32 photographs, in blue where it is right", fontsize=9)
 for axes, row, name, is_right in zip(figure.subplots(4, 8).flat, photographs, predicted.names, right, strict=False):
     found = name if is_right else f"{name}\n(it is {row['concept']})"
     show(axes, row["image"], found, BLUE if is_right else ORANGE)
@@ -130,6 +131,7 @@ figure.savefig(FOLDER / "scenery.png", dpi=120)
 # ## Search
 #
 # `rank` finds the best images for each text. The drawings are encoded once, and the embeddings are used below again.
+# A model this young goes by colours more than by what is drawn.
 
 # %%
 drawings = rows("emoji", cell="unseen_style")
@@ -144,7 +146,7 @@ for line, text, places, scores in zip(grid, texts, best.indices, best.scores, st
     line[0].text(0.5, 0.5, text, ha="center", va="center", fontsize=9)
     line[0].axis("off")
     for axes, place, score in zip(line[1:], places, scores, strict=True):
-        show(axes, drawings[place]["image"], f"{score:.2f} {drawings[place]['caption'][:18]}")
+        show(axes, drawings[place]["image"], f"{score:.2f} {drawings[place]['caption'][:13]}")
 figure.savefig(FOLDER / "search.png", dpi=120)
 
 # %% [markdown]
