@@ -19,6 +19,7 @@ assert {"load", "Model", "UserError", "__version__"} <= set(dir(askew))
 assert issubclass(askew.UserError, ValueError)
 heavy = {"torch", "numpy", "PIL", "open_clip", "pydantic", "rich"}
 print(*sorted(heavy & set(sys.modules)))
+assert len(set(sys.modules) - before) < 60  # some of the standard library: milliseconds
 """
 
 

@@ -12,8 +12,9 @@ from askew.report.console import Console
 from askew.runs import during
 from askew.runs.directory import RunDirectory
 from askew.runs.during import During, open_during
-from askew.runs.evaluate import Request, evaluate
+from askew.runs.evaluate import evaluate
 from askew.runs.report import write_report
+from askew.runs.request import Request
 from askew.runs.resume import resume
 from askew.runs.train import start
 from helpers import write_pairs

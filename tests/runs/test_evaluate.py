@@ -25,7 +25,8 @@ from askew.evaluation.suite import EvaluationOptions
 from askew.evaluation.tasks.zero_shot import zero_shot
 from askew.report.console import Console
 from askew.runs.compare import compare, compared
-from askew.runs.evaluate import Request, default_cache, evaluate, evaluate_tiny
+from askew.runs.evaluate import evaluate, evaluate_tiny
+from askew.runs.request import Request, default_cache
 from askew.runs.tables import paper_tables, published
 from helpers import write_pairs
 

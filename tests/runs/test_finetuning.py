@@ -16,10 +16,11 @@ from askew.evaluation.results import Result, ResultsFile
 from askew.recipes.settings import override
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
-from askew.runs.evaluate import Request, evaluate
+from askew.runs.evaluate import evaluate
 from askew.runs.finetuning import run as finetuning
 from askew.runs.finetuning.run import FineTuneRequest, finetune_retrieval
 from askew.runs.finetuning.splits import of_custom, of_suite
+from askew.runs.request import Request
 from askew.runs.tables import paper_tables
 from askew.training.loop import Trainer
 from evaluation import replicas

@@ -5,7 +5,8 @@ import pytest
 from askew.recipes.settings import override
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
-from askew.runs.evaluate import Request, evaluate
+from askew.runs.evaluate import evaluate
+from askew.runs.request import Request
 from helpers import write_pairs
 from micro_runs import micro_recipe, table_of_25, train
 

@@ -8,8 +8,9 @@ from standins import micro_model, png
 
 from askew.evaluation.suite import EvaluationOptions
 from askew.report.console import Console
-from askew.runs.evaluate import Request, evaluate
+from askew.runs.evaluate import evaluate
 from askew.runs.naming import own_name
+from askew.runs.request import Request
 
 
 def line(name: str, **protocol) -> dict:

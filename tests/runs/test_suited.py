@@ -11,7 +11,8 @@ from askew.evaluation.datasets.catalog import open_set
 from askew.evaluation.suite import KNOWN_TASKS, EvaluationOptions, image_sets, suits, tasks_of
 from askew.report.console import Console
 from askew.runs.during import open_sets
-from askew.runs.evaluate import Request, evaluate
+from askew.runs.evaluate import evaluate
+from askew.runs.request import Request
 from askew.runs.tables import paper_tables
 from helpers import write_pairs
 

@@ -1,5 +1,6 @@
 """What a user may give as images and texts, and what it means."""
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ ImageInput = str | os.PathLike[str] | bytes | Image.Image | np.ndarray | Tensor
 uint8 or of floats in [0, 1]."""
 
 T = TypeVar("T")
+TOLERANCE = 0.01  # of the length of an embedding: one that was kept as bfloat16 is off by less
 ACCEPTED = "give a path, bytes, a Pillow image, an array (H, W, 3) or a tensor (3, H, W)"
 
 
@@ -29,6 +31,12 @@ class ImageError(UserError):
 
     Attributes:
         index: its place among the images that were given, from 0.
+
+    >>> try:
+    ...     model.encode_images(["photos/1.jpg", b"no image"])
+    ... except askew.ImageError as error:
+    ...     print(error.index, error)
+    1 images[1]: cannot identify the image: no known format
     """
 
     def __init__(self, message: str, index: int):
@@ -83,6 +91,46 @@ def each_text(given: Iterable[str], what: str = "texts") -> list[str]:
         if not isinstance(text, str):
             raise UserError(f"{what}[{index}]: {_kind(text)} is no text; give strings")
     return [text.encode("utf-8", "replace").decode() for text in texts]
+
+
+def given_embeddings(given: Any, width: int, what: str) -> np.ndarray | None:
+    """Embeddings (n, D) that are given in place of images or texts, as float32; None if they are none.
+
+    Args:
+        width: D of the model.
+        what: "images" or "texts", for messages.
+
+    Raises:
+        UserError: embeddings of another width, or not of unit length.
+    """
+    if not isinstance(given, np.ndarray | Tensor) or given.ndim != 2:
+        return None
+    if isinstance(given, Tensor):
+        given = given.detach().cpu().float().numpy() if given.is_floating_point() else given.cpu().numpy()
+    if given.dtype.kind != "f":
+        return None
+    if given.shape[1] != width:
+        raise UserError(f"{what}: embeddings {_shape(given.shape)} of another model; this one makes (n, {width})")
+    embeddings = given.astype(np.float32, copy=False)
+    lengths = np.linalg.norm(embeddings, axis=1)
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= TOLERANCE))  # also where a number is none
+    if len(wrong):
+        found = f"{what}[{wrong[0]}]: an embedding of length {lengths[wrong[0]]:.3g}"
+        raise UserError(f"{found}; give embeddings of unit length, as the model makes them")
+    return embeddings
+
+
+def setting(key: str, value: Any) -> Any:
+    """A value of `overrides` as YAML would hold it: paths as texts, tuples as lists.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    try:
+        return json.loads(json.dumps(value, default=os.fspath))
+    except TypeError as error:
+        what = f"overrides[{key!r}]: {_kind(value)} is no setting"
+        raise UserError(f"{what}; give numbers, texts, lists or mappings of these") from error
 
 
 @contextmanager

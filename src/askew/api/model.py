@@ -1,16 +1,18 @@
 """`askew.load`, and the model that it returns."""
 
 import os
-import warnings
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from askew.api.encoding import image_embeddings
-from askew.api.inputs import ImageInput, each, each_text
+from askew.api.inputs import ImageInput, each, each_text, given_embeddings
+from askew.api.ranking import Ranked, best_candidates
+from askew.api.warning import warn
 from askew.api.zero_shot import ZeroShotClassifier, class_weights
 from askew.data.images import PixelLimit
 from askew.devices import choose_device
@@ -19,7 +21,7 @@ from askew.evaluation.model import Encoders
 from askew.evaluation.reading_ahead import decoding_threads
 from askew.runs.evaluate import load_model
 
-PRECISIONS, WEIGHTS = ("fp32", "bf16"), ("student", "teacher", "best")
+PRECISIONS, WEIGHTS, QUERIES = ("fp32", "bf16"), ("student", "teacher", "best"), ("texts", "images")
 BATCH = 256  # as the command line has it
 
 
@@ -36,6 +38,14 @@ class Model:
     Attributes:
         protocol: what `askew eval` notes of a model: weights and their hash, precision, resolution, preprocessing,
             versions.
+
+    >>> model
+    askew.load('runs/my-run', weights='student')
+    >>> images = model.encode_images(["photos/1.jpg", "photos/2.jpg", "photos/3.jpg"])
+    >>> images.shape == (3, model.embedding_dim)
+    True
+    >>> model.similarity(images, ["two dogs"]).shape
+    (3, 1)
     """
 
     protocol: dict[str, str]
@@ -82,10 +92,14 @@ class Model:
         Raises:
             ImageError: an image that cannot be used, with its index and path.
             UserError: a single image in place of several, or embeddings that are not finite.
+
+        >>> from PIL import Image
+        >>> model.encode_images(Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")).shape[0]
+        2
         """
-        _check_positive("batch_size", batch_size)
+        check_positive("batch_size", batch_size)
         workers = decoding_threads() if num_workers is None else num_workers
-        _check_positive("num_workers", workers)
+        check_positive("num_workers", workers)
         parts = image_embeddings(self._encoders, each(images, "images"), batch_size, workers)
         return _finite(np.concatenate(parts)) if parts else self._empty()
 
@@ -100,23 +114,79 @@ class Model:
         Raises:
             UserError: a single string in place of several, an item that is no string, or embeddings that are not
                 finite.
+
+        >>> texts = model.encode_texts(["a dog", "a cat"])
+        >>> texts.dtype.name, texts.shape == (2, model.embedding_dim)
+        ('float32', True)
         """
-        _check_positive("batch_size", batch_size)
+        check_positive("batch_size", batch_size)
         given = each_text(texts)
         cut = self._encoders.cut(given)
         if cut:
-            warnings.warn(f"{cut:,} of {len(given):,} texts are longer than the model's context, and their ends are "
-                          "not encoded", stacklevel=2)  # fmt: skip
+            long = f"{cut:,} of {len(given):,} texts are longer than the model's context"
+            warn(f"{long}, and their ends are not encoded")
         return _finite(self._encoders.text(given, batch_size)) if given else self._empty()
 
-    def similarity(self, images: Iterable[ImageInput], texts: Iterable[str]) -> np.ndarray:
-        """Cosines (n, m) of n images and m texts, float32. Raises what encoding raises."""
-        text = self.encode_texts(texts)  # first, since what is wrong with texts shows at once
-        return self.encode_images(images) @ text.T
+    def similarity(self, images: Iterable[ImageInput] | Tensor, texts: Iterable[str] | Tensor) -> np.ndarray:
+        """Cosines (n, m) of n images and m texts, float32.
 
-    def logits(self, images: Iterable[ImageInput], texts: Iterable[str]) -> np.ndarray:
-        """Cosines (n, m) times the model's scale plus its bias, as it was trained with. Raises what encoding raises."""
+        Args:
+            images: as for `encode_images`, or their embeddings (n, D), an array or tensor of floats.
+            texts: as for `encode_texts`, or their embeddings (m, D).
+
+        Raises:
+            UserError: what encoding raises, or embeddings of another width or not of unit length.
+
+        >>> model.similarity(["photos/1.jpg", "photos/2.jpg"], ["a dog", "a cat", "a kite"]).shape
+        (2, 3)
+        """
+        image, text = self._both(images, texts)
+        return image @ text.T
+
+    def logits(self, images: Iterable[ImageInput] | Tensor, texts: Iterable[str] | Tensor) -> np.ndarray:
+        """Cosines (n, m) times the model's scale plus its bias, as it was trained with. As `similarity` otherwise.
+
+        >>> model.logits(["photos/1.jpg"], ["a dog", "a cat"]).shape
+        (1, 2)
+        """
         return self.similarity(images, texts) * np.float32(self.logit_scale) + np.float32(self.logit_bias)
+
+    def rank(
+        self,
+        images: Iterable[ImageInput] | Tensor,
+        texts: Iterable[str] | Tensor,
+        k: int | None = 10,
+        queries: Literal["texts", "images"] = "texts",
+    ) -> Ranked:
+        """For each text the k most similar images, or for each image the k most similar texts.
+
+        Of equal cosines, the candidate that was given first is first. Only the best k are sorted, and memory does not
+        grow with images times texts.
+
+        Args:
+            images: as for `encode_images`, or their embeddings (n, D), an array or tensor of floats.
+            texts: as for `encode_texts`, or their embeddings (m, D).
+            k: at least 1; None ranks all candidates.
+            queries: "texts" finds images for texts, and "images" texts for images.
+
+        Returns:
+            Indices and cosines (m, min(k, n)) of texts, or (n, min(k, m)) of images.
+
+        Raises:
+            UserError: what `similarity` raises, or another k or kind of query.
+
+        >>> images = model.encode_images(["photos/1.jpg", "photos/2.jpg", "photos/3.jpg"])
+        >>> model.rank(images, ["a dog", "a kite"], k=2).indices.shape
+        (2, 2)
+        >>> model.rank(images, ["a dog", "a kite"], k=1, queries="images").scores.shape
+        (3, 1)
+        """
+        check_choice("queries", queries, QUERIES)
+        if k is not None:
+            check_positive("k", k)
+        image, text = self._both(images, texts)
+        asked, candidates = (text, image) if queries == "texts" else (image, text)
+        return best_candidates(asked, candidates, len(candidates) if k is None else k)
 
     def zero_shot(
         self, classes: Sequence[str | Sequence[str]], templates: str | Sequence[str] = "a photo of a {}"
@@ -130,9 +200,22 @@ class Model:
 
         Raises:
             UserError: no class, an empty name, a single string in place of several, or a malformed template.
+
+        >>> model.zero_shot(["dog", ["bicycle", "bike"]], "a drawing of a {}").classes
+        ('dog', 'bicycle')
         """
         names, weights = class_weights(self._encoders, classes, templates)
         return ZeroShotClassifier(self, names, _finite(weights))
+
+    def _both(
+        self, images: Iterable[ImageInput] | Tensor, texts: Iterable[str] | Tensor
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The embeddings of both, encoded where they are not given."""
+        text = given_embeddings(texts, self.embedding_dim, "texts")
+        if text is None:  # before the images, since what is wrong with texts shows at once
+            text = self.encode_texts(texts)  # type: ignore[arg-type]
+        image = given_embeddings(images, self.embedding_dim, "images")
+        return (self.encode_images(images) if image is None else image), text  # type: ignore[arg-type]
 
     def _empty(self) -> np.ndarray:
         return np.zeros((0, self.embedding_dim), dtype=np.float32)
@@ -159,17 +242,15 @@ def load(
 
     Raises:
         UserError: there is no such model, device, precision or weights, or the model cannot be loaded.
+
+    >>> askew.load("runs/my-run", device="cpu").protocol["weights"]
+    'student'
     """
-    _check_choice("precision", precision, PRECISIONS)
-    _check_choice("weights", weights, WEIGHTS)
+    check_choice("precision", precision, PRECISIONS)
+    check_choice("weights", weights, WEIGHTS)
     place = _device(device)
     PixelLimit(max_megapixels, "askew.load(..., max_megapixels={})").apply()
-    encoders = load_model(os.fspath(path_or_name), place, weights, BATCH, precision, _warn)
-    return Model(encoders)
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, stacklevel=4)  # in the line that calls `load`
+    return Model(load_model(os.fspath(path_or_name), place, weights, BATCH, precision, warn))
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -187,12 +268,14 @@ def _device(device: str | torch.device) -> torch.device:
     return asked
 
 
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise UserError for a value that the argument does not know."""
     if value not in known:
         raise UserError(f"{name} {value!r} is not known; use {' or '.join(known)}")
 
 
-def _check_positive(name: str, value: Any) -> None:
+def check_positive(name: str, value: Any) -> None:
+    """Raise UserError for what is no whole number of at least 1."""
     if not isinstance(value, int) or value < 1:
         raise UserError(f"{name}={value!r}: give a whole number of at least 1")
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.special import softmax
+from torch import Tensor
 
-from askew.api.inputs import ImageInput, each, each_text
+from askew.api.inputs import ImageInput, each, each_text, given_embeddings
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.prompts import check_template, prompts, stored_prompts
 from askew.evaluation.model import Encoders
@@ -24,6 +25,10 @@ class Predictions:
     Attributes:
         classes: the first name of each class.
         probabilities: (n, K) float32; each row sums to 1.
+
+    >>> found = model.zero_shot(["dog", "cat"])(["photos/1.jpg", "photos/2.jpg"])
+    >>> found.probabilities.shape, len(found.names), set(found.names) <= {"dog", "cat"}
+    ((2, 2), 2, True)
     """
 
     classes: tuple[str, ...]
@@ -48,6 +53,12 @@ class ZeroShotClassifier:
         model: embeds the images.
         classes: the first name of each class.
         weights: (K, D) unit-length embeddings of the classes.
+
+    >>> classify = model.zero_shot(["dog", ["bicycle", "bike"]], templates="imagenet")
+    >>> classify.classes
+    ('dog', 'bicycle')
+    >>> classify(["photos/1.jpg"]).labels.shape
+    (1,)
     """
 
     model: "Model"
@@ -55,13 +66,16 @@ class ZeroShotClassifier:
     weights: np.ndarray
 
     def __call__(
-        self, images: Iterable[ImageInput], batch_size: int = 256, num_workers: int | None = None
+        self, images: Iterable[ImageInput] | Tensor, batch_size: int = 256, num_workers: int | None = None
     ) -> Predictions:
-        """Classify images; arguments and errors are those of `Model.encode_images`.
+        """Classify images, or their embeddings (n, D); arguments and errors are those of `Model.encode_images`.
 
         Probabilities are the softmax of the cosines times the model's scale. A bias would cancel.
         """
-        cosines = self.model.encode_images(images, batch_size, num_workers) @ self.weights.T
+        embeddings = given_embeddings(images, self.weights.shape[1], "images")
+        if embeddings is None:
+            embeddings = self.model.encode_images(images, batch_size, num_workers)  # type: ignore[arg-type]
+        cosines = embeddings @ self.weights.T
         return Predictions(self.classes, softmax(cosines * np.float32(self.model.logit_scale), axis=1))
 
 

@@ -58,8 +58,8 @@ def evaluate(
     from askew.distributed import is_main
     from askew.evaluation.suite import EvaluationOptions
     from askew.report.console import Console
-    from askew.runs.evaluate import Request, default_cache
     from askew.runs.evaluate import evaluate as evaluate_model
+    from askew.runs.request import Request, default_cache
 
     check_choice("--weights", weights, WEIGHTS)
     check_choice("--precision", precision, PRECISIONS)

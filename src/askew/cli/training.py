@@ -1,6 +1,5 @@
 """Commands that train: `train`, `study`, and `recipes`, which lists what they train."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -32,25 +31,13 @@ def train(
     ] = None,
 ) -> None:
     """Train a model with a recipe, save it, and evaluate it."""
-    from askew import recipes
     from askew.distributed import is_main
-    from askew.recipes.settings import override
+    from askew.recipes.settings import parsed
     from askew.report.console import Console
-    from askew.runs.directory import RunDirectory
-    from askew.runs.resume import resume as resume_run
-    from askew.runs.train import start
+    from askew.runs.launch import launch
 
-    console = Console(quiet=not is_main())
-    changes = [*(sets or []), *([f"data.source={json.dumps(data)}"] if data else [])]
-    if extend_to is not None and not resume:
-        raise UserError("--extend-to trains a finished run on; name it: --resume --out RUN --extend-to EPOCHS")
-    if not resume:
-        start(override(recipes.find(recipe or "tiny"), changes), out, console)
-    elif recipe is None and out is not None:
-        recorded = RunDirectory.open(out).read_recipe()
-        resume_run(override(recorded, changes) if changes else None, out, console, extend_to)
-    else:
-        resume_run(override(recipes.find(recipe or "tiny"), changes), out, console, extend_to)
+    settings = [*map(parsed, sets or []), *([("data.source", data)] if data else [])]
+    launch(recipe, "tiny", settings, out, Console(quiet=not is_main()), resume, extend_to)
 
 
 @app.command(name="finetune-retrieval")

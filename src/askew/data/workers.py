@@ -8,11 +8,14 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from askew.data.parcel import Mail
 from askew.data.watch import Watch
+from askew.errors import UserError, printable
 
 STOPS = (signal.SIGINT, signal.SIGTERM)
 
@@ -25,6 +28,41 @@ def forget_frames(error: BaseException) -> None:
         traceback.clear_frames(error.__traceback__)
     finally:
         sys.unraisablehook = before
+
+
+def refuse_unguarded_script(workers: int) -> None:
+    """Refuse to train where a worker would import the script that trains, and so train again.
+
+    Workers that are forked do not import it. Others do: on macOS and Windows, and everywhere from Python 3.14 on. A
+    notebook or a prompt is no file that could be imported.
+
+    Raises:
+        UserError: this is such a worker; or a script trains at its top level, with workers, and never looks at its
+            `__name__`.
+    """
+    remedy = 'put it below `if __name__ == "__main__":`, or set loader.num_workers=0'
+    if getattr(multiprocessing.current_process(), "_inheriting", False):  # as multiprocessing itself finds out
+        raise UserError(f"a worker of the loader imports this script, which trains again when it is imported; {remedy}")
+    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if not workers or method == "fork" or file is None or not _called_by(vars(main)):
+        return
+    if "__name__" not in Path(file).read_text(encoding="utf-8", errors="replace"):
+        raise UserError(
+            f"{printable(file, 400)} trains at its top level, and workers of the loader import it, so that it would "
+            f"train again in each of them; {remedy}"
+        )
+
+
+def _called_by(main: dict[str, Any]) -> bool:
+    """Whether the top level of a module has called this function."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        if frame.f_globals is main and frame.f_code.co_name == "<module>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def signals_held() -> AbstractContextManager[None]:

@@ -8,8 +8,8 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,6 +62,12 @@ class Result:
     outcomes: Outcomes | None = None
 
 
+def with_facts(result: Result, protocol: Mapping[str, Any]) -> Result:
+    """The result with all that is noted of it: what several results share, its own protocol, and versions."""
+    facts = {**protocol, **result.protocol, "askew": __version__, "numpy": np.__version__}
+    return replace(result, protocol=facts)
+
+
 def item_hash(*parts: bytes | str) -> str:
     """The first 32 hexadecimal digits of a sha256 over the parts; where one part ends and the next begins matters."""
     made = hashlib.sha256()
@@ -95,7 +101,7 @@ class ResultsFile:
         results = list(results)
         lines = []
         for result in results:
-            facts = {**protocol, **result.protocol, "askew": __version__, "numpy": np.__version__}
+            facts = with_facts(result, protocol).protocol
             line = {"task": result.task, "values": result.values, "protocol": facts}
             lines.append(json.dumps(line, ensure_ascii=False) + "\n")
         folder = self.outcomes(protocol["weights"])

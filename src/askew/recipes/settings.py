@@ -5,6 +5,7 @@ A recipe dumps to YAML, and the YAML is accepted wherever a recipe's name is, so
 """
 
 import difflib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,29 +53,46 @@ def from_yaml(path: Path) -> Recipe:
     return validate(fields, str(path))
 
 
-def override(recipe: Recipe, settings: list[str]) -> Recipe:
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     """The recipe with KEY=VALUE settings; keys are dotted (`train.epochs=2`), values are read as YAML.
+
+    Raises:
+        UserError: no `=`, or as `changed`.
+    """
+    return changed(recipe, [parsed(setting) for setting in settings])
+
+
+def parsed(setting: str) -> tuple[str, Any]:
+    """Key and value of KEY=VALUE.
+
+    Raises:
+        UserError: no `=`, or a value that is not YAML.
+    """
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise UserError(f"--set {printable(setting)}: write it as KEY=VALUE, for example train.epochs=2")
+    return key.strip(), _value(text, setting)
+
+
+def changed(recipe: Recipe, settings: Sequence[tuple[str, Any]]) -> Recipe:
+    """The recipe with other values of dotted keys.
 
     Another `method.name` or `towers.model`, or a directory for `towers.pretrained`, brings its own defaults; the other
     settings are applied on top of those.
 
     Raises:
-        UserError: no `=`, an unknown key (the message names the nearest), a value of the wrong type.
+        UserError: an unknown key (the message names the nearest), a value of the wrong type.
     """
     fields = recipe.model_dump(mode="json")
-    for setting in sorted(settings, key=lambda setting: setting.partition("=")[0].strip() not in LEADING):
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise UserError(f"--set {printable(setting)}: write it as KEY=VALUE, for example train.epochs=2")
-        key = key.strip()
+    for key, value in sorted(settings, key=lambda setting: setting[0] not in LEADING):
         where, leaf = _find(fields, key)
-        where[leaf] = _value(text, setting)
+        where[leaf] = value
         if key == "method.name":
             fields = validate({**fields, "method": {"name": where[leaf]}}, "--set").model_dump(mode="json")
         another = key == "towers.model" and where[leaf] != recipe.towers.model
         if another or (key == "towers.pretrained" and _brings_its_shape(home_path(str(where[leaf])))):
             where |= TowerSettings().model_dump(mode="json", include=set(OF_MODEL))
-    keys = {setting.partition("=")[0].strip() for setting in settings}
+    keys = {key for key, _ in settings}
     if keys & PLANNING and recipe.train.settled != (0, 0):  # what `minutes` settled was for another plan
         fields["train"]["settled"] = [0, 0]
         if "train.max_steps" not in keys:

@@ -1,8 +1,9 @@
 """What a person sees in the terminal: messages, progress, tables. Plain lines where the output is not a terminal."""
 
+import io
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -134,6 +135,15 @@ class Console:
         self.close()
         out = self.out if self.out.is_terminal else RichConsole(width=PIPE_WIDTH, highlight=False, emoji=False)
         out.print(_drawn(table))
+
+
+def as_text(tables: Iterable[Table]) -> str:
+    """Tables as they are printed where there is no terminal."""
+    text = io.StringIO()
+    out = RichConsole(file=text, width=PIPE_WIDTH, highlight=False, emoji=False, force_jupyter=False)
+    for table in tables:
+        out.print(_drawn(table))
+    return text.getvalue().removesuffix("\n")
 
 
 def first_measures(line: dict[str, Any]) -> list[str]:

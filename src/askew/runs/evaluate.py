@@ -1,10 +1,9 @@
 """What `askew eval` does: a model and data sets brought together, results written and printed."""
 
-import os
+import copy
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,85 +14,67 @@ from askew.data.files import home_path
 from askew.data.images import PixelLimit
 from askew.devices import choose_device
 from askew.errors import UserError, printable
-from askew.evaluation.datasets.base import Captioned, EvaluationSet
+from askew.evaluation.datasets.base import Captioned
 from askew.evaluation.datasets.whole import require_whole
 from askew.evaluation.features import Extractor
 from askew.evaluation.model import Encoders, load_encoders
-from askew.evaluation.results import Result, ResultsFile
+from askew.evaluation.results import Result, ResultsFile, with_facts
 from askew.evaluation.suite import KNOWN_TASKS, EvaluationOptions, image_sets, run_set, suits, unsuited
 from askew.evaluation.tasks import tiny
 from askew.report.console import Console
-from askew.runs.custom_data import open_asked, overlap_of, preview
+from askew.runs.custom_data import overlap_of, preview
 from askew.runs.directory import RunDirectory
 from askew.runs.export import export_checkpoint, weights_at
 from askew.runs.naming import CustomName
 from askew.runs.progress import PassProgress
+from askew.runs.request import Openers, Request, openers_of, refuse_options_of_others
 from askew.runs.tables import paper_tables, tiny_table
 
-Openers = dict[str, Callable[[], EvaluationSet]]  # data sets by name, opened when their turn comes
 
-
-@dataclass(frozen=True)
-class Request:
-    """What was asked for on the command line.
+class SetsFailed(UserError):
+    """Data sets that could not be evaluated.
 
     Attributes:
-        model: a run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.
-        suite: "tiny", a suite of the catalogue, or names of its data sets with commas.
-        data_root: the folder that holds the catalogue's data sets.
-        data: custom data instead of a suite; `prompts`, `class_names`, `against` and `sets` go with it.
-        sets: KEY=VALUE settings of how `data` is read (`data.split=test`).
-        out: where results are appended; None: the run's own file, or none.
-        cache: folder of features.
-        max_megapixels: an image with more cannot be used.
+        reasons: what is wrong with each, by its name.
+        results: of the other data sets.
     """
 
-    model: str
-    suite: str = "tiny"
-    weights: str = "student"
-    out: Path | None = None
-    batch_size: int = 256
-    precision: str = "fp32"
-    data_root: Path | None = None
-    data: str = ""
-    prompts: str = ""
-    against: str = ""
-    cache: Path | None = None
-    class_names: str = ""
-    sets: tuple[str, ...] = ()
-    options: EvaluationOptions = field(default_factory=EvaluationOptions)
-    max_megapixels: float = PixelLimit().megapixels
+    def __init__(self, message: str, reasons: Mapping[str, str], results: Sequence[Result]):
+        super().__init__(message)
+        self.reasons, self.results = dict(reasons), list(results)
 
 
-def default_cache() -> Path | None:
-    """`askew/features` in the user's cache folder; None for a user without a home."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    try:
-        return (Path(base) if base else Path.home() / ".cache") / "askew" / "features"
-    except RuntimeError:
-        return None
-
-
-def evaluate(asked: Request, console: Console) -> None:
+def evaluate(asked: Request, console: Console, encoders: Encoders | None = None) -> list[Result]:
     """Evaluate as asked, print the tables, keep results and outcomes.
 
+    Args:
+        encoders: a model that is loaded already. Its results are kept only where `asked.out` names a file.
+
+    Returns:
+        The results, with all that is noted of them; of several ranks, only rank 0 has all.
+
     Raises:
-        UserError: at once for a wrong request; at the end for data sets that could not be evaluated.
+        UserError: at once for a wrong request; SetsFailed at the end for data sets that could not be evaluated.
     """
     unknown = [task for task in asked.options.tasks if task not in KNOWN_TASKS]
     if unknown:
         raise UserError(f"--tasks {printable(','.join(unknown))} is not known; tasks: {', '.join(KNOWN_TASKS)}")
     PixelLimit(asked.max_megapixels, "--max-megapixels {}").apply()
+    if encoders is not None:
+        encoders = copy.copy(encoders)
+        encoders.batch_size = asked.batch_size
     if not asked.data and "tiny" in asked.suite.split(","):
-        _refuse_options_of_others(asked)
-        if distributed.is_main():  # small enough for one process
-            evaluate_tiny(asked.model, asked.weights, console, asked.out, asked.batch_size)
-        return
-    openers = _custom(asked) if asked.data else _catalogued(asked)
-    device = choose_device("auto")
+        refuse_options_of_others(asked)
+        if not distributed.is_main():  # small enough for one process
+            return []
+        return evaluate_tiny(asked.model, asked.weights, console, asked.out, asked.batch_size, encoders)
+    openers = openers_of(asked)
+    device = choose_device("auto") if encoders is None else encoders.device
+    target = _target(asked.model if encoders is None else "", asked.out)
+    started = time.monotonic()
     distributed.start(device)
     try:
-        _run(asked, openers, device, console)
+        return _run(asked, openers, encoders or _loaded(asked, device, console), target, console, started)
     finally:
         distributed.stop()
 
@@ -101,28 +82,43 @@ def evaluate(asked: Request, console: Console) -> None:
 def evaluate_opened(asked: Request, opened: Captioned, console: Console) -> None:
     """Evaluate one data set that is open already, in this process alone. UserError: it could not be evaluated."""
     with TemporaryDirectory() as cache:
-        _run(replace(asked, cache=Path(cache)), {opened.name: lambda: opened}, choose_device("auto"), console, True)
+        asked, started, target = replace(asked, cache=Path(cache)), time.monotonic(), _target(asked.model, asked.out)
+        encoders = _loaded(asked, choose_device("auto"), console)
+        _run(asked, {opened.name: lambda: opened}, encoders, target, console, started, alone=True)
+
+
+def _loaded(asked: Request, device: torch.device, console: Console) -> Encoders:
+    """The model that is asked for."""
+    return load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision, console.warn)
 
 
 def evaluate_tiny(
-    name: str, weights: str, console: Console, out: Path | None = None, batch_size: int = 256
-) -> dict[str, dict[str, float]]:
-    """Run the suite `tiny` and print its table; keep the results in `out`, or in the run's directory."""
+    name: str,
+    weights: str,
+    console: Console,
+    out: Path | None = None,
+    batch_size: int = 256,
+    encoders: Encoders | None = None,
+) -> list[Result]:
+    """Run the suite `tiny` and print its table; keep the results in `out`, or in the directory of the run `name`."""
     started = time.monotonic()
-    encoders = load_model(name, choose_device("auto"), weights, batch_size, warn=console.warn)
+    target = _target(name if encoders is None else "", out)
+    directory = _run_named(name) if encoders is None else None
+    if encoders is None:
+        encoders = load_model(name, choose_device("auto"), weights, batch_size, warn=console.warn)
     weights = encoders.protocol["weights"]
-    results = tiny.results(encoders)
-    directory, target = _run_named(name), _target(name, out)
+    protocol = encoders.protocol | tiny.data_protocol()
+    results = [with_facts(result, protocol) for result in tiny.results(encoders)]
     if target is not None:
-        target.append(results, encoders.protocol | tiny.data_protocol())
+        target.append(results, protocol)
     before = {}
-    if weights == "student" and directory.exists:
+    if weights == "student" and directory is not None and directory.exists:
         before = {line["task"]: line["values"] for line in directory.results_before.read()}
     values = {result.task: result.values for result in results}
     console.table(tiny_table(values, weights, time.monotonic() - started, before))
     if target is not None:
         console.say(f"results  {target.path}")
-    return values
+    return results
 
 
 def load_model(
@@ -168,39 +164,27 @@ def _run_named(name: str) -> RunDirectory:
 
 
 def _target(name: str, out: Path | None) -> ResultsFile | None:
-    """Where results go: the named file, or that of the run; None where there is neither."""
+    """Where results go: the named file, or that of the run `name`; None where there is neither."""
     if out is not None:
         return ResultsFile(out)
-    directory = _run_named(name)
-    return directory.results if directory.exists else None
+    directory = _run_named(name) if name else None
+    return directory.results if directory is not None and directory.exists else None
 
 
-def _refuse_options_of_others(asked: Request) -> None:
-    """The suite `tiny` is fixed, and options that it would ignore are errors."""
-    options = {
-        "--precision bf16": asked.precision != "fp32",
-        "--prompts": asked.prompts,
-        "--class-names": asked.class_names,
-        "--set": asked.sets,
-        "--against": asked.against,
-        "--data-root": asked.data_root,
-        "other names in --suite": asked.suite != "tiny",
-    }
-    ignored = [option for option, given in options.items() if given]
-    if ignored:
-        raise UserError(
-            f"the suite tiny takes no {', no '.join(ignored)}; it runs alone, and other data sets need a second command"
-        )
-
-
-def _run(asked: Request, openers: Openers, device: torch.device, console: Console, alone: bool = False) -> None:
+def _run(
+    asked: Request,
+    openers: Openers,
+    encoders: Encoders,
+    target: ResultsFile | None,
+    console: Console,
+    started: float,
+    alone: bool = False,
+) -> list[Result]:
     """Every data set in turn. One that fails costs a line, and the others still run.
 
     Args:
         alone: other ranks, if there are any, take no part.
     """
-    started = time.monotonic()
-    encoders = load_model(asked.model, device, asked.weights, asked.batch_size, asked.precision, console.warn)
     progress = PassProgress(console)
     extractor = Extractor(encoders, asked.cache, tick=progress.tick, warn=console.warn)
     if extractor.cache is None:
@@ -208,15 +192,13 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
     if distributed.world_size() > 1 and not alone:
         _share_out(openers, extractor, asked.options)
         if not distributed.is_main():
-            return
-    target = _target(asked.model, asked.out)
+            return []
     protocol = encoders.protocol | {"suite": "custom" if asked.data else asked.suite}
-    results: list[Result] = []
-    failed, left_out = list[str](), list[str]()
+    results, failed, left_out = list[Result](), dict[str, str](), list[str]()
     custom = CustomName(asked.data, target, console) if asked.data else None
 
     def keep(result: Result) -> None:
-        result = result if custom is None else custom(name, result)
+        result = with_facts(result if custom is None else custom(name, result), protocol)
         results.append(result)
         if target is not None:
             target.append([result], protocol)
@@ -237,7 +219,7 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
             if asked.against:
                 keep(overlap_of(name, opened, asked.against, console))
         except UserError as error:
-            failed.append(name)
+            failed[name] = str(error)
             console.warn(f"not evaluated: {error}")
         finally:
             console.close()
@@ -247,43 +229,22 @@ def _run(asked: Request, openers: Openers, device: torch.device, console: Consol
         console.say(f"seconds  {time.monotonic() - started:.0f}, features of {extractor.reused:,} images reused")
         if target is not None:
             console.say(f"results  {target.path}, outcomes in {target.outcomes(protocol['weights'])}")
-    _check_done(list(openers), failed, left_out)
+    _check_done(list(openers), failed, left_out, results)
+    return results
 
 
-def _check_done(asked: list[str], failed: list[str], left_out: list[str]) -> None:
-    """Raises UserError for sets that failed, or if none of the tasks suits any set."""
+def _check_done(asked: list[str], failed: dict[str, str], left_out: list[str], results: list[Result]) -> None:
+    """Raises SetsFailed for sets that failed, and UserError if none of the tasks suits any set."""
     if left_out and len(left_out) == len(asked):
         raise UserError("; ".join(left_out))
     if failed:
-        raise UserError(
+        raise SetsFailed(
             f"{len(failed)} of {len(asked)} sets could not be evaluated completely: {', '.join(failed)}; "
             + ("its line is above" if len(asked) == 1 else "each has its line above")
-            + (", and the others were evaluated" if len(failed) < len(asked) else "")
+            + (", and the others were evaluated" if len(failed) < len(asked) else ""),
+            failed,
+            results,
         )
-
-
-def _custom(asked: Request) -> Openers:
-    opened = open_asked(asked.data, asked.sets, asked.prompts, asked.class_names, asked.against)
-    return {opened.name: lambda: opened}
-
-
-def _catalogued(asked: Request) -> Openers:
-    from askew.evaluation.datasets import catalog  # the suite `tiny` does not need its readers
-
-    for option, value in (
-        ("--prompts", asked.prompts), ("--class-names", asked.class_names), ("--against", asked.against),
-        ("--set", asked.sets),
-    ):  # fmt: skip
-        if value:
-            raise UserError(f"{option} belongs to --data; the sets of a suite have prompts of their own")
-    entries = catalog.find_entries(asked.suite)
-    need = [entry.name for entry in entries if entry.packaged is None]
-    if asked.data_root is None and need:
-        raise UserError(
-            f"--suite {printable(asked.suite)} needs --data-root DIR, the folder that holds the data sets"
-            + ("" if len(need) == len(entries) else f" (for {', '.join(need)})")
-        )
-    return {entry.name: partial(entry.open, asked.data_root) for entry in entries}
 
 
 def _share_out(openers: Openers, extractor: Extractor, options: EvaluationOptions) -> None:

@@ -4,7 +4,8 @@ from askew.config import Recipe
 from askew.evaluation.datasets.custom import captioned
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
-from askew.runs.evaluate import Request, evaluate_opened
+from askew.runs.evaluate import evaluate_opened
+from askew.runs.request import Request
 
 
 def evaluate_held_out(directory: RunDirectory, recipe: Recipe, console: Console) -> None:

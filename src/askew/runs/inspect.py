@@ -26,10 +26,11 @@ from askew.evaluation.model import Encoders
 from askew.evaluation.streaming import Embeddings
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
-from askew.runs.evaluate import default_cache, load_model
+from askew.runs.evaluate import load_model
 from askew.runs.inspect_report import Inspected, report_inspection
 from askew.runs.inspection import InspectionFolder
 from askew.runs.progress import PassProgress
+from askew.runs.request import default_cache
 from askew.runs.stored import data_settings
 
 

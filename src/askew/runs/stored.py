@@ -17,8 +17,9 @@ from askew.evaluation.streaming import Embeddings
 from askew.methods.mcd import MCD
 from askew.recipes.settings import override
 from askew.report.console import Console
-from askew.runs.evaluate import default_cache, load_model
+from askew.runs.evaluate import load_model
 from askew.runs.progress import PassProgress
+from askew.runs.request import default_cache
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from askew.data.sources import open_source
 from askew.data.sources.each_caption import with_captions
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.data.words import WordCounts
+from askew.data.workers import refuse_unguarded_script
 from askew.devices import choose_device, choose_precision, keep_freed_memory
 from askew.errors import UserError, printable
 from askew.methods.base import Method
@@ -57,6 +58,7 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     Raises:
         UserError: data, towers or a device that cannot be had, or settings that do not fit together.
     """
+    refuse_unguarded_script(recipe.loader.num_workers)
     device = choose_device(recipe.train.device)
     train = recipe.train.model_copy(update={"precision": choose_precision(recipe.train.precision, device)})
     recipe = recipe.model_copy(update={"train": train})

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM end a run after the step in progress, and a wait for data at once."""
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ class StopWaiting(BaseException):
 class SignalGuard:
     """While it is open, the first signal is remembered, and a second one stops the process at once.
 
+    Signals reach the main thread only, and there alone it can be known that one came: elsewhere none is remembered.
+
     Attributes:
         received: the number of the first signal, or 0.
     """
@@ -31,7 +34,10 @@ class SignalGuard:
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "SignalGuard":
-        self._previous = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        if threading.current_thread() is not threading.main_thread():
+            numbers = ()
+        self._previous = {number: signal.signal(number, self._receive) for number in numbers}
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -10,7 +10,8 @@ import yaml
 from askew.errors import Interrupted, RunFailed, UserError
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
-from askew.runs.evaluate import Request, evaluate
+from askew.runs.evaluate import evaluate
+from askew.runs.request import Request
 from askew.runs.resume import resume
 from askew.runs.studies import evaluating, one
 from askew.runs.studies import run as study

@@ -105,10 +105,10 @@ def read_run(directory: RunDirectory, label: str = "") -> ReadRun:
         read_facts(directory),
         lines,
         left_out,
-        _results(directory.results, left_out),
+        newest_results(directory.results, left_out),
         {
             one.result.task: one.result
-            for found in _results(directory.results_before, left_out).values()
+            for found in newest_results(directory.results_before, left_out).values()
             for one in found
         },
     )
@@ -135,7 +135,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and -LARGEST < value < LARGEST
 
 
-def _results(file: ResultsFile, left_out: Counter[str]) -> dict[str, list[Scored]]:
+def newest_results(file: ResultsFile, left_out: Counter[str]) -> dict[str, list[Scored]]:
     """The newest result of every task, by weights, in the order in which tasks were first run."""
     newest: dict[str, dict[str, Result]] = {}
     for line in file.read():

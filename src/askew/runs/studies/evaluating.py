@@ -16,7 +16,8 @@ from askew.evaluation.tasks.wrong_captions import SEED, SHARE, exchanged
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
 from askew.runs.entries import TINY, opened_entry
-from askew.runs.evaluate import Request, evaluate
+from askew.runs.evaluate import evaluate
+from askew.runs.request import Request
 from askew.runs.studies.notes import change_notes, read_notes
 from askew.runs.studies.plan import Study
 
