@@ -63,6 +63,11 @@ class Encoders:
         if taken is not None:
             self.layer, self._project = taken
 
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """All weights, with the projection, under open_clip's names in the layout with a separate text tower."""
+        return self._state
+
     def features(self, pixels: Tensor) -> tuple[np.ndarray | None, np.ndarray]:
         """Features before the projection (n, F), or None, and embeddings (n, D) of preprocessed images (n, 3, H, W).
 
