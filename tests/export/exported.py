@@ -16,7 +16,7 @@ TRICKY = (  # captions that tokenizers disagree about
     "  Two   DOGS\tasleep\n", "Tom &amp; Jerry &lt;3", "caf\u00e9 cre\u0301me", "it\u2019s a \u201cred\u201d bicycle",
     "\U0001f600\U0001f680 emoji", "schÃ¶n", "don't we'll they're", "1234 5,678.90 m\u00b2", "\ufb01sh \uff21\uff22",
     "\u4e2d\u6587 \u0440\u0443\u0441\u0441\u043a\u0438\u0439", "a " * 200, "",
-    "\u00a0nbsp\u2003em", "x\u0000y", "I\u0307stanbul", "wow!! !?", "<end_of_text> here", "<|endoftext|> there",
+    "\u00a0nbsp\u2003em", "x\u0000y", "I\u0307stanbul", "wow!! !?", "<|endoftext|> there",
 )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from askew.cli.app import WEIGHTS, Model, app, check_choice
 @app.command()
 def export(
     model: Model,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="open_clip.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="open_clip or transformers.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write: new or empty.")],
     weights: Annotated[str, typer.Option(help="Of a run: student, teacher, or best (the best student).")] = "student",
     samples: Annotated[int, typer.Option(min=1, max=100_000, help="Samples that the parity check compares.")] = 100,

@@ -79,7 +79,8 @@ def _what(source: SourceModel, exported: ExportedModel, about: About) -> str:
 def _parity(parity: Parity, exported: ExportedModel) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in exported.versions.items())
     lines = [
-        f"Compared on {without_folders(parity.samples.described)}, from encoded images and strings, in float32 on a CPU,",
+        f"Compared on {without_folders(parity.samples.described)},",
+        "from encoded images and strings, in float32 on a CPU,",
         f"read with {versions}: the largest absolute difference of a coordinate of the unit-length embeddings",
         f"is {parity.images:.1e} for images and {parity.texts:.1e} for texts. An export is refused above",
         f"{TOLERANCE:.0e}.",

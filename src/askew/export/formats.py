@@ -2,7 +2,9 @@
 
 from askew.export.open_clip import write_open_clip
 from askew.export.target import Target
+from askew.export.transformers import write_transformers
 
 FORMATS: dict[str, Target] = {
     "open_clip": write_open_clip,
+    "transformers": write_transformers,
 }

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from askew.errors import UserError, printable
 from askew.evaluation.model import Encoders
 from askew.export.target import SourceModel
 from askew.runs.evaluate import load_model
@@ -16,10 +17,12 @@ def open_model(name: str, weights: str, warn: Callable[[str], None]) -> SourceMo
     """A run's model, or any other that `askew eval` takes, in float32 on the CPU.
 
     Raises:
-        UserError: as `load_model`.
+        UserError: as `load_model`; or the model is transformers' own.
     """
     encoders = load_model(name, torch.device("cpu"), weights, batch_size=32, warn=warn)
     settings: dict[str, Any] = json.loads(encoders.configuration)
+    if "transformers" in settings:
+        raise UserError(f"{printable(name)} is a directory of transformers; askew exports runs and models of open_clip")
     model_cfg = dict(settings.get("model_cfg", settings))
     vision_cfg = dict(model_cfg["vision_cfg"])
     if "timm_model_name" in vision_cfg:
