@@ -5,7 +5,6 @@ replace patterns, so what ftfy guesses (text that was decoded wrongly) is left o
 """
 
 import html.entities
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
@@ -91,8 +90,3 @@ def _replacements() -> list[tuple[Any, str]]:
     characters = [(chr(code), text) for code, text in {**LIGATURES, **WIDTH_MAP}.items() if chr(code) != text]
     quotes = [(Regex("[\u02bc\u2018-\u201b]"), "'"), (Regex("[\u201c-\u201f]"), '"')]
     return [*ampersands, *numbered, *entities, *characters, *quotes]
-
-
-def save_tokenizer(tokenizer: "PreTrainedTokenizerFast", folder: Path) -> None:
-    """Write tokenizer.json and tokenizer_config.json."""
-    tokenizer.save_pretrained(str(folder))

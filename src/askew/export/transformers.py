@@ -5,6 +5,8 @@ VisionTextDualEncoderModel. What neither class can express is refused, with the 
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +21,13 @@ from askew.errors import UserError
 from askew.evaluation.layers import may_trim
 from askew.export.parity import opened
 from askew.export.target import ExportedModel, SourceModel, in_batches, require_extra
-from askew.export.tokenizer import LEFT_OUT, save_tokenizer, tokenizer_of
+from askew.export.tokenizer import LEFT_OUT, tokenizer_of
 from askew.nn.transformers_layout import SHARED, image_names, text_names, to_transformers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+PROJECTION = "visual.head.proj.weight"  # of a timm tower; evaluation has taken the layer itself off
 CROPS = {"shortest": "center", "squash": "squash"}  # timm's names of open_clip's ways to resize
 SNIPPET = """\
 import torch
@@ -72,10 +75,11 @@ def write_transformers(source: SourceModel, folder: Path) -> ExportedModel:
         model, processor = _dual_encoder(source, visual), "VisionTextDualEncoderProcessor"
     else:
         raise refused(f"its image tower is a {type(visual).__name__}")
-    save_model(model, folder)
-    save_tokenizer(tokenizer, folder)
-    _save_processor(source, folder, processor)
-    return _read_back(folder, isinstance(visual, VisionTransformer), transformers.__version__)
+    with _quiet():
+        model.save_pretrained(str(folder), max_shard_size="1000GB")
+        tokenizer.save_pretrained(str(folder))
+        _save_processor(source, folder, processor)
+        return _read_back(folder, isinstance(visual, VisionTransformer), transformers.__version__)
 
 
 def refused(why: str) -> UserError:
@@ -148,7 +152,7 @@ def _text_config(source: SourceModel) -> dict[str, Any]:
 
 def _common(source: SourceModel) -> dict[str, Any]:
     """Fields of both model configurations. The image processor reads its settings from them, too."""
-    scale = float(source.encoders.model.logit_scale)
+    scale = source.encoders.model.logit_scale.item()
     return {"projection_dim": source.model_cfg["embed_dim"], "logit_scale_init_value": scale}
 
 
@@ -177,15 +181,16 @@ def _clip(source: SourceModel, visual: VisionTransformer) -> "PreTrainedModel":
 def _dual_encoder(source: SourceModel, visual: TimmModel) -> "PreTrainedModel":
     from transformers import CLIPTextConfig, TimmWrapperConfig, VisionTextDualEncoderConfig, VisionTextDualEncoderModel
 
-    projection = getattr(visual.head, "proj", None)
-    if not isinstance(projection, nn.Linear) or projection.bias is not None or hasattr(visual.head, "pool"):
+    if {name for name in source.state if name.startswith("visual.head.")} != {PROJECTION} or hasattr(
+        visual.head, "pool"
+    ):
         raise refused("its timm image tower ends in something else than a linear projection without a bias")
     settings = source.model_cfg["vision_cfg"]
     pool = settings.get("timm_pool", "avg")
     vision_config = TimmWrapperConfig(
         architecture=settings["timm_model_name"],
         model_args={"global_pool": pool} if pool else {},
-        hidden_size=projection.in_features,
+        hidden_size=source.state[PROJECTION].shape[1],
     )
     config = VisionTextDualEncoderConfig(
         vision_config=vision_config.to_dict(),
@@ -195,7 +200,7 @@ def _dual_encoder(source: SourceModel, visual: TimmModel) -> "PreTrainedModel":
     trunk = {name: f"vision_model.timm_model.{name.removeprefix('visual.trunk.')}"
              for name in source.state if name.startswith("visual.trunk.")}  # fmt: skip
     names = SHARED | text_names(len(source.encoders.model.text.transformer.resblocks)) | trunk
-    names |= {"visual.head.proj.weight": "visual_projection.weight"}
+    names |= {PROJECTION: "visual_projection.weight"}
     plain = _plain(source)
     _check_all_used(set(plain) - set(names))
     return _filled(VisionTextDualEncoderModel(config), to_transformers(plain, names))
@@ -214,9 +219,20 @@ def _filled(model: "PreTrainedModel", state: dict[str, Tensor]) -> "PreTrainedMo
     return model.eval()
 
 
-def save_model(model: "PreTrainedModel", folder: Path) -> None:
-    """Write config.json and model.safetensors."""
-    model.save_pretrained(str(folder), max_shard_size="1000GB")
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """transformers without bars and remarks. What goes wrong is raised."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _save_processor(source: SourceModel, folder: Path, processor: str) -> None:
