@@ -767,6 +767,54 @@ def no_model(here):
     return ["eval", "nowhere"]
 
 
+@fault(WEIGHTS, "a directory of another kind of model", "config.json has model_type 'bert'", "askew loads clip, siglip")
+def other_kind_of_directory(here):
+    (here / "bert").mkdir()
+    (here / "bert" / "config.json").write_text('{"model_type": "bert"}')
+    return ["eval", "bert"]
+
+
+EXPORT = "Export"
+
+
+def exporting(here: Path, *options: str) -> list:
+    """`askew export` of a small model of open_clip."""
+    micro_model(here / "model")
+    return ["export", "model", "--to", "open_clip", "--out", "out", "--samples", "2", *options]
+
+
+@fault(EXPORT, "a folder that is not empty", "--out out is not empty; name a new folder")
+def export_into_others(here):
+    (here / "out").mkdir()
+    (here / "out" / "notes.txt").write_text("keep me")
+    return exporting(here)
+
+
+@fault(EXPORT, "a format that does not exist", "--to 'tflite' is not known; use open_clip or")
+def unknown_format(here):
+    return replace_option(exporting(here), "--to", "tflite")
+
+
+@fault(EXPORT, "towers that a format cannot express", "its ViT has pool_type='avg'", "use --to open_clip")
+def inexpressible_towers(here):
+    command = replace_option(exporting(here), "--to", "transformers")
+    micro_model(here / "model", vision_cfg={"pool_type": "avg"})
+    return command
+
+
+@fault(EXPORT, "a run whose data are gone", "cannot be opened (data: ", "name samples with --data SOURCE")
+def data_of_the_run_are_gone(here):
+    pretrained(here)
+    shutil.move(here / "data", here / "moved")
+    return ["export", "first", "--to", "open_clip", "--out", "out", "--samples", "2"]
+
+
+def replace_option(command: list, option: str, value: str) -> list:
+    """The command with another value of an option."""
+    place = command.index(option) + 1
+    return [*command[:place], value, *command[place + 1 :]]
+
+
 @fault(DATA, "an image of 100 megapixels in an evaluation", "10000x10000 pixels", "raise it with --max-megapixels 100")
 def image_too_large_to_evaluate(here):
     pretrained(here)

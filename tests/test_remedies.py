@@ -690,6 +690,11 @@ def own_data(here, arguments):
     return [*arguments[:2], *data, *sets]
 
 
+changing("export_into_others", "name a new folder", "--out", "new")
+changing("unknown_format", "use open_clip", "--to", "open_clip")
+changing("inexpressible_towers", "use --to open_clip", "--to", "open_clip")
+adding("data_of_the_run_are_gone", "name samples with --data SOURCE", "--data", "moved/pairs.csv")
+
 WITHOUT = {  # lines that name no command to try, and why
     "unknown_tracker": "it names optional packages, which a test may not have",
     "unknown_tower": "the right name is a tower too large for a test",
@@ -698,6 +703,7 @@ WITHOUT = {  # lines that name no command to try, and why
     "another_size_for_timm": "the right size is a tower too large for a test",
     "no_teacher_to_start_from": "the method has none",
     "no_teacher": "the method has none",
+    "other_kind_of_directory": "it names what a model may be",
     "no_model": "it names what a model may be",
     "nothing_to_resume": "there is no run",
     "report_of_no_run": "there is no run",

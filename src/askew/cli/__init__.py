@@ -7,12 +7,12 @@ and SIGTERM; 1 a bug in askew.
 import sys
 from contextlib import suppress
 
-from askew.cli import data, evaluating, inspect, report, search, training  # the commands
+from askew.cli import data, evaluating, exporting, inspect, report, search, training  # the commands
 from askew.cli.app import app
 from askew.errors import Interrupted, RunFailed, Stopped, UserError, is_launched, printable, stopping
 from askew.report.streams import unfailing
 
-__all__ = ["app", "data", "evaluating", "inspect", "main", "report", "search", "training"]
+__all__ = ["app", "data", "evaluating", "exporting", "inspect", "main", "report", "search", "training"]
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ DataSets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="For --data: how it is read, such as data.split=test."),
 ]
-Model = Annotated[str, typer.Argument(help="A run directory, local-dir:FOLDER, or NAME or NAME/TAG of open_clip.")]
+Model = Annotated[str, typer.Argument(help="A run, a folder of open_clip or transformers, or NAME/TAG of open_clip.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images or texts that are encoded at once.")]
 Precision = Annotated[str, typer.Option(help="fp32 or bf16.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder of cached embeddings (default: in the user's cache folder).")]

@@ -88,6 +88,19 @@ def check_output_file(path: Path, overwrite: bool) -> None:
         raise UserError(f"{name} is there already; replace it with --overwrite")
 
 
+def check_output_folder(path: Path) -> None:
+    """Before the work for it: whether the folder of `--out` is new or empty.
+
+    Raises:
+        UserError: it holds something, or it is a file.
+    """
+    name = printable(str(path), 400)
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--out {name} is a file; name a new folder")
+    if path.is_dir() and any(path.iterdir()):
+        raise UserError(f"--out {name} is not empty; name a new folder")
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a file by UTF-8 text."""
     with replacing_file(path) as temporary:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from askew.evaluation.layers import Project, encode_trimmed, may_trim, take_off_
 from askew.evaluation.preprocess import Trimmed
 from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 
+TRANSFORMERS_CONFIG = "config.json"  # of a directory of Hugging Face transformers
 OverBatches = Callable[[Sequence[int], Callable[[int], np.ndarray]], list[np.ndarray]]
 
 
@@ -62,6 +64,11 @@ class Encoders:
         taken = take_off_projection(getattr(self.model, "visual", None))
         if taken is not None:
             self.layer, self._project = taken
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """All weights, with the projection, under open_clip's names in the layout with a separate text tower."""
+        return self._state
 
     def features(self, pixels: Tensor) -> tuple[np.ndarray | None, np.ndarray]:
         """Features before the projection (n, F), or None, and embeddings (n, D) of preprocessed images (n, 3, H, W).
@@ -114,7 +121,8 @@ class Encoders:
         if not texts or not isinstance(length, int):
             return 0
         long = [text for text in dict.fromkeys(texts) if len(text.encode("utf-8", "replace")) >= length - 1]
-        pad, cut = getattr(getattr(self.model, "text", None), "pad_id", 0), set[str]()
+        pad = getattr(self.tokenize, "absent", getattr(getattr(self.model, "text", None), "pad_id", 0))
+        cut = set[str]()
         for start in range(0, len(long), 1024):
             tokens = self.tokenize(long[start : start + 1024], context_length=length + 1)  # type: ignore[call-arg]
             cut |= {long[start + row] for row in (tokens[:, -1] != pad).nonzero()[:, 0].tolist()}
@@ -145,7 +153,7 @@ def state_sha256(state: dict[str, Tensor]) -> str:
 def load_encoders(
     name: str, device: torch.device, batch_size: int = 256, precision: str = "fp32", weights: str = "student"
 ) -> Encoders:
-    """Load the encoders of `local-dir:FOLDER`, or of open_clip's `NAME` or `NAME/TAG`.
+    """Load the encoders of a folder of open_clip or transformers (`local-dir:FOLDER`), or of open_clip's `NAME/TAG`.
 
     Args:
         weights: recorded in the protocol: which weights of a run these are. It does not change what is loaded.
@@ -158,14 +166,15 @@ def load_encoders(
     config_file = folder / DIRECTORY_CONFIG
     if config_file.is_file():
         identifier = f"local-dir:{folder}"
+    elif (folder / TRANSFORMERS_CONFIG).is_file():
+        from askew.evaluation.transformers_directory import load_directory  # which makes Encoders
+
+        return load_directory(name, folder, device, batch_size, precision, weights)
     else:
         identifier, _, tag = name.partition("/")
         pretrained = tag or None
         if name.startswith("local-dir:") or open_clip.get_model_config(identifier) is None:
-            raise UserError(
-                f"{printable(name)}: neither a run directory, nor a folder with open_clip_config.json, "
-                "nor a model name of open_clip (NAME or NAME/TAG)"
-            )
+            raise _nothing(name, folder)
         check_activation(identifier, tag)
     try:
         fingerprint = sha256_of(folder / DIRECTORY_WEIGHTS) if config_file.is_file() else ""
@@ -197,6 +206,16 @@ def load_encoders(
     )
     protocol["features"] = encoders.layer or "none: the kind of the image tower is not known"
     return encoders
+
+
+def _nothing(name: str, folder: Path) -> UserError:
+    """No model has that name; of a folder, what it holds instead."""
+    held = sorted(path.name for path in folder.iterdir())[:5] if folder.is_dir() else []
+    return UserError(
+        f"{printable(name)}: neither a run directory, nor a folder with open_clip_config.json or transformers' "
+        "config.json, nor a model name of open_clip (NAME or NAME/TAG)"
+        + (f"; the folder holds {printable(', '.join(held), 200)}" if held else "")
+    )
 
 
 def _named(identifier: str) -> str:
