@@ -19,7 +19,7 @@ from torch import nn
 
 import askew
 from askew.errors import UserError
-from askew.export.onnx import image_settings, write_graph, write_graphs
+from askew.export.onnx import image_settings, image_size, write_graph, write_graphs
 from askew.export.onnx_reader import pixels_of
 from askew.export.source import open_model
 from micro_runs import askew_here
@@ -68,8 +68,8 @@ def test_the_batch_size_is_free(made, photo_run, batch):
 
 def check(folder, source, batch):
     """Both graphs against the model that askew evaluates, from tensors."""
-    rows = source.preprocess_cfg["size"]
-    pixels = torch.randn(batch, 3, rows, rows, generator=torch.Generator().manual_seed(batch))
+    rows, columns = image_size(source.preprocess_cfg)
+    pixels = torch.randn(batch, 3, rows, columns, generator=torch.Generator().manual_seed(batch))
     texts = [f"{number} red bicycles" for number in range(batch)]
     image, text = (onnxruntime.InferenceSession(folder / f"{kind}.onnx") for kind in ("image", "text"))
     assert [node.shape[0] for node in (*image.get_inputs(), *text.get_inputs())] == ["batch", "batch"]

@@ -156,7 +156,7 @@ def write_graph(tower: nn.Module, example: Tensor, name: str, path: Path) -> Non
 def logit_settings(model: Any) -> dict[str, float]:
     """What the model makes of a cosine: cosine * scale + bias."""
     bias = model.logit_bias
-    return {"scale": float(model.logit_scale.exp()), "bias": 0.0 if bias is None else float(bias)}
+    return {"scale": model.logit_scale.exp().item(), "bias": 0.0 if bias is None else bias.item()}
 
 
 def write_tokenizer(tokenize: Any, path: Path) -> dict[str, Any]:

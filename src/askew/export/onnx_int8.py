@@ -54,10 +54,10 @@ def loss_of_int8(folder: Path, images: Sequence[bytes], texts: Sequence[str]) ->
     megabytes = [sum((folder / f"{kind}{end}.onnx").stat().st_size for kind in ("image", "text")) / 1e6
                  for end in ("", SUFFIX)]  # fmt: skip
     return (
-        f"weights of {' and '.join(OPERATORS)}, in int8, all else in float32: {megabytes[1]:.1f} MB in place of "
-        f"{megabytes[0]:.1f} MB",
-        f"cosines of the {len(images):,} images with the {len(texts):,} texts differ from those in float32 by at "
+        f"image{SUFFIX}.onnx and text{SUFFIX}.onnx have the weights of {' and '.join(OPERATORS)} in int8, and all else "
+        f"in float32: {megabytes[1]:.1f} MB in place of {megabytes[0]:.1f} MB",
+        f"their cosines of the {len(images):,} images with the {len(texts):,} texts differ from those in float32 by at "
         f"most {change.max():.4f}, on average {change.mean():.4f}",
-        f"R@1 among these {len(images):,} pairs: {recalls[1][0]:.1f} in place of {recalls[0][0]:.1f} (image to "
+        f"their R@1 among these {len(images):,} pairs: {recalls[1][0]:.1f} in place of {recalls[0][0]:.1f} (image to "
         f"text), {recalls[1][1]:.1f} in place of {recalls[0][1]:.1f} (text to image)",
     )
