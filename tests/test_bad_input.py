@@ -809,6 +809,16 @@ def data_of_the_run_are_gone(here):
     return ["export", "first", "--to", "open_clip", "--out", "out", "--samples", "2"]
 
 
+@fault(EXPORT, "8-bit integers for another format", "--int8 belongs to --to onnx, and this is --to open_clip")
+def int8_of_open_clip(here):
+    return exporting(here, "--int8")
+
+
+@fault(EXPORT, "a push to a name without an owner", "my-model is no name of a repository", "write OWNER/NAME")
+def push_without_owner(here):
+    return ["push", "model", "my-model"]
+
+
 def replace_option(command: list, option: str, value: str) -> list:
     """The command with another value of an option."""
     place = command.index(option) + 1

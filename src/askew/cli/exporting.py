@@ -1,4 +1,4 @@
-"""The command `export`."""
+"""The commands that give a model to others: `export` and `push`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,17 +7,23 @@ import typer
 
 from askew.cli.app import WEIGHTS, Model, app, check_choice
 
+Weights = Annotated[str, typer.Option(help="Of a run: student, teacher, or best (the best student).")]
+Samples = Annotated[int, typer.Option(min=1, max=100_000, help="Samples that the parity check compares.")]
+Data = Annotated[str, typer.Option(metavar="SOURCE", help="Where they come from (default: the run's own data).")]
+Int8 = Annotated[
+    bool, typer.Option("--int8", help="With --to onnx: quantised graphs beside those in float32, and their loss.")
+]
+
 
 @app.command()
 def export(
     model: Model,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="open_clip or transformers.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="open_clip, transformers or onnx.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="The folder to write: new or empty.")],
-    weights: Annotated[str, typer.Option(help="Of a run: student, teacher, or best (the best student).")] = "student",
-    samples: Annotated[int, typer.Option(min=1, max=100_000, help="Samples that the parity check compares.")] = 100,
-    data: Annotated[
-        str, typer.Option(metavar="SOURCE", help="Where they come from (default: the run's own data).")
-    ] = "",
+    weights: Weights = "student",
+    samples: Samples = 100,
+    data: Data = "",
+    int8: Int8 = False,
 ) -> None:
     """Write a model as a directory for another library, with a model card, and check that it gives the same numbers."""
     from askew.export.command import ExportRequest
@@ -27,4 +33,31 @@ def export(
 
     check_choice("--weights", weights, WEIGHTS)
     check_choice("--to", to, tuple(FORMATS))
-    export_model(ExportRequest(model, to, out, weights, samples, data), Console())
+    export_model(ExportRequest(model, to, out, weights, samples, data, int8), Console())
+
+
+@app.command()
+def push(
+    model: Model,
+    name: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="The repository on the Hugging Face Hub.")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="As --to of `export`.")] = "open_clip",
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace all files of a repository that is not empty.")
+    ] = False,
+    weights: Weights = "student",
+    samples: Samples = 100,
+    data: Data = "",
+    int8: Int8 = False,
+) -> None:
+    """Export a model and upload it to the Hugging Face Hub, in one commit. You must be logged in: `hf auth login`."""
+    from askew.export.command import ExportRequest
+    from askew.export.formats import FORMATS
+    from askew.export.push import PushRequest
+    from askew.export.push import push as push_model
+    from askew.report.console import Console
+
+    check_choice("--weights", weights, WEIGHTS)
+    check_choice("--to", to, tuple(FORMATS))
+    exported = ExportRequest(model, to, Path(), weights, samples, data, int8)
+    push_model(PushRequest(exported, name, private, overwrite), Console())

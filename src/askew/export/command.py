@@ -1,6 +1,6 @@
 """What `askew export` does: a directory for another library, compared on real samples, with a model card."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from askew.data.files import check_output_folder, home_path, replacing_directory, write_text
@@ -10,6 +10,7 @@ from askew.errors import UserError, printable, writing
 from askew.export.about import About, about_model, about_run, hashes_of
 from askew.export.card import model_card
 from askew.export.formats import FORMATS
+from askew.export.onnx import write_onnx
 from askew.export.parity import ParitySamples, first_samples, measured
 from askew.export.source import open_model
 from askew.report.console import Console
@@ -28,6 +29,7 @@ class ExportRequest:
         out: the folder to write, new or empty.
         samples: how many the parity check compares.
         data: their source; "" is the run's data, and without a run the embedded ones.
+        int8: of the format onnx, quantised graphs too.
     """
 
     model: str
@@ -36,27 +38,40 @@ class ExportRequest:
     weights: str = "student"
     samples: int = 100
     data: str = ""
+    int8: bool = False
 
 
 def export(asked: ExportRequest, console: Console) -> None:
+    """Write the directory, and say where it is. Raises what `write_export` raises."""
+    write_export(asked, console)
+    out = home_path(asked.out)
+    console.say(f"written  {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
+
+
+def write_export(asked: ExportRequest, console: Console) -> None:
     """Write the directory whole, or nothing.
 
     Raises:
         UserError: a wrong request, or a model that the format cannot express.
         RunFailed: the exported model does not give askew's embeddings.
     """
+    if asked.int8 and asked.to != "onnx":
+        raise UserError(f"--int8 belongs to --to onnx, and this is --to {asked.to}; leave it out")
     out = home_path(asked.out)
     check_output_folder(out)
     source_of_samples, samples = _samples(asked)
     source = open_model(asked.model, asked.weights, console.warn)
     console.say(f"export   {printable(asked.model, 400)} ({source.encoders.protocol['weights']}) to {asked.to}")
     with writing("the export", out), replacing_directory(out) as folder:
-        exported = FORMATS[asked.to](source, folder)
+        exported = write_onnx(source, folder, int8=True) if asked.int8 else FORMATS[asked.to](source, folder)
         parity = measured(source.encoders, exported, samples)
         console.say(f"parity   {parity.line}")
+        further = () if exported.further is None else exported.further(samples.images, samples.texts)
+        for line in further:
+            console.say(f"int8     {line}")
+        exported = replace(exported, notes=(*exported.notes, *further))
         about = _about(asked, source.encoders.protocol, source_of_samples)
         write_text(folder / CARD, model_card(source, exported, parity, about, hashes_of(folder)))
-    console.say(f"written  {out}: {', '.join(sorted(path.name for path in out.iterdir()))}")
 
 
 def _run_of(asked: ExportRequest) -> RunDirectory | None:

@@ -29,11 +29,16 @@ with torch.inference_mode():
 """
 
 
-def write_open_clip(source: SourceModel, folder: Path) -> ExportedModel:
-    """Write open_clip_config.json and open_clip_model.safetensors, and load them with open_clip alone."""
+def save_directory(source: SourceModel, folder: Path) -> None:
+    """Write open_clip_config.json and open_clip_model.safetensors."""
     settings = {"model_cfg": source.model_cfg, "preprocess_cfg": source.preprocess_cfg}
     (folder / DIRECTORY_CONFIG).write_text(json.dumps(settings, indent=2), encoding="utf-8")
     save_file(source.state, folder / DIRECTORY_WEIGHTS, metadata={"format": "pt"})
+
+
+def write_open_clip(source: SourceModel, folder: Path) -> ExportedModel:
+    """Write the directory, and load it with open_clip alone."""
+    save_directory(source, folder)
     loaded: tuple = open_clip.create_model_and_transforms(f"local-dir:{folder}", device="cpu")
     model, _, preprocess = loaded
     tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")

@@ -40,6 +40,7 @@ class ExportedModel:
         versions: of what the directory was read with, such as {"transformers": "5.24.0"}.
         snippet: Python that loads the directory it is in and embeds photo.jpg and a text, for the card.
         notes: a line each of what the format keeps, and what it does not; Markdown.
+        further: given the encoded images and texts of the parity check, lines of what else was measured on them.
     """
 
     images: Callable[[Sequence[bytes]], np.ndarray]
@@ -48,6 +49,7 @@ class ExportedModel:
     versions: dict[str, str]
     snippet: str
     notes: tuple[str, ...] = ()
+    further: Callable[[Sequence[bytes], Sequence[str]], tuple[str, ...]] | None = None
 
 
 Target = Callable[[SourceModel, Path], ExportedModel]

@@ -12,14 +12,19 @@ from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 from askew.errors import UserError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
 PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"  # CLIP's words
 CONTROL = r"[\x00-\x08\x0b\x0e-\x1f\x7f\x{206a}-\x{206f}\x{feff}\x{fff9}-\x{fffc}]"  # what ftfy removes
+LEFT_OUT_OF_CLEANING = (
+    "The tokenizer does not repair text that was decoded wrongly (`cafÃ©`), as open_clip's does by ftfy, and of HTML "
+    "entities it knows those of HTML 4 with their semicolons. It spells out `<end_of_text>` in a text, which "
+    "open_clip's takes for the end."
+)
 LEFT_OUT = (
-    'The tokenizer gives open_clip\'s ids, padded with 0, by `padding="max_length", truncation=True`. It does not '
-    "repair text that was decoded wrongly (`cafÃ©`), as open_clip's does by ftfy, and of HTML entities it knows those "
-    "of HTML 4 with their semicolons. It spells out `<end_of_text>` in a text, which open_clip's takes for the end."
+    'The tokenizer gives open_clip\'s ids, padded with 0, by `padding="max_length", truncation=True`. '
+    + LEFT_OUT_OF_CLEANING
 )
 
 
@@ -31,15 +36,10 @@ def tokenizer_of(tokenize: Any, context_length: int) -> "PreTrainedTokenizerFast
     """
     from transformers import PreTrainedTokenizerFast
 
-    lower = get_clean_fn("lower")
-    if type(tokenize) is not SimpleTokenizer or tokenize.clean_fn is not lower or tokenize.reduction_fn is not None:
-        raise UserError(
-            "--to transformers: the model's tokenizer is not open_clip's usual one (byte pairs, lower case), and no "
-            "other has been made to agree; use --to open_clip or --to onnx"
-        )
+    made = backend_of(tokenize, "transformers")
     start, end = (tokenize.decoder[number] for number in (tokenize.sot_token_id, tokenize.eot_token_id))
     return PreTrainedTokenizerFast(
-        tokenizer_object=_backend(tokenize, start, end),
+        tokenizer_object=made,
         bos_token=start,
         eos_token=end,
         unk_token=end,
@@ -51,10 +51,25 @@ def tokenizer_of(tokenize: Any, context_length: int) -> "PreTrainedTokenizerFast
     )
 
 
-def _backend(tokenize: SimpleTokenizer, start: str, end: str) -> Any:
+def backend_of(tokenize: Any, to: str) -> "Tokenizer":
+    """A tokenizer of the library `tokenizers` that does as open_clip's byte-pair tokenizer does. It does not pad.
+
+    Args:
+        to: the format that it is for, for messages.
+
+    Raises:
+        UserError: it is another tokenizer, or cleans texts in another way.
+    """
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import BPE
 
+    lower = get_clean_fn("lower")
+    if type(tokenize) is not SimpleTokenizer or tokenize.clean_fn is not lower or tokenize.reduction_fn is not None:
+        raise UserError(
+            f"--to {to}: the model's tokenizer is not open_clip's usual one (byte pairs, lower case), and no other "
+            "has been made to agree; use --to open_clip"
+        )
+    start, end = (tokenize.decoder[number] for number in (tokenize.sot_token_id, tokenize.eot_token_id))
     merges = sorted(tokenize.bpe_ranks, key=tokenize.bpe_ranks.__getitem__)
     model = BPE(vocab=dict(tokenize.encoder), merges=merges, unk_token=end, end_of_word_suffix="</w>")
     made = Tokenizer(model)
