@@ -134,7 +134,6 @@ def test_every_parameter_is_taken_over_once():
         (changed({"attentional_pool": "parallel"}), "pool_type='none'"),
         (changed({"output_tokens": True}), "output_tokens=True"),
         (changed(multimodal_cfg={"layers": 1}), "CoCa"),
-        (changed(text={"hf_model_name": "bert-base-uncased"}), "'bert-base-uncased'"),
         (changed(text={"pool_type": "first"}), "pool_type='first'"),
         (changed(text={"pool_type": "last"}), "pool_type='last'"),
         (changed(text={"pool_type": "none"}), "pool_type='none'"),

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from askew.data.files import home_path, sha256_of
+from askew.data.hugging_face import found_beside, quiet, refuse_without_transformers
 from askew.errors import UserError, printable
 from askew.evaluation.layers import Project, encode_trimmed, may_trim, take_off_projection
 from askew.evaluation.preprocess import Trimmed
@@ -113,8 +114,10 @@ class Encoders:
         length = getattr(self.tokenize, "context_length", None)
         if not texts or not isinstance(length, int):
             return 0
-        long = [text for text in dict.fromkeys(texts) if len(text.encode("utf-8", "replace")) >= length - 1]
-        pad, cut = getattr(getattr(self.model, "text", None), "pad_id", 0), set[str]()
+        inner = getattr(self.tokenize, "tokenizer", None)  # of Hugging Face: a byte may become several tokens
+        long = [text for text in dict.fromkeys(texts) if inner or len(text.encode("utf-8", "replace")) >= length - 1]
+        pad = inner.pad_token_id if inner else getattr(getattr(self.model, "text", None), "pad_id", 0)
+        cut = set[str]()
         for start in range(0, len(long), 1024):
             tokens = self.tokenize(long[start : start + 1024], context_length=length + 1)  # type: ignore[call-arg]
             cut |= {long[start + row] for row in (tokens[:, -1] != pad).nonzero()[:, 0].tolist()}
@@ -170,11 +173,21 @@ def load_encoders(
     try:
         fingerprint = sha256_of(folder / DIRECTORY_WEIGHTS) if config_file.is_file() else ""
         # The layout with a separate text tower: the same numbers, and the tower can be run without the rest
-        made: tuple[Any, Any, Any] = open_clip.create_model_and_transforms(
-            identifier, pretrained=pretrained, device=device, force_custom_text=True
-        )
+        text_cfg = (open_clip.get_model_config(identifier) or {}).get("text_cfg", {})
+        of_hugging_face = bool(text_cfg.get("hf_model_name"))
+        if of_hugging_face:
+            refuse_without_transformers(text_cfg["hf_model_name"])
+        beside = {"text_cfg": found_beside(folder, text_cfg) | {"hf_model_pretrained": False}}
+        with quiet() if of_hugging_face else nullcontext():
+            made: tuple[Any, Any, Any] = open_clip.create_model_and_transforms(
+                identifier,
+                pretrained=pretrained,
+                device=device,
+                force_custom_text=True,
+                **(beside if of_hugging_face and config_file.is_file() else {}),
+            )
+            tokenize = open_clip.get_tokenizer(identifier)
         model, _, preprocess = made
-        tokenize = open_clip.get_tokenizer(identifier)
         configuration = config_file.read_text(encoding="utf-8") if config_file.is_file() else _named(identifier)
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{printable(name)}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
