@@ -128,10 +128,20 @@ class TextFiles:
 
     def sha256(self) -> str:
         """Of all that decides which ids a text has, and of the encoder's configuration."""
-        made = hashlib.sha256()
-        for name, content in sorted(self.contents().items()):
-            made.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
-        return made.hexdigest()
+        return _sha256(self.contents())
+
+
+def _sha256(contents: dict[str, bytes]) -> str:
+    made = hashlib.sha256()
+    for name, content in sorted(contents.items()):
+        made.update(f"{name} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return made.hexdigest()
+
+
+def hashed(folder: Path) -> str:
+    """sha256 of a tokenizer and a configuration beside saved weights, of as many of their files as there are."""
+    files = (folder / name for name in (CONFIG, *TOKENIZER_FILES))
+    return _sha256({file.name: file.read_bytes() for file in files if file.is_file()})
 
 
 def found_beside(folder: Path, text_cfg: dict[str, Any]) -> dict[str, Any]:

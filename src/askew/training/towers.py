@@ -126,7 +126,8 @@ def changed_sizes(towers: config.TowerSettings) -> list[str]:
     else:
         return []
     changed = []
-    for side, words in (("vision_cfg", "images of {} px instead of {}"), ("text_cfg", "captions of {} tokens, not {}")):
+    of_sizes = [("vision_cfg", "images of {} px instead of {}"), ("text_cfg", "captions of {} tokens, not {}")]
+    for side, words in of_sizes[:1] if towers.text_cfg.get("hf_model_name") else of_sizes:  # all positions are kept
         default = 224 if side == "vision_cfg" else 77
         before, now = (sizes[side].get(SIZES[side], default) for sizes in (trained, towers.model_dump()))
         if before != now:
@@ -201,6 +202,8 @@ def build_towers(towers: config.TowerSettings, seed: int, mask_token: bool) -> T
     with_text_weights = not towers.pretrained and bool(named["text_cfg"].get("hf_model_pretrained"))
     try:
         model = of_hugging_face.build(named, with_text_weights) if of_hugging_face else build_model(named)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"towers: {error}") from error
     _refuse_sizes_that_do_not_fit(model)
