@@ -18,7 +18,7 @@ from askew.recipes.settings import leaves
 from helpers import write_pairs
 from micro_runs import askew_here, micro_settings
 from test_bad_input import DOC, FAULTS, SHORT_TEXT, line_of, parts, selection, trained, training
-from text_folders import text_folder
+from text_folders import edit_json, text_folder
 
 REMEDIES: dict[str, list[tuple[str, Callable[[Path, list], list]]]] = {}
 
@@ -704,7 +704,7 @@ adding("no_text_weights", "set towers.text_cfg.hf_model_pretrained=false",
        "--set", "towers.text_cfg.hf_model_pretrained=false")  # fmt: skip
 adding("no_text_tokenizer", "name a folder that the tokenizer's save_pretrained",
        "--set", "towers.text_cfg.hf_tokenizer_name=encoder")  # fmt: skip
-fixing("other_padding", "give both the same id", lambda here: text_folder(here / "other"))
+fixing("other_padding", "give both the same id", lambda here: edit_json(here / "encoder/config.json", pad_token_id=1))
 fixing("other_text_vocabulary", "name the tokenizer that the encoder was trained with", encoder())
 adding("context_above_positions", "lower it", "--set", "towers.text_cfg.context_length=40")
 adding("max_pooler", "use one of cls_pooler", "--set", "towers.text_cfg.hf_pooler_type=cls_pooler")

@@ -4,6 +4,8 @@ import json
 from functools import cache
 from pathlib import Path
 
+from helpers import WORDS
+
 CAPTIONS = (
     "a red bicycle against a wall", "two dogs, one asleep", "an old boat on the lake", "a lamp under the tree",
     "ein rotes Fahrrad an einer Wand", "zwei Hunde, einer schläft", "ein altes Boot auf dem See", "eine Lampe am Baum",
@@ -11,6 +13,7 @@ CAPTIONS = (
     "دراجة حمراء على الحائط", "كلبان أحدهما نائم", "قارب قديم في البحيرة", "مصباح تحت الشجرة",
     "दीवार पर लाल साइकिल", "दो कुत्ते एक सो रहा है", "झील पर पुरानी नाव", "पेड़ के नीचे दीपक",
 )  # fmt: skip
+MICRO_CAPTIONS = " ".join([*"0123456789", *WORDS, "number"])  # of the micro batches and pairs of the tests
 POSITIONS = 40
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 T5_SIZES = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
@@ -37,7 +40,7 @@ def tokenizer(kind: str):
         trainer = trainers.UnigramTrainer(
             vocab_size=300, special_tokens=list(names.values()), unk_token="<unk>", show_progress=False
         )
-    made.train_from_iterator(CAPTIONS, trainer)
+    made.train_from_iterator([*CAPTIONS, MICRO_CAPTIONS], trainer)
     ends = [names[end] for end in ("cls", "sep") if end in names]
     single = f"{names['cls']} $A {names['sep']}" if "cls" in names else f"$A {names['sep']}"
     made.post_processor = processors.TemplateProcessing(

@@ -214,7 +214,7 @@ either_way = pytest.mark.parametrize("packs", [True, False], ids=["packed", "tri
 
 def in_training(config, packs, monkeypatch):
     """Towers in training mode and open_clip's model, with weights far from their small initial values."""
-    monkeypatch.setattr("askew.nn.towers.can_pack", lambda trunk: packs)
+    monkeypatch.setattr("askew.nn.text_towers.can_pack", lambda trunk: packs)
     towers, reference = pair(config)
     with torch.no_grad():
         for name, parameter in reference.text.named_parameters():
