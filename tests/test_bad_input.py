@@ -42,6 +42,7 @@ from askew.training.build import build_views
 from askew.training.towers import resolve
 from helpers import write_pairs
 from micro_runs import as_options, askew, askew_here, micro_recipe, micro_settings, table_of_25, train, trainer_of
+from text_folders import edit_json, text_folder
 
 DOC = Path(__file__).parents[1] / "docs" / "errors.md"
 
@@ -736,13 +737,106 @@ def other_shapes(here):
     return training("data/pairs.csv", "towers.pretrained=weights.safetensors", "towers.embed_dim=24")
 
 
-@fault(WEIGHTS, "weights of another vocabulary", "a text tower with its own tokenizer (vocabulary 30522)")
+@fault(WEIGHTS, "weights of another vocabulary", "a native text tower with its own tokenizer (vocabulary 30522)")
 def other_vocabulary(here):
     file = pretrained(here) / "open_clip_config.json"
     content = json.loads(file.read_text(encoding="utf-8"))
     content["model_cfg"]["text_cfg"]["vocab_size"] = 30522
     file.write_text(json.dumps(content), encoding="utf-8")
     return training("data/pairs.csv", "towers.pretrained=first/model")
+
+
+# A text tower of Hugging Face
+
+
+def with_text_tower(here: Path, *settings: str, kind: str = "bert") -> list:
+    """Train with the encoder and the tokenizer in the folder `encoder`, with random weights."""
+    text_folder(here / "encoder", kind)
+    chosen = ["hf_model_name=encoder", "hf_model_pretrained=false", "context_length=16"]
+    return training(pairs(here), *(f"towers.text_cfg.{setting}" for setting in [*chosen, *settings]))
+
+
+@fault(WEIGHTS, "a text tower that does not exist", "'nowhere' is neither a folder nor a model of the Hugging Face hub")
+def no_text_tower(here):
+    return with_text_tower(here, "hf_model_name=nowhere", "hf_tokenizer_name=encoder")
+
+
+@fault(WEIGHTS, "a text tower of another kind", "of the kind 'distilbert' is not supported", "use one of bert, roberta")
+def other_text_tower(here):
+    arguments = with_text_tower(here)
+    edit_json(here / "encoder" / "config.json", model_type="distilbert")
+    return arguments
+
+
+@fault(
+    WEIGHTS, "a text tower without a configuration", "config.json is not the configuration of a Hugging Face encoder"
+)
+def no_text_config(here):
+    arguments = with_text_tower(here)
+    (here / "encoder" / "config.json").unlink()
+    return arguments
+
+
+@fault(WEIGHTS, "a text tower without weights", "encoder has no weights", "hf_model_pretrained=false")
+def no_text_weights(here):
+    return with_text_tower(here, "hf_model_pretrained=true")
+
+
+@fault(WEIGHTS, "a text tower without a tokenizer", "has no tokenizer that transformers can read")
+def no_text_tokenizer(here):
+    (here / "empty").mkdir()
+    return with_text_tower(here, "hf_tokenizer_name=empty")
+
+
+@fault(WEIGHTS, "a tokenizer of another padding", "pads with id 1 and the encoder expects 0", "give both the same id")
+def other_padding(here):
+    text_folder(here / "other", "xlm-roberta")
+    edit_json(here / "other" / "config.json", vocab_size=300)
+    return with_text_tower(here, "hf_tokenizer_name=other")
+
+
+@fault(WEIGHTS, "a tokenizer of another vocabulary", "ids and the encoder's embedding 100 rows")
+def other_text_vocabulary(here):
+    arguments = with_text_tower(here)
+    edit_json(here / "encoder" / "config.json", vocab_size=100)
+    return arguments
+
+
+@fault(
+    WEIGHTS, "a context that exceeds a text tower", "context_length=41 exceeds the encoder's 40 positions", "lower it"
+)
+def context_above_positions(here):
+    return with_text_tower(here, "context_length=41")
+
+
+@fault(WEIGHTS, "a pooler that cannot be computed", "hf_pooler_type=max_pooler, which open_clip cannot compute")
+def max_pooler(here):
+    return with_text_tower(here, "hf_pooler_type=max_pooler")
+
+
+@fault(WEIGHTS, "a tokenizer mode of open_clip", "towers.text_cfg.tokenizer_mode is not supported; leave it out")
+def tokenizer_mode(here):
+    return with_text_tower(here, "tokenizer_mode=clips")
+
+
+@fault(WEIGHTS, "a tokenizer that pads on the left", "does not pad and cut texts on the right", "padding_side=right")
+def left_padding(here):
+    arguments = with_text_tower(here)
+    edit_json(here / "encoder" / "tokenizer_config.json", padding_side="left")
+    return arguments
+
+
+@fault(WEIGHTS, "words by frequency with another tokenizer", "views.short_strategy=frequency takes words apart")
+def words_of_another_tokenizer(here):
+    return [*with_text_tower(here), *as_options("views.text=short")]
+
+
+@fault(RUN, "a tokenizer that changed since the run began", "is not the one that the run began with", "put its files")
+def changed_tokenizer(here):
+    assert askew_here(*with_text_tower(here), "--set", "train.max_steps=1", cwd=here).returncode == 0
+    shutil.rmtree(here / "run" / "model")
+    edit_json(here / "encoder" / "tokenizer_config.json", model_max_length=99)
+    return ["train", "--resume", "--out", "run"]
 
 
 @fault(

@@ -18,6 +18,7 @@ from askew.recipes.settings import leaves
 from helpers import write_pairs
 from micro_runs import askew_here, micro_settings
 from test_bad_input import DOC, FAULTS, SHORT_TEXT, line_of, parts, selection, trained, training
+from text_folders import edit_json, text_folder
 
 REMEDIES: dict[str, list[tuple[str, Callable[[Path, list], list]]]] = {}
 
@@ -695,12 +696,36 @@ changing("unknown_format", "use open_clip", "--to", "open_clip")
 changing("inexpressible_towers", "use --to open_clip", "--to", "open_clip")
 adding("data_of_the_run_are_gone", "name samples with --data SOURCE", "--data", "moved/pairs.csv")
 remedy("int8_of_open_clip", "leave it out")(lambda here, arguments: arguments[:-1])
+# A text tower of Hugging Face
+
+
+def encoder(kind: str = "bert") -> Callable[[Path], object]:
+    """The folder as it should be."""
+    return lambda here: text_folder(here / "encoder", kind)
+
+
+adding("no_text_tower", "or give a local folder", "--set", "towers.text_cfg.hf_model_name=encoder")
+fixing("other_text_tower", "use one of bert, roberta, xlm-roberta, mt5", encoder())
+fixing("no_text_config", "name a folder that save_pretrained has written", encoder())
+adding("no_text_weights", "set towers.text_cfg.hf_model_pretrained=false",
+       "--set", "towers.text_cfg.hf_model_pretrained=false")  # fmt: skip
+adding("no_text_tokenizer", "name a folder that the tokenizer's save_pretrained",
+       "--set", "towers.text_cfg.hf_tokenizer_name=encoder")  # fmt: skip
+fixing("other_padding", "give both the same id", lambda here: edit_json(here / "encoder/config.json", pad_token_id=1))
+fixing("other_text_vocabulary", "name the tokenizer that the encoder was trained with", encoder())
+adding("context_above_positions", "lower it", "--set", "towers.text_cfg.context_length=40")
+adding("max_pooler", "use one of cls_pooler", "--set", "towers.text_cfg.hf_pooler_type=cls_pooler")
+setting("tokenizer_mode", "leave it out", "towers.text_cfg.tokenizer_mode", "")
+fixing("left_padding", "padding_side=right", encoder())
+adding("words_of_another_tokenizer", "set views.short_strategy=random", "--set", "views.short_strategy=random")
+fixing("changed_tokenizer", "put its files back", encoder())
+
 
 WITHOUT = {  # lines that name no command to try, and why
     "unknown_tracker": "it names optional packages, which a test may not have",
     "unknown_tower": "the right name is a tower too large for a test",
     "no_weights_inside": "it names the kind of file that is wanted",
-    "other_vocabulary": "it names the only vocabulary there is",
+    "other_vocabulary": "it names the only vocabulary that such a tower has",
     "another_size_for_timm": "the right size is a tower too large for a test",
     "no_teacher_to_start_from": "the method has none",
     "no_teacher": "the method has none",

@@ -44,7 +44,8 @@ class TowerSettings(Part):
     embed_dim: int = Field(default=0, ge=0)  # D; 0 = that of `model`
     quick_gelu: bool = False  # the activation of OpenAI's weights; on as well if `model` says so
     vision_cfg: dict[str, Any] = Field(default_factory=dict)  # open_clip's fields, in place of those of `model`
-    text_cfg: dict[str, Any] = Field(default_factory=dict)
+    text_cfg: dict[str, Any] = Field(default_factory=dict)  # hf_model_name: docs/languages.md
+    text_sha256: str = ""  # written by the run: the tokenizer and configuration of a Hugging Face text tower
     token_std: float = Field(default=0.02, ge=0)  # of random token embeddings at the start; open_clip's
     # An open_clip tag, an open_clip directory, or a file of weights; "" starts from random weights. A file of weights
     # without a configuration beside it gets open_clip's own mean and std (OpenAI's), unless `mean` and `std` are set

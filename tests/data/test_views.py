@@ -15,8 +15,8 @@ from torchvision.transforms import ColorJitter, RandomResizedCrop
 from askew.data import batch_stage, pixels
 from askew.data.batch_stage import finish
 from askew.data.images import Picture
+from askew.data.tokens import FIRST_SPECIAL
 from askew.data.views import (
-    FIRST_SPECIAL,
     Drawn,
     ImageView,
     MaskedTokens,

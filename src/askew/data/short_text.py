@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from askew.data.words import START_TOKEN, WordCounts, ids_of, words_of
-from askew.nn.towers import END_TOKEN
+from askew.data.tokens import tokenizer_of
+from askew.data.words import WordCounts, ids_of, words_of
 
 Random = np.random.Generator
 Strategy = Literal["frequency", "random", "block", "truncation"]
@@ -45,6 +44,7 @@ class ShortText:
         share_full: probability that a caption over the budget stays whole.
         scores: P_w by word, for `frequency`; see `drop_scores`.
         unseen: P_w of a word that has none: 1 drops it first, 0 keeps it first.
+        folder: of a Hugging Face tokenizer, with which `strategy` cannot be `frequency`; "" is open_clip's.
     """
 
     budget: int
@@ -53,21 +53,20 @@ class ShortText:
     share_full: float = 0.0
     scores: Mapping[str, float] = field(default_factory=dict)
     unseen: float = 1.0
+    folder: str = ""
 
     def __call__(self, caption: str, whole: Tensor, rng: Random) -> Tensor:
-        """The token ids (L,) int64 of the shortened caption: start, words, end, then zeros.
+        """The token ids (L,) int64 of the shortened caption: start, words, end, then padding.
 
         Args:
             whole: (L,) those of the caption itself, returned where nothing is dropped.
         """
-        words = words_of(caption)
-        ids = [number for word in words for number in ids_of(word)]
+        one = tokenizer_of(self.folder)
+        ids = one.ids(caption)
         if len(ids) <= self.budget or rng.random() < self.share_full:
             return whole
-        kept = self._words(words, rng) if self.strategy == "frequency" else self._tokens(ids, rng)
-        text = torch.zeros_like(whole)
-        text[: len(kept) + 2] = torch.tensor([START_TOKEN, *kept, END_TOKEN])
-        return text
+        kept = self._words(words_of(caption), rng) if self.strategy == "frequency" else self._tokens(ids, rng)
+        return one.framed(kept, len(whole))
 
     def _words(self, words: Sequence[str], rng: Random) -> list[int]:
         """By frequency: words in the order of u - P_w, with u uniform in [0, 1) for each of them.

@@ -8,7 +8,7 @@ colour, blur and normalisation.
 import hashlib
 import math
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -21,11 +21,8 @@ from askew.data.images import SHRINKS, Picture, PixelLimit, pixel_limit
 from askew.data.operations import PARAMETERS, Bound, Operation, bind, draw
 from askew.data.short_text import ShortText
 from askew.data.sources.base import stable_id
-from askew.data.words import START_TOKEN, tokenizer
-from askew.nn.towers import END_TOKEN, MASK_TOKEN
-from askew.objectives.masked_language import NOT_MASKED
+from askew.data.tokens import MaskedTokens, Tokens
 
-FIRST_SPECIAL = START_TOKEN  # ids from here on are special: never masked, never drawn as a random token
 FLIP = PARAMETERS.index("flip")
 Random = np.random.Generator
 
@@ -135,56 +132,6 @@ class Normalise:
         """Normalise (B, 3, H, W) in [0, 1], in place."""
         mean, std = (image.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
         return image.sub_(mean).div_(std)
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """Token ids of a caption, by open_clip's tokenizer. A caption that is too long keeps its end token."""
-
-    context_length: int
-    key: str = "text"
-
-    @cached_property
-    def _tokenize(self):
-        length = self.context_length  # and not `self`: a cycle would keep the captions until a full collection
-        return lru_cache(maxsize=8_192)(lambda caption: tokenizer()(caption, context_length=length)[0])
-
-    def sample(self, caption: str) -> Tensor:
-        """(L,) int64: start, words, end, then zeros."""
-        return self._tokenize(caption)
-
-    def cuts(self, caption: str) -> bool:
-        """Whether a caption has more tokens than fit into the context, so that its last words are lost."""
-        return bool(tokenizer()(caption, context_length=self.context_length + 1)[0, -1])
-
-    def __getstate__(self) -> dict:
-        return {"context_length": self.context_length, "key": self.key}  # without the captions seen so far
-
-    def __setstate__(self, state: dict) -> None:
-        self.__dict__.update(state)
-
-
-@dataclass(frozen=True)
-class MaskedTokens:
-    """BERT's masking of a tokenised caption (Sec. 4.4).
-
-    Of the words, 15 % are masked: 80 % of these become [MASK], 10 % a random token, and 10 % stay as they are. Start,
-    end and padding are never masked, and never drawn as random tokens.
-    """
-
-    probability: float = 0.15
-
-    def sample(self, text: Tensor, rng: Random) -> dict[str, Tensor]:
-        """`masked_text` (L,), and `mlm_labels` (L,): the original id where masked, -100 elsewhere."""
-        ids = text.numpy()
-        length = int((ids == END_TOKEN).argmax())
-        word = np.zeros(len(ids), dtype=bool)
-        word[1:length] = True
-        chosen = word & (rng.random(len(ids)) < self.probability)
-        fate, drawn = rng.random(len(ids)), rng.integers(0, FIRST_SPECIAL, size=len(ids))
-        masked = np.where(chosen & (fate < 0.8), MASK_TOKEN, np.where(chosen & (fate >= 0.9), drawn, ids))
-        labels = np.where(chosen, ids, NOT_MASKED)
-        return {"masked_text": torch.from_numpy(masked), "mlm_labels": torch.from_numpy(labels)}
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,13 @@ import numpy as np
 import open_clip
 import torch
 import torch.nn.functional as F
+from open_clip.hf_model import HFTextEncoder
 from PIL import Image
 from safetensors import SafetensorError
 from torch import Tensor
 
 from askew.data.files import home_path, sha256_of
+from askew.data.hugging_face import found_beside, hashed, quiet, refuse_without_transformers
 from askew.errors import UserError, printable
 from askew.evaluation.layers import Project, encode_trimmed, may_trim, take_off_projection
 from askew.evaluation.preprocess import Trimmed
@@ -120,8 +122,10 @@ class Encoders:
         length = getattr(self.tokenize, "context_length", None)
         if not texts or not isinstance(length, int):
             return 0
-        long = [text for text in dict.fromkeys(texts) if len(text.encode("utf-8", "replace")) >= length - 1]
-        pad = getattr(self.tokenize, "absent", getattr(getattr(self.model, "text", None), "pad_id", 0))
+        inner = getattr(self.tokenize, "tokenizer", None)  # of Hugging Face: a byte may become several tokens
+        long = [text for text in dict.fromkeys(texts) if inner or len(text.encode("utf-8", "replace")) >= length - 1]
+        pad = inner.pad_token_id if inner else getattr(getattr(self.model, "text", None), "pad_id", 0)
+        pad = getattr(self.tokenize, "absent", pad)
         cut = set[str]()
         for start in range(0, len(long), 1024):
             tokens = self.tokenize(long[start : start + 1024], context_length=length + 1)  # type: ignore[call-arg]
@@ -178,17 +182,16 @@ def load_encoders(
         check_activation(identifier, tag)
     try:
         fingerprint = sha256_of(folder / DIRECTORY_WEIGHTS) if config_file.is_file() else ""
-        # The layout with a separate text tower: the same numbers, and the tower can be run without the rest
-        made: tuple[Any, Any, Any] = open_clip.create_model_and_transforms(
-            identifier, pretrained=pretrained, device=device, force_custom_text=True
-        )
-        model, _, preprocess = made
-        tokenize = open_clip.get_tokenizer(identifier)
+        model, preprocess, tokenize = _made(identifier, folder, pretrained, device)
         configuration = config_file.read_text(encoding="utf-8") if config_file.is_file() else _named(identifier)
+    except UserError:
+        raise
     except (RuntimeError, OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{printable(name)}: cannot be loaded ({' '.join(str(error).split())[:300]})") from error
     check_tokenizer(name, model, tokenize)
     settings = json.loads(configuration)
+    if config_file.is_file() and isinstance(getattr(model, "text", None), HFTextEncoder):
+        configuration += hashed(folder)  # so that features of other tokens are not taken for these
     quick = settings.get("model_cfg", settings).get("quick_gelu", False)
     protocol = {
         "model": printable(name, 400),
@@ -216,6 +219,24 @@ def _nothing(name: str, folder: Path) -> UserError:
         "config.json, nor a model name of open_clip (NAME or NAME/TAG)"
         + (f"; the folder holds {printable(', '.join(held), 200)}" if held else "")
     )
+
+
+def _made(identifier: str, folder: Path, pretrained: str | None, device: torch.device) -> tuple[Any, Any, Any]:
+    """Model, preprocessing and tokenizer. Those of Hugging Face are taken from a model's folder where they lie there.
+
+    The layout is that with a separate text tower: the same numbers, and the tower can be run without the rest.
+    """
+    text_cfg, beside = (open_clip.get_model_config(identifier) or {}).get("text_cfg", {}), {}
+    of_hugging_face = bool(text_cfg.get("hf_model_name"))
+    if of_hugging_face:
+        refuse_without_transformers(text_cfg["hf_model_name"])
+        if identifier.startswith("local-dir:"):
+            beside = {"text_cfg": {**found_beside(folder, text_cfg), "hf_model_pretrained": False}}
+    with quiet() if of_hugging_face else nullcontext():
+        model, _, preprocess = open_clip.create_model_and_transforms(
+            identifier, pretrained=pretrained, device=device, force_custom_text=True, **beside
+        )
+        return model, preprocess, open_clip.get_tokenizer(identifier)
 
 
 def _named(identifier: str) -> str:
@@ -250,6 +271,9 @@ def check_tokenizer(name: str, model: Any, tokenize: Callable[[list[str]], Tenso
             id, and the end token is not the highest.
     """
     text = getattr(model, "text", None)
+    inner = getattr(tokenize, "tokenizer", None)
+    if isinstance(text, HFTextEncoder) and inner is not None:
+        _check_hugging_face(name, text, inner)
     embedding = getattr(text, "token_embedding", None)
     if embedding is None:
         return
@@ -271,4 +295,17 @@ def check_tokenizer(name: str, model: Any, tokenize: Callable[[list[str]], Tenso
         raise UserError(
             f"{printable(name)}: the text tower pools at the highest id, and this tokenizer's end token is not that; "
             "name the tokenizer that the weights were trained with in open_clip_config.json (text_cfg)"
+        )
+
+
+def _check_hugging_face(name: str, text: HFTextEncoder, tokenizer: Any) -> None:
+    """`check_tokenizer` for a text tower of Hugging Face, which knows padding by its id."""
+    transformer: Any = text.transformer
+    rows, pad = transformer.get_input_embeddings().num_embeddings, text.config.pad_token_id
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows or tokenizer.pad_token_id != pad:
+        raise UserError(
+            f"{printable(name)}: the tokenizer has ids up to {largest:,} and pads with {tokenizer.pad_token_id}; the "
+            f"text tower has {rows:,} rows and expects {pad}; put the tokenizer that the weights were trained with "
+            "beside them"
         )

@@ -4,6 +4,7 @@ A method with the term derives its Config from WordsConfig and keeps `config.wor
 """
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 
 from askew.methods.base import MethodConfig, Terms
 from askew.nn.heads import WordHead
-from askew.nn.towers import END_TOKEN, VOCABULARY, Encoded, TwoTower
+from askew.nn.text_towers import between_ends
+from askew.nn.towers import Encoded, TwoTower
 from askew.objectives.word_prediction import NO_WORD, distinct_words, document_counts, word_prediction
 
 Targets = Literal["words", "released"]
@@ -22,15 +24,15 @@ class WordsConfig(MethodConfig):
     """Base of the Config of a method that can have the term `words`."""
 
     words_weight: float = Field(default=0.0, ge=0)  # of SuperCLIP's term, which has 1 there; 0 turns it off
-    # The ids that are predicted: those between start and end, or all, pads (id 0, the token "!") too, as released
+    # The ids that are predicted: those of words, or all, pads (open_clip's id 0, the token "!") too, as released
     words_targets: Targets = "words"
 
     def word_prediction(self, towers: TwoTower) -> "WordPrediction | None":
         """The head and the counts of the term. None if it is off."""
         if self.words_weight == 0:
             return None
-        vocab_size = min(towers.text.vocab_size, VOCABULARY)  # without a mask token
-        return WordPrediction(towers.image.width, vocab_size, self.words_weight, self.words_targets)
+        size, is_word = towers.text.plain_vocab_size, towers.text.is_word
+        return WordPrediction(towers.image.width, size, self.words_weight, self.words_targets, is_word)
 
 
 class WordPrediction(nn.Module):
@@ -41,10 +43,19 @@ class WordPrediction(nn.Module):
         vocab_size: V.
         weight: of the term.
         targets: which ids of a caption are predicted.
+        is_word: which tokens (B, L) are words.
     """
 
-    def __init__(self, width: int, vocab_size: int, weight: float, targets: Targets):
+    def __init__(
+        self,
+        width: int,
+        vocab_size: int,
+        weight: float,
+        targets: Targets,
+        is_word: Callable[[Tensor], Tensor] = between_ends,
+    ):
         super().__init__()
+        self.is_word = is_word
         self.vocab_size, self.weight, self.targets = vocab_size, weight, targets
         self.head = WordHead(width, vocab_size)
         self.register_buffer("counts", torch.zeros(vocab_size, dtype=torch.int64))  # captions with each word
@@ -64,9 +75,7 @@ class WordPrediction(nn.Module):
     def _predicted(self, text: Tensor) -> Tensor:
         if self.targets == "released":
             return text
-        place = torch.arange(text.shape[1], device=text.device)
-        end = (text == END_TOKEN).int().argmax(dim=1, keepdim=True)
-        return text.masked_fill((place == 0) | (place >= end), NO_WORD)
+        return text.masked_fill(~self.is_word(text), NO_WORD)
 
     def add_to(
         self, loss: Tensor, terms: Terms, local: dict[str, Tensor], gathered: dict[str, Tensor]

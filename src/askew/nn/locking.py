@@ -7,6 +7,11 @@ from torch import nn
 
 from askew.nn.towers import ImageTower, TextTower
 
+# Of native towers, BERT and its kin, and T5
+TRANSFORMER_BLOCK = re.compile(r"trunk\.(?:transformer\.resblocks|encoder\.layer|block)\.(\d+)\.")
+AFTER = (  # what follows the blocks
+    "trunk.ln_post.", "trunk.ln_final.", "trunk.attn_pool", "trunk.pooler.", "trunk.final_layer_norm.", "projection.",
+)  # fmt: skip
 BLOCK = re.compile(r"(^|\.)blocks\.\d+\.")  # in the parameter names of timm's models
 
 
@@ -41,12 +46,10 @@ def layers_of(tower: ImageTower | TextTower) -> dict[str, tuple[int, bool]]:
         return {
             name: layers.get(name.removeprefix("trunk.trunk."), (10**6, False)) for name, _ in tower.named_parameters()
         }
-    last = len(tower.trunk.transformer.resblocks)
     layers = {}
     for name, _ in tower.named_parameters():
-        found = re.match(r"trunk\.transformer\.resblocks\.(\d+)\.", name)
-        after = name.startswith(("trunk.ln_post.", "trunk.ln_final.", "trunk.attn_pool", "projection."))
-        layers[name] = (int(found[1]), True) if found else (last if after else -1, False)
+        found = TRANSFORMER_BLOCK.match(name)
+        layers[name] = (int(found[1]), True) if found else (10**6 if name.startswith(AFTER) else -1, False)
     return layers
 
 

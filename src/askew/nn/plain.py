@@ -1,17 +1,22 @@
 """Towers in open_clip's plain layout: what a saved model consists of."""
 
 import copy
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from askew.nn.towers import VOCABULARY, ImageTower, Projection, TextTower
+from askew.nn.towers import ImageTower, Projection, TextTower
+
+BESIDE = "."  # the name of a Hugging Face text tower whose files lie beside the weights
 
 
 def plain_state(
     image: ImageTower, text: TextTower, logit_scale: Tensor, logit_bias: Tensor | None = None
 ) -> dict[str, Tensor]:
     """The state dict in open_clip's plain CLIP layout: keys renamed, mask row dropped, float32, contiguous, on the CPU.
+
+    With a Hugging Face text tower, it is open_clip's layout with a separate text tower.
 
     Args:
         image, text: the towers to export, of the student or of a momentum teacher.
@@ -23,9 +28,7 @@ def plain_state(
         state["visual.proj"] = image.projection.weight
     else:
         state |= {f"visual.head.{k}": v for k, v in image.projection.state_dict().items()}
-    state |= dict(text.trunk.state_dict())
-    state["token_embedding.weight"] = state["token_embedding.weight"][:VOCABULARY]
-    state["text_projection"] = text.projection.weight
+    state |= text.plain_state()
     state["logit_scale"] = logit_scale.reshape(())
     if logit_bias is not None:
         state["logit_bias"] = logit_bias.reshape(())
@@ -39,8 +42,14 @@ def plain_config(config: dict[str, Any], logit_bias: Tensor | None = None) -> di
     """
     config = copy.deepcopy(config) | ({} if logit_bias is None else {"init_logit_bias": logit_bias.item()})
     config.pop("custom_text", None)
-    config["text_cfg"] |= {"pool_type": "argmax"}
-    config["text_cfg"].pop("eos_id", None)
+    if name := config["text_cfg"].get("hf_model_name"):
+        # The configuration and the tokenizer are files beside the weights. Of a folder of this machine, only that is
+        # kept: open_clip looks for "." in the working directory
+        names = dict.fromkeys(("hf_model_name", "hf_tokenizer_name"), BESIDE if Path(name).is_absolute() else name)
+        config["text_cfg"] |= {**names, "hf_model_pretrained": False}
+    else:
+        config["text_cfg"] |= {"pool_type": "argmax"}
+        config["text_cfg"].pop("eos_id", None)
     config["vision_cfg"].pop("timm_model_pretrained", None)
     if "timm_model_name" in config["vision_cfg"]:
         config["vision_cfg"]["timm_model_pretrained"] = False

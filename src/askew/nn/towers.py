@@ -1,66 +1,31 @@
 """open_clip's towers, split into trunk and projection.
 
 A tower is an open_clip trunk and the linear projection taken off it. One forward pass yields both the pooled features
-(for probes and heads) and the joint embedding. Native ViT and timm image towers and the native text tower are
-supported. Others are rejected by name.
+(for probes and heads) and the joint embedding. Native ViT and timm image towers, native text towers
+(text_towers.py) and those of Hugging Face (hugging_face.py) are supported. Others are rejected by name.
 """
 
 import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 import open_clip
-import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float, Float32, Int
+from jaxtyping import Float, Int
 from open_clip.model import CustomTextCLIP
 from open_clip.timm_model import TimmModel
-from open_clip.transformer import TextTransformer, VisionTransformer
+from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from askew.nn.chosen_patches import on_chosen_patches, with_class_attention
 from askew.nn.cpu.convolutions import use_fast_convolutions
-from askew.nn.cpu.packed_text import can_pack, token_features
+from askew.nn.encoded import Encoded, Projection, unit
+from askew.nn.text_towers import END_TOKEN, MASK_TOKEN, VOCABULARY, NativeTextTower, TextTower
 
-END_TOKEN = 49407  # open_clip's tokenizer always ends a text with it; towers pool there
+__all__ = [
+    "DIRECTORY_CONFIG", "DIRECTORY_WEIGHTS", "END_TOKEN", "MASK_TOKEN", "VOCABULARY", "Encoded", "ImageTower",
+    "NativeTextTower", "Projection", "TextTower", "TwoTower", "build_model", "model_config", "unit",
+]  # fmt: skip
+
 DIRECTORY_CONFIG, DIRECTORY_WEIGHTS = "open_clip_config.json", "open_clip_model.safetensors"  # open_clip's names
-VOCABULARY = 49408  # ids of open_clip's tokenizer
-MASK_TOKEN = 49408  # appended after the tokenizer's own ids; dropped from a saved model
-
-
-class Encoded(NamedTuple):
-    """A tower's output. `embedding` has unit length.
-
-    Attributes:
-        tokens: the requested token features, for texts only.
-        patches: the features of the patches, for native ViTs that pool at the class token.
-    """
-
-    pooled: Float[Tensor, "B F"]
-    embedding: Float[Tensor, "B D"]
-    tokens: Float[Tensor, "R F"] | None = None
-    patches: Float[Tensor, "B P F"] | None = None
-
-    @property
-    def patch_mean(self) -> Float[Tensor, "B F"]:
-        """The mean over patches, without the class token. The pooled features of a tower that gives no patches."""
-        return self.pooled if self.patches is None else self.patches.mean(dim=1)
-
-
-def unit(vectors: Float[Tensor, "B D"]) -> Float32[Tensor, "B D"]:
-    """Rows scaled to unit length, in float32 even under autocast: in bfloat16 the length is off by up to 0.4 %."""
-    return F.normalize(vectors.float(), dim=-1)
-
-
-class Projection(nn.Module):
-    """features @ weight: the map to the joint space without a bias, exactly as in open_clip's native towers."""
-
-    def __init__(self, weight: nn.Parameter):
-        super().__init__()
-        self.weight = weight  # (F, D)
-
-    def forward(self, pooled: Float[Tensor, "B F"]) -> Float[Tensor, "B D"]:
-        """The embedding before normalisation."""
-        return pooled @ self.weight
 
 
 class ImageTower(nn.Module):
@@ -128,101 +93,29 @@ class ImageTower(nn.Module):
         return Encoded(pooled, unit(self.projection(pooled)), patches=patches), scores
 
 
-class TextTower(nn.Module):
-    """open_clip's text transformer and its projection. Forward: token ids (B, L) -> Encoded.
-
-    It pools at the first end token (`pool_type="eos"`). open_clip's default pools at the highest id, which would be an
-    appended mask token. In training, a causal tower runs only up to the batch's longest caption, because no token sees
-    the pads after the end, and on CPUs it skips pads altogether. A bidirectional tower, and any tower in eval mode,
-    runs at the full context length.
-    """
-
-    def __init__(self, text: nn.Module):
-        super().__init__()
-        if not isinstance(text, TextTransformer):
-            raise ValueError(f"text tower {type(text).__name__} is not supported; use open_clip's native text tower")
-        if text.cls_emb is not None or text.pool_type not in ("argmax", "eos"):
-            raise ValueError(
-                f"a text tower with pool_type={text.pool_type!r}, embed_cls={text.cls_emb is not None} is not "
-                "supported: askew pools at the end token (pool_type argmax or eos)"
-            )
-        if not isinstance(text.text_projection, nn.Parameter):
-            raise ValueError("a text tower with a biased or missing projection is not supported; use proj_bias=false")
-        self.projection = Projection(text.text_projection)
-        text.text_projection = None
-        text.output_tokens, text.pool_type, text.eos_id = True, "eos", END_TOKEN
-        self.trunk = text
-
-    @property
-    def causal(self) -> bool:
-        """Whether a token sees only itself and the tokens before it."""
-        return self.trunk.attn_mask is not None
-
-    @property
-    def width(self) -> int:
-        """F, the width of token features."""
-        return self.trunk.width
-
-    @property
-    def vocab_size(self) -> int:
-        """V, including the mask token if there is one."""
-        return self.trunk.token_embedding.num_embeddings
-
-    def forward(self, text: Int[Tensor, "B L"], wanted: Bool[Tensor, "B L"] | None = None) -> Encoded:
-        """Pooled (B, F) and unit-length float32 embeddings (B, D), and token features (R, F) of the R wanted tokens.
-
-        `wanted` may select tokens up to and including the end token. Their features are returned text by text.
-        """
-        end = (text == END_TOKEN).int().argmax(dim=1)
-        wanted = torch.zeros_like(text, dtype=torch.bool) if wanted is None else wanted
-        if self.training and self.causal:
-            longest = int(end.max()) + 1
-            text, wanted = text[:, :longest], wanted[:, :longest]
-            if text.device.type == "cpu" and can_pack(self.trunk):
-                at_end = F.one_hot(end, longest).bool()
-                needed = wanted | at_end
-                features = token_features(self.trunk, text, end + 1, needed)
-                pooled, tokens = features[at_end[needed]], features[wanted[needed]]
-                return Encoded(pooled, unit(self.projection(pooled)), tokens)
-            mask = self.trunk.get_buffer("attn_mask")[:longest, :longest]
-            pooled, tokens = torch.func.functional_call(self.trunk, {"attn_mask": mask}, (text,))
-        else:
-            pooled, tokens = self.trunk(text)
-        return Encoded(pooled, unit(self.projection(pooled)), tokens[wanted])
-
-    @torch.no_grad()
-    def append_mask_token(self) -> None:
-        """Add a row to the token embedding, id MASK_TOKEN: the mean of the others plus the usual initial noise."""
-        old = self.trunk.token_embedding
-        if old.num_embeddings != VOCABULARY:
-            raise ValueError(
-                f"masked language modelling needs open_clip's {VOCABULARY}-token vocabulary, but this text tower has "
-                f"{old.num_embeddings} tokens; set method.mlm_weight=0"
-            )
-        new = nn.Embedding(old.num_embeddings + 1, old.embedding_dim)
-        new.weight[:-1] = old.weight
-        new.weight[-1] = old.weight.mean(dim=0) + 0.02 * torch.randn(old.embedding_dim)
-        self.trunk.token_embedding, self.trunk.vocab_size = new, new.num_embeddings
-
-
 class TwoTower(nn.Module):
     """The pair of towers that is trained, evaluated and exported.
 
     Args:
         config: an open_clip model configuration (`embed_dim`, `vision_cfg`, `text_cfg`, `quick_gelu`), kept for saving.
         model: the open_clip model built from it, whose towers are used.
+        text: the text tower, if it is not the native one.
+
+    Attributes:
+        files: what a saved model has beside its weights: configuration and tokenizer of a Hugging Face text tower.
     """
 
-    def __init__(self, config: dict[str, Any], model: CustomTextCLIP):
+    def __init__(self, config: dict[str, Any], model: CustomTextCLIP, text: TextTower | None = None):
         super().__init__()
         self.config = copy.deepcopy(config)
         self.pretrained_scale: float | None = None  # logarithm of the logit scale that came with pretrained weights
         self.pretrained_bias: float | None = None  # the bias of the logits, if the pretrained weights came with one
         self.image = ImageTower(model.visual)
-        self.text = TextTower(model.text)
+        self.text: TextTower = NativeTextTower(model.text) if text is None else text
+        self.files: dict[str, bytes] = {}
         patches = [p for n, p in self.image.named_parameters() if n.endswith(("positional_embedding", "pos_embed"))]
         self.longest = max(
-            [self.text.trunk.num_pos, *(p.shape[-2] for p in patches)]
+            [self.text.num_positions, *(p.shape[-2] for p in patches)]
         )  # tokens that attend to one another
 
 
@@ -233,10 +126,6 @@ def build_model(config: dict[str, Any]) -> CustomTextCLIP:
         ValueError: unknown or contradictory fields, quoting open_clip's own error.
     """
     fields = {k: v for k, v in copy.deepcopy(config).items() if k != "custom_text"}
-    if "hf_model_name" in fields.get("text_cfg", {}):
-        raise ValueError(
-            f"text tower {fields['text_cfg']['hf_model_name']!r} is not supported; use the native text tower"
-        )
     if "multimodal_cfg" in fields:
         raise ValueError("CoCa models are not supported; use a two-tower configuration")
     try:

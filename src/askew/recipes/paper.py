@@ -83,6 +83,7 @@ SHARED = {
     "towers.quick_gelu": "off, as in open_clip's ViT-B; SLIP's text tower has it: recipes NAME-timm",
     "towers.vision_cfg": "as in open_clip",
     "towers.text_cfg": "as in open_clip: 12 layers, width 512, 8 heads, 77 tokens, as SLIP's code",
+    "towers.text_sha256": "ours: written by runs with a text tower of Hugging Face",
     "towers.token_std": "SLIP's code",
     "towers.pretrained": "SLIP's code: from random weights",
     "towers.lock": "MCD Sec. 4 and SLIP's code: both towers are trained",

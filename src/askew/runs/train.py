@@ -119,7 +119,10 @@ def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
     if suite.held_out and suite.held_out_retrieval:
         _retrieval(directory, recipe, console)
     model = directory.model()
-    console.say(f'model    {model}: open_clip.create_model_and_transforms("local-dir:{model}")')
+    loaded = f'open_clip.create_model_and_transforms("local-dir:{model}")'
+    if trainer.method.towers.files:  # open_clip looks for the text tower's files in the working directory
+        loaded = f'askew.load("{directory.path}"), or open_clip as docs/languages.md says'
+    console.say(f"model    {model}: {loaded}")
     if suite.report:
         _report(directory, console)
 
@@ -233,7 +236,11 @@ def _extension(schedule: Schedule) -> str:
 def _towers(towers: TowerSettings, views: Views) -> str:
     """Which towers are trained, and from what."""
     name = towers.model or towers.vision_cfg.get("timm_model_name", "a ViT given in full")
+    if text := towers.text_cfg.get("hf_model_name"):
+        name += f" with the text tower {printable(text, 400)}"
     start = f"the weights of {towers.pretrained}" if towers.pretrained else "random weights"
+    if towers.text_cfg.get("hf_model_pretrained") and not towers.pretrained:
+        start += " and the text tower's own"
     if towers.pretrained and towers.token_std != TowerSettings().token_std:
         start += ", token embeddings included: towers.token_std is not used"
     if changed := changed_sizes(towers):

@@ -22,6 +22,7 @@ from askew.methods.base import Method
 from askew.training import parallel
 from askew.training.held_out import HeldOut, open_held_out
 from askew.training.step import Step
+from askew.training.text import text_of, without_weights
 from askew.training.towers import build_towers
 
 Custom = Sequence[operations.Operation] | None  # operations of `views.operations`; None imports them
@@ -109,7 +110,7 @@ def build_method(recipe: config.Recipe, pretrained: bool = True, custom: Custom 
     Without `pretrained`, towers that name pretrained weights stay random: a checkpoint will be loaded over them.
     """
     custom = operations.custom_operations(recipe.views.operations) if custom is None else custom
-    towers = recipe.towers if pretrained else recipe.towers.model_copy(update={"pretrained": ""})
+    towers = recipe.towers if pretrained else without_weights(recipe.towers)
     pair = build_towers(towers, recipe.train.seed, recipe.method.needs_mask_token)
     try:
         method = recipe.method.build(pair, operations.identity(custom))
@@ -149,6 +150,7 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
         "blur_sigma": views.blur_sigma,
         "custom": custom,
     }
+    text = text_of(recipe.towers)
     never = tuple(replace(operation, probability=0.0) for operation in custom)
     return Views(
         wanted=wanted,
@@ -157,8 +159,8 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
             ImageView("aug", size, views.aug_scale, **strong),
             ImageView("aug2", size, views.aug_scale, **strong),
         ),
-        tokens=Tokens(recipe.towers.text_cfg.get("context_length", 77)),
-        masked=MaskedTokens(views.mask_probability),
+        tokens=Tokens(recipe.towers.text_cfg.get("context_length", 77), folder=text.folder if text else ""),
+        masked=MaskedTokens(views.mask_probability, *((text.folder, text.mask) if text else ())),
         short=build_short_text(recipe, wanted),
         shorten=views.text == "short",
         normalise=Normalise(recipe.towers.mean, recipe.towers.std),
@@ -212,9 +214,15 @@ def build_short_text(recipe: config.Recipe, wanted: tuple[str, ...]) -> ShortTex
     Raises:
         UserError: no table of word counts, one that cannot be read, or a budget that exceeds the context.
     """
-    views, room = recipe.views, recipe.towers.text_cfg.get("context_length", 77) - 2
     if not reads_short_text(recipe, wanted):
         return None
+    views, text = recipe.views, text_of(recipe.towers)
+    room = recipe.towers.text_cfg.get("context_length", 77) - (text.tokenizer.num_framing if text else 2)
+    if text and views.short_strategy == "frequency":
+        raise UserError(
+            "views.short_strategy=frequency takes words apart as open_clip's tokenizer does, and the text tower has "
+            "another one; set views.short_strategy=random, block or truncation"
+        )
     if views.short_tokens > room:
         raise UserError(
             f"views.short_tokens={views.short_tokens} is more than fit into the context without start and end, {room}"
@@ -228,4 +236,5 @@ def build_short_text(recipe: config.Recipe, wanted: tuple[str, ...]) -> ShortTex
             )
         scores = drop_scores(WordCounts.read(home_path(views.word_counts)), views.short_threshold)
     unseen = 1.0 if views.short_unseen == "drop" else 0.0
-    return ShortText(views.short_tokens, views.short_strategy, views.short_fit, views.short_share_full, scores, unseen)
+    strategy, folder = views.short_strategy, text.folder if text else ""
+    return ShortText(views.short_tokens, strategy, views.short_fit, views.short_share_full, scores, unseen, folder)

@@ -15,7 +15,8 @@ from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 def save_models(method: Method, towers: TowerSettings, run: Path, only: str = "") -> list[Path]:
     """Write `run/model` (the student), and `run/teacher` where the method has one; returns the folders.
 
-    `open_clip.create_model_and_transforms("local-dir:RUN/model")` loads them.
+    `open_clip.create_model_and_transforms("local-dir:RUN/model")` loads them. A model with a text tower of Hugging
+    Face has the configuration and the tokenizer of that beside its weights; docs/languages.md says how it is loaded.
 
     Args:
         only: the one to write, by its name; "" writes all.
@@ -36,6 +37,8 @@ def save_models(method: Method, towers: TowerSettings, run: Path, only: str = ""
         state = plain_state(image, text, method.logit_scale, method.logit_bias)
         with replacing_directory(run / name) as temporary:
             (temporary / DIRECTORY_CONFIG).write_text(json.dumps(contents, indent=2), encoding="utf-8")
+            for file, content in method.towers.files.items():
+                (temporary / file).write_bytes(content)
             save_file(state, temporary / DIRECTORY_WEIGHTS, metadata={"format": "pt"})
         folders.append(run / name)
     return folders

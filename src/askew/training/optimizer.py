@@ -14,10 +14,14 @@ from askew.config import TrainSettings
 from askew.errors import UserError
 from askew.methods.base import Method
 
-# The matrices of a transformer block, by the ends of their names in open_clip and in timm
+# The matrices of a transformer block, by the ends of their names in open_clip, in timm, and in BERT and mT5
 BLOCK_MATRICES = (
     "attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight", "attn.qkv.weight",
     "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight",
+    *(f"attention.self.{part}.weight" for part in ("query", "key", "value")),
+    "intermediate.dense.weight", "output.dense.weight",
+    *(f"SelfAttention.{part}.weight" for part in "qkvo"),
+    *(f"DenseReluDense.{part}.weight" for part in ("wi_0", "wi_1", "wo")),
 )  # fmt: skip
 TOWERS = ("image.", "text.")
 FEWEST_MOVING = 1e-3  # share of entries that cautious AdamW takes to move, at the least (arXiv 2411.16085, timm)

@@ -13,6 +13,7 @@ from torch import nn
 
 from askew import config
 from askew.data.files import home_path
+from askew.data.hugging_face import found_beside
 from askew.errors import UserError, printable
 from askew.nn.locking import lock
 from askew.nn.towers import (
@@ -23,6 +24,7 @@ from askew.nn.towers import (
     build_model,
     model_config,
 )
+from askew.training.text import explicit_text, text_of
 
 OPEN_CLIP_TOKEN_STD = 0.02  # of open_clip's own random token embeddings
 SIZES = {"vision_cfg": "image_size", "text_cfg": "context_length"}  # may differ from those of pretrained weights
@@ -73,7 +75,10 @@ def resolve(towers: config.TowerSettings) -> config.TowerSettings:
             fields[side] = {**named[side], **fields[side]}
     if not fields["embed_dim"]:
         raise UserError("towers.embed_dim is 0 and towers.model names no configuration; set one of them")
-    return config.TowerSettings(**fields)
+    fields["text_cfg"] = explicit_text(fields["text_cfg"])
+    resolved = config.TowerSettings(**fields)
+    of_hugging_face = text_of(resolved)
+    return resolved.model_copy(update={"text_sha256": of_hugging_face.files.sha256() if of_hugging_face else ""})
 
 
 def _read_directory(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -81,7 +86,9 @@ def _read_directory(directory: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     file = directory / DIRECTORY_CONFIG
     try:
         saved = json.loads(file.read_text(encoding="utf-8"))
-        return _explicit(saved["model_cfg"]), dict(saved.get("preprocess_cfg") or {})
+        shape = _explicit(saved["model_cfg"])
+        shape["text_cfg"] = found_beside(directory, shape["text_cfg"])
+        return shape, dict(saved.get("preprocess_cfg") or {})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"towers.pretrained: {file} is not an open_clip configuration ({type(error).__name__}: {error})"
@@ -119,7 +126,8 @@ def changed_sizes(towers: config.TowerSettings) -> list[str]:
     else:
         return []
     changed = []
-    for side, words in (("vision_cfg", "images of {} px instead of {}"), ("text_cfg", "captions of {} tokens, not {}")):
+    of_sizes = [("vision_cfg", "images of {} px instead of {}"), ("text_cfg", "captions of {} tokens, not {}")]
+    for side, words in of_sizes[:1] if towers.text_cfg.get("hf_model_name") else of_sizes:  # all positions are kept
         default = 224 if side == "vision_cfg" else 77
         before, now = (sizes[side].get(SIZES[side], default) for sizes in (trained, towers.model_dump()))
         if before != now:
@@ -184,26 +192,33 @@ def build_towers(towers: config.TowerSettings, seed: int, mask_token: bool) -> T
         UserError: open_clip cannot build the configuration, or the weights do not fit it.
     """
     torch.manual_seed(seed)
-    named = open_clip_config(towers)
+    named, of_hugging_face = open_clip_config(towers), text_of(towers)
     vocabulary = named["text_cfg"].get("vocab_size", VOCABULARY)
-    if vocabulary != VOCABULARY or named["text_cfg"].get("hf_tokenizer_name"):
+    if of_hugging_face is None and (vocabulary != VOCABULARY or named["text_cfg"].get("hf_tokenizer_name")):
         raise UserError(
-            f"towers: a text tower with its own tokenizer (vocabulary {vocabulary}) is not supported; "
-            f"askew tokenizes with open_clip's {VOCABULARY}-token vocabulary"
+            f"towers: a native text tower with its own tokenizer (vocabulary {vocabulary}) is not supported; it has "
+            f"open_clip's {VOCABULARY}-token vocabulary. A text tower of Hugging Face (hf_model_name) brings its own"
         )
+    with_text_weights = not towers.pretrained and bool(named["text_cfg"].get("hf_model_pretrained"))
     try:
-        model = build_model(named)
+        model = of_hugging_face.build(named, with_text_weights) if of_hugging_face else build_model(named)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(f"towers: {error}") from error
     _refuse_sizes_that_do_not_fit(model)
     if towers.pretrained:
         _load_pretrained(model, towers)
-    else:
+    elif of_hugging_face is None:
         with torch.no_grad():
             model.text.get_parameter("token_embedding.weight").mul_(towers.token_std / OPEN_CLIP_TOKEN_STD)
+    elif not with_text_weights:
+        of_hugging_face.scale_tokens(model, towers.token_std)
     try:
-        pair = TwoTower(named, model)
-        if mask_token:
+        pair = TwoTower(named, model, of_hugging_face and of_hugging_face.tower(model))
+        if of_hugging_face is not None:
+            pair.files = of_hugging_face.files.contents()
+        if mask_token and (of_hugging_face is None or of_hugging_face.tokenizer.mask is None):
             pair.text.append_mask_token()
         if towers.lock in ("image", "both"):
             lock(pair.image, towers.unlock_image_blocks)

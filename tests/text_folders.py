@@ -1,0 +1,74 @@
+"""Micro text encoders of Hugging Face with tokenizers trained on the spot: five languages in four scripts."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+from helpers import WORDS
+
+CAPTIONS = (
+    "a red bicycle against a wall", "two dogs, one asleep", "an old boat on the lake", "a lamp under the tree",
+    "ein rotes Fahrrad an einer Wand", "zwei Hunde, einer schläft", "ein altes Boot auf dem See", "eine Lampe am Baum",
+    "壁の赤い自転車", "二匹の犬", "湖の古い舟", "木の下の灯",
+    "دراجة حمراء على الحائط", "كلبان أحدهما نائم", "قارب قديم في البحيرة", "مصباح تحت الشجرة",
+    "दीवार पर लाल साइकिल", "दो कुत्ते एक सो रहा है", "झील पर पुरानी नाव", "पेड़ के नीचे दीपक",
+)  # fmt: skip
+MICRO_CAPTIONS = " ".join([*"0123456789", *WORDS, "number"])  # of the micro batches and pairs of the tests
+POSITIONS = 40
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+T5_SIZES = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads": 2}
+
+
+@cache
+def tokenizer(kind: str):
+    """A WordPiece tokenizer as BERT's, or a Unigram one as XLM-R's or mT5's, which has no mask token."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if kind == "bert":
+        names = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
+        made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+        made.normalizer = normalizers.BertNormalizer(strip_accents=False)
+        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=list(names.values()), show_progress=False)
+    else:
+        names = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
+        if kind == "mt5":
+            names = {"pad": "<pad>", "sep": "</s>", "unk": "<unk>"}
+        made = Tokenizer(models.Unigram())
+        made.normalizer, made.pre_tokenizer = normalizers.NFKC(), pre_tokenizers.Metaspace()
+        trainer = trainers.UnigramTrainer(
+            vocab_size=300, special_tokens=list(names.values()), unk_token="<unk>", show_progress=False
+        )
+    made.train_from_iterator([*CAPTIONS, MICRO_CAPTIONS], trainer)
+    ends = [names[end] for end in ("cls", "sep") if end in names]
+    single = f"{names['cls']} $A {names['sep']}" if "cls" in names else f"$A {names['sep']}"
+    made.post_processor = processors.TemplateProcessing(
+        single=single, special_tokens=[(end, made.token_to_id(end)) for end in ends]
+    )
+    return PreTrainedTokenizerFast(tokenizer_object=made, **{f"{name}_token": text for name, text in names.items()})
+
+
+def text_folder(folder: Path, kind: str = "bert", dropout: float = 0.0, weights: bool = False) -> Path:
+    """A folder with config.json and a tokenizer, and weights if wanted. `kind` is bert, xlm-roberta or mt5."""
+    from transformers import AutoConfig, AutoModel
+
+    made = tokenizer(kind)
+    made.save_pretrained(folder)
+    shape = {"vocab_size": len(made), "pad_token_id": made.pad_token_id}
+    if kind == "mt5":
+        config = AutoConfig.for_model(kind, **T5_SIZES, **shape, dropout_rate=dropout)
+    else:
+        chances = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        config = AutoConfig.for_model(kind, **SIZES, **shape, **chances, max_position_embeddings=POSITIONS)
+    if weights:
+        AutoModel.from_config(config).save_pretrained(folder)
+    else:
+        config.save_pretrained(folder)
+    return folder
+
+
+def edit_json(file: Path, **fields) -> None:
+    """Change fields of a JSON file; None removes one."""
+    found = {**json.loads(file.read_text(encoding="utf-8")), **fields}
+    file.write_text(json.dumps({k: v for k, v in found.items() if v is not None}), encoding="utf-8")
