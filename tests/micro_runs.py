@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+import forked
 from askew import cli, config
 from askew.config import Recipe
 from askew.methods.aclip import ACLIP
@@ -105,14 +106,16 @@ def metrics_of(folder: Path, name: str = "metrics.jsonl") -> list[dict]:
     return [json.loads(line) for line in (folder / name).read_text(encoding="utf-8").splitlines()]
 
 
-def askew(*arguments: str | Path, cwd: Path | None = None, timeout: float = 120) -> subprocess.CompletedProcess:
-    """`python -m askew ...` as a user runs it."""
-    command = [sys.executable, "-m", "askew", *map(str, arguments)]
+def askew(
+    *arguments: str | Path, cwd: Path | None = None, timeout: float = 120, program: str | None = None
+) -> subprocess.CompletedProcess:
+    """`python -m askew ...` in a process of its own, which `program` starts: by default one that is there at once."""
+    command = [program or forked.python(), "-m", "askew", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=timeout)
 
 
 def askew_here(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    """The same in this process: the command line as it is, without seconds of imports."""
+    """The same in this process."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     before = sys.argv
     sys.argv = ["askew", *map(str, arguments)]

@@ -2,13 +2,13 @@
 
 import signal
 import subprocess
-import sys
 import time
 from fnmatch import fnmatch
 
 import pytest
 import torch
 
+import forked
 from askew import distributed
 from askew.errors import UserError
 from askew.training.checkpoint import latest
@@ -81,11 +81,12 @@ def ranks(tmp_path, monkeypatch):
     """Starts two ranks that train on the source above, in one of its cases."""
     (tmp_path / "squares.py").write_text(SOURCE, encoding="utf-8")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("PYTHON_EXEC", forked.python())  # what torchrun starts the ranks with
 
     def begin(case):
         monkeypatch.setenv("CASE", case)
         command = [
-            sys.executable,
+            forked.python(),
             "-m",
             "torch.distributed.run",
             "--nproc-per-node",

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+import forked
 from askew.data.loader import Loader
 from askew.data.operations import (
     CHANCES,
@@ -234,7 +235,7 @@ def test_custom_operations_travel_to_workers(module):
 
 
 def test_custom_operations_travel_to_a_process_that_starts_from_nothing(module):
-    """As a spawned worker does: only the paths of modules are the same, and half of the functions are no module's."""
+    """As a spawned worker does: it knows askew but no custom module, and half of the functions are no module's."""
     (module / "views.bin").write_bytes(pickle.dumps(build_views(recipe_with("unused", {INVERT: 1.0}), ("aug",))))
     code = "\n".join([
         "import pickle, sys, numpy",
@@ -242,7 +243,7 @@ def test_custom_operations_travel_to_a_process_that_starts_from_nothing(module):
         "drawn = views.images[1].draw(40, 30, numpy.random.default_rng(0))",
         "assert drawn.parameters[11] == 1, drawn",
     ])  # fmt: skip
-    done = subprocess.run([sys.executable, "-c", code], cwd=module, capture_output=True, text=True)
+    done = subprocess.run([forked.python(), "-c", code], cwd=module, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -4,7 +4,6 @@ import errno
 import os
 import signal
 import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 from standins import Colours, Pictures, embedded, pictures, png
 
+import forked
 from askew import distributed
 from askew.errors import UserError
 from askew.evaluation import features
@@ -195,7 +195,7 @@ PASS = """
 
 def start(cache: Path, kill: int = 0) -> subprocess.Popen:
     where = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    command = [sys.executable, "-c", textwrap.dedent(PASS), str(cache), str(kill)]
+    command = [forked.python(), "-c", textwrap.dedent(PASS), str(cache), str(kill)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": where})
 
 

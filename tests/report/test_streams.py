@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import forked
 from askew.report.console import Console
 from askew.report.streams import Unfailing, unfailing
 from askew.report.table import Table
@@ -78,11 +79,11 @@ def test_a_full_disk_is_remembered():
     assert stream.lost.errno == errno.ENOSPC
 
 
-def run(*arguments, **variables):
+def run(*arguments, program=sys.executable, **variables):
     """The command line with other variables; its standard output goes where the caller says."""
     out = variables.pop("stdout", subprocess.PIPE)
     return subprocess.run(
-        [sys.executable, "-m", "askew", *map(str, arguments)],
+        [program, "-m", "askew", *map(str, arguments)],
         stdout=out, stderr=subprocess.PIPE, env={**os.environ, **variables}, timeout=120,
     )  # fmt: skip
 
@@ -90,7 +91,7 @@ def run(*arguments, **variables):
 def test_a_reader_that_leaves_is_no_error():
     reading, writing = os.pipe()
     os.close(reading)
-    done = run("recipes", stdout=writing)
+    done = run("recipes", stdout=writing, program=forked.python())
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, b"")
 
@@ -98,7 +99,7 @@ def test_a_reader_that_leaves_is_no_error():
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
 def test_results_that_could_not_be_written_are_an_error():
     with open("/dev/full", "w") as full:
-        done = run("recipes", stdout=full)
+        done = run("--version", stdout=full)
     assert done.returncode == 2
     assert done.stderr.decode() == "error: standard output: No space left on device; send it where there is room\n"
 
@@ -116,7 +117,7 @@ def test_data_check_names_a_file_that_the_terminal_cannot_show(tmp_path, monkeyp
     table.write_text(table.read_text(encoding="utf-8") + "凧é.png,missing\n", encoding="utf-8")
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
     done = subprocess.run(
-        [sys.executable, "-m", "askew", "data", "check", str(table), "--set", "towers.vision_cfg.image_size=32"],
+        [forked.python(), "-m", "askew", "data", "check", str(table), "--set", "towers.vision_cfg.image_size=32"],
         capture_output=True,
         timeout=120,
     )

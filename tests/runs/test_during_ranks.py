@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
 
+import forked
 from askew.evaluation.features import SHARD
 from askew.evaluation.sharing import shares
 from helpers import write_pairs
@@ -54,7 +54,7 @@ def command(ranks, out):
     sets += ["evaluation.batch_size=8", "evaluation.best=devs-dev/mean_recall", "train.epochs=2"]
     options = [part for one in sets for part in ("--set", one)]
     return [
-        sys.executable,
+        forked.python(),
         *launch,
         "train",
         "tiny",
@@ -78,6 +78,7 @@ def folder(tmp_path_factory):
 
 def ran(folder, ranks, out, case="whole"):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CASE": case, "PYTHONPATH": str(folder)}
+    environment["PYTHON_EXEC"] = forked.python()  # what torchrun starts the ranks with
     environment |= {"RANK": "0", "WORLD_SIZE": "1"} if ranks == 1 else {}
     return subprocess.run(command(ranks, out), cwd=folder, env=environment, capture_output=True, text=True, timeout=150)
 

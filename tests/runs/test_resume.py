@@ -5,11 +5,11 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
+import forked
 from askew.data.words import WordCounts
 from askew.errors import Interrupted, UserError
 from askew.recipes.settings import override
@@ -264,14 +264,14 @@ def test_a_signal_saves_and_exits_with_its_code(table, tmp_path, number, code, w
     """Terminals and schedulers signal the whole process group, the loader's workers with it."""
     options = [*micro_settings(), "--set", "train.epochs=200", "--data", table, "--out", tmp_path / "run"]
     options += ["--set", f"loader.num_workers={workers}"]
-    command = [sys.executable, "-m", "askew", "train", "tiny", *map(str, options)]
+    command = [forked.python(), "-m", "askew", "train", "tiny", *map(str, options)]
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, start_new_session=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
     deadline = time.monotonic() + 90
     while not metrics.exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(process.pid, number) if whole_group else process.send_signal(number)
+    os.killpg(forked.process_of(process), number) if whole_group else process.send_signal(number)
     _, error = process.communicate(timeout=60)
     assert process.returncode == code, error
     assert "Traceback" not in error

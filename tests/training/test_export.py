@@ -73,49 +73,56 @@ def trained(table, folder, method, towers):
     return trainer
 
 
-def open_clip_alone(folders, pixels, tmp_path):
-    """What open_clip makes of each model directory, in one process without askew."""
-    np.save(tmp_path / "pixels.npy", pixels.numpy())
-    command = [sys.executable, "-c", textwrap.dedent(OPEN_CLIP_ALONE)]
-    arguments = [str(tmp_path / "pixels.npy"), "|".join(CAPTIONS), *map(str, folders)]
-    subprocess.run(command + arguments, check=True, capture_output=True, text=True, timeout=120)
-    return [np.load(folder / "alone.npz") for folder in folders]
+CASES = [
+    ("mcd", "vit"),
+    ("mcd", "timm"),
+    ("clip", "vit"),
+    ("mcd", "bidirectional"),
+    ("uniclip", "timm"),
+    ("slip", "vit"),
+    ("declip", "timm"),
+    ("siglip", "vit"),
+    ("fastclip", "vit"),
+    ("albef", "vit"),
+    ("albef", "timm"),
+]
+PIXELS = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(
-    ("method", "towers"),
-    [
-        ("mcd", "vit"),
-        ("mcd", "timm"),
-        ("clip", "vit"),
-        ("mcd", "bidirectional"),
-        ("uniclip", "timm"),
-        ("slip", "vit"),
-        ("declip", "timm"),
-        ("siglip", "vit"),
-        ("fastclip", "vit"),
-        ("albef", "vit"),
-        ("albef", "timm"),
-    ],
-)
-def test_open_clip_alone_gives_the_same_embeddings_bit_for_bit(table, tmp_path, method, towers):
-    trainer = trained(table, tmp_path / "run", method, TOWERS[towers])
-    pixels = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+@pytest.fixture(scope="module")
+def exported(table, tmp_path_factory):
+    """Each case trained and saved: its trainer, and its folder with what open_clip makes of the models there.
+
+    One process without askew opens all of them, as its imports are what takes time.
+    """
+    root = tmp_path_factory.mktemp("exported")
+    trainers = {case: trained(table, root / "-".join(case), case[0], TOWERS[case[1]]) for case in CASES}
+    np.save(root / "pixels.npy", PIXELS.numpy())
+    folders = [folder.parent for folder in sorted(root.glob("*/*/open_clip_config.json"))]
+    command = [sys.executable, "-c", textwrap.dedent(OPEN_CLIP_ALONE), root / "pixels.npy", "|".join(CAPTIONS)]
+    done = subprocess.run([*command, *folders], capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    return {case: (trainer, root / "-".join(case)) for case, trainer in trainers.items()}
+
+
+@pytest.mark.parametrize(("method", "towers"), CASES)
+def test_open_clip_alone_gives_the_same_embeddings_bit_for_bit(exported, method, towers):
+    trainer, run = exported[method, towers]
     tokens = torch.stack([Tokens(16).sample(caption) for caption in CAPTIONS])
     trainer.method.eval()
     towers_of = trainer.method.export_towers()
     assert list(towers_of) == (["model", "teacher"] if method in ("mcd", "albef") else ["model"])
-    made = open_clip_alone([tmp_path / "run" / name for name in towers_of], pixels, tmp_path)
+    made = [np.load(run / name / "alone.npz") for name in towers_of]
     for (image_tower, text_tower), alone in zip(towers_of.values(), made, strict=True):
         with torch.no_grad():
-            assert np.array_equal(alone["image"], image_tower(pixels).embedding.numpy())
+            assert np.array_equal(alone["image"], image_tower(PIXELS).embedding.numpy())
             assert np.array_equal(alone["text"], text_tower(tokens).embedding.numpy())
         assert np.array_equal(alone["tokens"], tokens.numpy())
         assert alone["scale"] == trainer.method.logit_scale.detach().numpy()[0]
         assert alone["scale"] not in (np.float32(np.log(1 / 0.07)), np.float32(np.log(10)))  # it has been trained
         bias = trainer.method.logit_bias
         assert np.isnan(alone["bias"]) if bias is None else alone["bias"] == bias.item() != -10
-    assert sorted(p.name for p in (tmp_path / "run").iterdir() if p.name in ("model", "teacher")) == sorted(towers_of)
+    assert sorted(p.name for p in run.iterdir() if p.name in ("model", "teacher")) == sorted(towers_of)
     if len(made) == 2:
         student, teacher = made
         assert not np.array_equal(student["image"], teacher["image"])

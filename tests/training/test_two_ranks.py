@@ -8,13 +8,15 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import time
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import pytest
 import torch
-from torch import multiprocessing
 
+import forked
 from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.albef import ALBEF
@@ -154,6 +156,8 @@ def session_of(folder, rank):
 
 
 def on_rank(rank, port, folder):
+    """What a rank does, alone and with the other one."""
+    folder = Path(folder)
     torch.set_num_threads(1)
     cases = [(name, config, case) for name, config in zip(METHOD_NAMES, METHODS, strict=True) for case in CASES]
     alone = [step_of(micro_method(config), *CASES[case]) for _, config, case in cases]
@@ -202,13 +206,21 @@ def ranks(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.spawn(on_rank, args=(port, folder), nprocs=2, join=False)
+    folders = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folders, os.environ["PYTHONPATH"]])}
+    code = "import sys, test_two_ranks; test_two_ranks.on_rank(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
+    started = [
+        subprocess.Popen([forked.python(), "-c", code, str(rank), str(port), str(folder)], env=environment)
+        for rank in range(2)
+    ]
     deadline = time.monotonic() + PATIENCE
-    while not context.join(timeout=1):
-        if time.monotonic() > deadline:
-            for process in context.processes:
+    while any(process.poll() is None for process in started):
+        if time.monotonic() > deadline or any(process.poll() for process in started):  # the other would wait for it
+            for process in started:
                 process.kill()
-            pytest.fail(f"the ranks did not finish within {PATIENCE} s")
+            pytest.fail(f"a rank failed, or they did not finish within {PATIENCE} s")
+        time.sleep(0.2)
+    assert [process.returncode for process in started] == [0, 0]
     return [
         json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) | {"folder": folder} for rank in range(2)
     ]

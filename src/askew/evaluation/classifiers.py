@@ -3,15 +3,16 @@
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import sklearn
 import torch
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 
 from askew.evaluation.logistic import Logistic
+
+if TYPE_CHECKING:
+    from sklearn.linear_model import LogisticRegression
 
 LIMIT = 1000  # iterations of a fit, as CLIP has it
 
@@ -48,7 +49,7 @@ class ProbeSolver:
 
 @dataclass(frozen=True)
 class _FromScikit:
-    model: LogisticRegression
+    model: "LogisticRegression"
 
     @property
     def iterations(self) -> int:
@@ -64,6 +65,9 @@ def _lbfgs(features: np.ndarray, labels: np.ndarray, device: torch.device) -> Fi
 
 
 def _scikit_learn(features: np.ndarray, labels: np.ndarray, device: torch.device) -> Fitter:
+    from sklearn.exceptions import ConvergenceWarning  # half a second, which every other command can do without
+    from sklearn.linear_model import LogisticRegression
+
     def fit(c: float, tick: Callable[[int], None]) -> Classifier:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
@@ -74,5 +78,5 @@ def _scikit_learn(features: np.ndarray, labels: np.ndarray, device: torch.device
 
 SOLVERS = {
     "lbfgs": ProbeSolver("logistic regression, preconditioned L-BFGS", _lbfgs),
-    "scikit-learn": ProbeSolver(f"scikit-learn {sklearn.__version__} LogisticRegression, L-BFGS", _scikit_learn),
+    "scikit-learn": ProbeSolver(f"scikit-learn {version('scikit-learn')} LogisticRegression, L-BFGS", _scikit_learn),
 }

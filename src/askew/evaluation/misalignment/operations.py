@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from scipy import stats
+from scipy.special import stdtrit
 from torch import Tensor
 
 from askew.data.operations import OPERATIONS, Operation
@@ -173,5 +173,5 @@ def mean_with_interval(values: np.ndarray) -> tuple[float, float, float]:
     mean = float(np.mean(values))
     if len(values) < 2:
         return mean, -np.inf, np.inf
-    half = stats.t.ppf((1 + LEVEL) / 2, len(values) - 1) * np.std(values, ddof=1) / len(values) ** 0.5
+    half = stdtrit(len(values) - 1, (1 + LEVEL) / 2) * np.std(values, ddof=1) / len(values) ** 0.5
     return mean, mean - float(half), mean + float(half)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 MINIMUM = 10  # captions with a word, and without it; with fewer it is left out
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?")
@@ -89,6 +89,6 @@ def _effect(operation: str, word: str, having: np.ndarray, lacking: np.ndarray) 
     shares = [part**2 / (len(values) - 1) for part, values in zip(parts, (having, lacking), strict=True)]
     freedom = variance**2 / sum(shares)
     error = variance**0.5
-    half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    p = float(2 * stats.t.sf(abs(difference) / error, freedom))
+    half = float(stdtrit(freedom, 1 - LEVEL / 2)) * error
+    p = float(2 * stdtr(freedom, -abs(difference) / error))
     return WordEffect(operation, word, difference, difference - half, difference + half, mean, len(having), p)
