@@ -23,7 +23,7 @@ check: $(STAMP)
 	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
 
 docs: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo 'the site: site/index.html'
 
 format: $(STAMP)
