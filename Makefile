@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 # More options for `askew train`, e.g. SETS="--set train.max_steps=10"
 SETS   ?=
 
-.PHONY: train test check format clean
+.PHONY: train test check docs format clean
 
 train: $(STAMP)
 	$(BIN)/askew train tiny $(SETS)
@@ -22,12 +22,16 @@ check: $(STAMP)
 	$(BIN)/pyright
 	$(BIN)/python -m pytest tests/test_house.py tests/test_docs.py
 
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo 'the site: site/index.html'
+
 format: $(STAMP)
 	$(BIN)/ruff format src tests scripts benchmarks examples
 	$(BIN)/ruff check --fix src tests scripts benchmarks examples
 
 clean:
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist build site .pytest_cache .ruff_cache .hypothesis
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("askew needs Python 3.11 or newer; set PYTHON=python3.11") if sys.version_info < (3, 11) else None'

@@ -55,7 +55,9 @@ splits. The counts found are compared with the published ones, and both are stor
 test keeps the two equal. The readers are tested on small replicas in the same layouts. To compare
 real data sets in a folder DIR with the published counts, run
 
-    ASKEW_DATA_ROOT=DIR python -m pytest tests/evaluation/datasets/test_readers.py
+```sh
+ASKEW_DATA_ROOT=DIR python -m pytest tests/evaluation/datasets/test_readers.py
+```
 
 ## What is measured
 

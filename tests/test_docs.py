@@ -28,7 +28,7 @@ def entries(section):
     found = []
     for item in page.split(f"\n## {section}\n")[1].split("\n## ")[0].split("\n- **")[1:]:
         head, _, rest = item.partition("**")
-        text = rest.split("\n  - ")[0]
+        text = rest.split("\n\n")[0]
         names = [re.findall(rf"^  - {kind}: `([^`]+)`$", item, re.M) for kind in ("function", "test", "official code")]
         assert len(re.findall(r"^  - ", item, re.M)) == sum(map(len, names)), f"not understood: {item}"
         found.append(Entry(head, " ".join(text.split()), *names))
@@ -111,11 +111,8 @@ def test_no_two_objectives_claim_one_equation(number, reading, functions, tests,
     assert len(claims) == (1 if in_objectives else 0), claims
 
 
-OTHERS = [
-    entry
-    for part in ("SLIP, DeCLIP and ALBEF", "FastCLIP", "A-CLIP", "SuperCLIP", "Shortened captions")
-    for entry in entries(part)
-]
+SECTIONS = ("SLIP, DeCLIP and ALBEF", "UniCLIP and SigLIP", "FastCLIP", "A-CLIP", "SuperCLIP", "Shortened captions")
+OTHERS = [entry for part in SECTIONS for entry in entries(part)]
 
 
 @pytest.mark.parametrize("entry", OTHERS, ids=[entry.text for entry in OTHERS])

@@ -326,7 +326,7 @@ def test_randomness_is_an_argument_of_the_mathematics():
 def test_the_readme_names_what_is_there():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     tree = readme.split("## Where things are")[1].split("## ")[0]
-    named = [line.split()[0] for line in tree.splitlines() if line.startswith("      ")]
+    named = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
     assert len(named) > 8
     for name in named:
         assert any((folder / name).exists() for folder in (PACKAGE, ROOT / "docs", ROOT)), name

@@ -1,0 +1,76 @@
+"""What `mkdocs build` does to the pages beyond Markdown: they are written for GitHub, and stay readable there.
+
+Lists are nested as Markdown nests them everywhere but in Python-Markdown, links to files that are no page become their
+paths, README.md and CHANGELOG.md are what the site links to, and equations become MathML, which needs no script.
+"""
+
+import html
+import re
+from pathlib import Path
+
+from latex2mathml.converter import convert
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
+FENCE = re.compile(r" *```")
+ITEM = re.compile(r"( *)([-*+]|\d+\.) +(?=\S)")
+LINK = re.compile(r"\[([^]\[]+)\]\((\.\./[^)#\s]+)(#[^)\s]+)?\)")
+EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+FUNCTION = re.compile(r"(<mi>(?:log|max|min|cos)</mi>)(?!<mrow><mo|<mo)")  # a thin space before what it is applied to
+PRIME = "<mi>&#x02032;</mi>"
+
+
+def on_files(files: Files, config) -> Files:
+    """The changelog lies outside docs/."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    here = re.sub(r"\]\(docs/", "](", text)
+    there = re.sub(r"\]\((?!\w+\.md|https?:|#)", "](../", here)
+    files.append(File.generated(config, "changelog.md", content=there))
+    return files
+
+
+def on_page_markdown(markdown: str, **_) -> str:
+    """A page as Python-Markdown must read it."""
+    return nested(LINK.sub(within_the_site, markdown))
+
+
+def within_the_site(link: re.Match) -> str:
+    """A link to a file above docs/: the page that it has become, or else its path."""
+    text, target, anchor = link.groups()
+    path = target.removeprefix("../")
+    if path in PAGES:
+        return f"[{text}]({PAGES[path]}{anchor or ''})"
+    assert (ROOT / path).exists(), f"{link[0]}: there is no {path}"
+    return f"`{path}`" if text.strip("`") == path else f"{text} (`{path}`)"
+
+
+def nested(markdown: str) -> str:
+    """What belongs to an item of a list, four spaces deep; in GitHub's Markdown it is as deep as the item's text."""
+    lines, depths, fenced = [], [], False
+    for line in markdown.split("\n"):
+        text = line.lstrip(" ")
+        indent = len(line) - len(text)
+        if text and not fenced:
+            while depths and indent < depths[-1]:
+                depths.pop()
+        level, inner = len(depths), indent - (depths[-1] if depths else 0)
+        lines.append(" " * (4 * level + max(inner, 0)) + text if text else "")
+        if FENCE.match(line):
+            fenced = not fenced
+        elif not fenced and (item := ITEM.match(line)):
+            depths.append(item.end())
+    return "\n".join(lines)
+
+
+def on_page_content(html_of_page: str, **_) -> str:
+    """LaTeX to MathML."""
+    return EQUATION.sub(mathml, html_of_page)
+
+
+def mathml(equation: re.Match) -> str:
+    """One equation; a displayed one in a box that scrolls where the page is too narrow."""
+    displayed = equation[1] == "div"
+    made = convert(html.unescape(equation[2]).strip(), display="block" if displayed else "inline")
+    made = FUNCTION.sub(r'\1<mspace width="0.17em"/>', made).replace(PRIME, f'<mi class="prime">{PRIME[4:]}')
+    return f'<div class="equation" tabindex="0">{made}</div>' if displayed else made
