@@ -112,9 +112,11 @@ def test_siglip_runs_as_transformers_built_it(tmp_path):
                                                                          "num_attention_heads": 2})  # fmt: skip
     folder = tmp_path / "siglip"
     transformers.SiglipModel(config).save_pretrained(folder)
-    transformers.PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", eos_token="</s>", pad_token="<pad>", model_max_length=16
-    ).save_pretrained(folder)
+    settings = {"unk_token": "<unk>", "eos_token": "</s>", "pad_token": "<pad>", "model_max_length": 16}
+    tokenizer = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_input_names=["input_ids"], **settings
+    )
+    tokenizer.save_pretrained(folder)
     transformers.SiglipImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
     model = askew.load(folder, device="cpu")
     image, text = theirs(folder)
@@ -122,6 +124,9 @@ def test_siglip_runs_as_transformers_built_it(tmp_path):
     assert np.abs(model._encoders.text(TEXTS) - text).max() < 1e-5
     bias = transformers.AutoModel.from_pretrained(folder).logit_bias
     assert model.logit_bias == pytest.approx(bias.item())
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **settings).save_pretrained(folder)
+    with pytest.raises(UserError, match="the tokenizer gives an attention mask, and SigLIP reads its pads"):
+        askew.load(folder, device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -250,6 +250,11 @@ def _check_tokenizer(shown: str, tokenizer: Any, text_config: Any) -> None:
             f"{shown}: the tokenizer has {len(tokenizer):,} ids and the text tower's weights "
             f"{text_config.vocab_size:,}; put the tokenizer that the weights were trained with into the directory"
         )
+    if text_config.model_type == "siglip_text_model" and "attention_mask" in tokenizer.model_input_names:
+        raise UserError(
+            f"{shown}: the tokenizer gives an attention mask, and SigLIP reads its pads; "
+            'set "model_input_names": ["input_ids"] in tokenizer_config.json, as SigLIP has it'
+        )
     if text_config.model_type == "siglip_text_model" or text_config.eos_token_id == HIGHEST:
         return
     if tokenizer("a photo")["input_ids"][-1] != text_config.eos_token_id:

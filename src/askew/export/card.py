@@ -58,17 +58,15 @@ def _section(title: str, lines: list[str]) -> str:
 def _what(source: SourceModel, exported: ExportedModel, about: About) -> str:
     vision, text, protocol = source.model_cfg["vision_cfg"], source.model_cfg["text_cfg"], source.encoders.protocol
     made_by = f"trained by the method {about.method} of askew" if about.method else "exported by askew"
-    image = vision.get("timm_model_name") or f"ViT, {vision.get('layers')} layers of width {vision.get('width')}"
-    words = (
-        text.get("hf_model_name") or f"transformer, {text.get('layers', 12)} layers of width {text.get('width', 512)}"
-    )
+    image = vision.get("timm_model_name") or f"ViT, depth {vision.get('layers', 12)}, width {vision.get('width', 768)}"
+    words = text.get("hf_model_name") or f"transformer, depth {text.get('layers', 12)}, width {text.get('width', 512)}"
     size = sum(tensor.numel() for tensor in source.state.values())
     return "\n".join(
         [
             f"A model of images and texts of the CLIP family, {made_by}. It maps both into one space, in which",
             "an image and its caption are near.\n",
             f"- weights: {protocol['weights']}, {size:,} numbers",
-            f"- image tower: {image}, images of {protocol['resolution'].strip('()')} pixels",
+            f"- image tower: {image}, images of {protocol['resolution'].strip('()').replace(', ', ' x ')} pixels",
             f"- text tower: {words}, up to {text.get('context_length', 77)} tokens",
             f"- embeddings: {source.model_cfg['embed_dim']} dimensions; activation {protocol['activation']}",
             f"- made by askew {__version__} with torch {torch.__version__}\n",
