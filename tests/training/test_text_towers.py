@@ -189,3 +189,19 @@ def test_names_of_hidden_fields_are_dropped(folder):
         "context_length",
     }
     assert json.loads(json.dumps(made)) == made
+
+
+def test_a_name_on_the_hub_is_taken_from_its_cache(tmp_path, monkeypatch):
+    """The cache as the hub's client keeps it, without a network."""
+    cache = tmp_path / "models--org--encoder"
+    text_folder(cache / "snapshots" / "abc", "xlm-roberta")
+    (cache / "refs").mkdir()
+    (cache / "refs" / "main").write_text("abc", encoding="utf-8")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    resolved = resolve(settings("org/encoder"))
+    assert resolved.text_cfg["hf_model_name"] == resolved.text_cfg["hf_tokenizer_name"] == "org/encoder"
+    assert text_of(resolved).files.encoder == cache / "snapshots" / "abc"
+    assert build_method(micro_recipe("x", "clip").model_copy(update={"towers": resolved})).towers.files.keys() == {
+        *("config.json", "tokenizer.json", "tokenizer_config.json"),
+    }
