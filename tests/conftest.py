@@ -1,5 +1,6 @@
 """Shapes in the signatures of askew.objectives and askew.nn are checked whenever a test calls them; no network."""
 
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.enviro
 for shared in ("evaluation", "data"):  # their stand-ins and formats serve tests/runs too
     sys.path.append(str(Path(__file__).parent / shared))
 install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
+# Every process of a fork server begins with these imports, in place of making them again
+multiprocessing.get_context("forkserver").set_forkserver_preload(["askew.runs.resume"])
 
 
 # The slowest files: started last, each would keep one core busy alone, because a file stays on one worker
