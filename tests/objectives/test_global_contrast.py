@@ -9,7 +9,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from askew.objectives.contrastive import info_nce
-from askew.objectives.global_contrast import gamma_at, log_mean_negatives
+from askew.objectives.global_contrast import gamma_at, log_mean_negatives, of_pairs
 from askew.objectives.global_contrast import global_contrast as contrast_of_means
 from askew.objectives.global_contrast import log_running_mean as running_mean_of_means
 from reference import equations
@@ -144,14 +144,13 @@ def test_rows_average_to_the_whole():
     torch.testing.assert_close(torch.stack(rows).mean(), global_contrast(logits, own, match, log_u, 0.1))
 
 
-def test_every_row_may_have_its_own_eps():
-    logits, own, match, u = tensors(*example())
-    log_u, eps = log_running_mean(logits, own, match, u, 0.4), torch.tensor([0.1, 0.0, 3.0])
-    rows = [
-        global_contrast(logits[i : i + 1], own[i : i + 1], match[i : i + 1], log_u[i : i + 1], eps[i].item())
-        for i in range(3)
-    ]
-    torch.testing.assert_close(global_contrast(logits, own, match, log_u, eps), torch.stack(rows).mean())
+def test_single_pairs_by_hand():
+    """log(1 + 3), and the gradient of g / (1 + 3) at g = 1."""
+    log_g = torch.zeros(1, 1, requires_grad=True)
+    found = of_pairs(log_g, torch.tensor([[3.0]]).log(), torch.zeros(1, 1))
+    found.sum().backward()
+    assert found.item() == pytest.approx(math.log(4))
+    assert log_g.grad.item() == pytest.approx(0.25)
 
 
 def test_a_row_without_negatives_counts_zero_and_keeps_what_it_has():

@@ -5,7 +5,6 @@ derives its Config from OneSpaceConfig and itself from OneSpaceMethod.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import Literal, NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from askew.methods.base import Batch, Method, Terms, matches
 from askew.methods.encode import MaskedLanguageConfig, unified
 from askew.nn.row_state import RowState
 from askew.nn.similarity import IMAGE, TEXT, DomainSimilarity, SharedSimilarity
-from askew.objectives.global_contrast import gamma_at, global_contrast, log_mean_negatives, log_running_mean
+from askew.objectives.global_contrast import gamma_at, log_mean_negatives, log_running_mean, of_pairs
 
 ROLES = ("image", "text", "aug")  # of a sample's embeddings, in the order of `unified`
 DOMAINS = (IMAGE, TEXT, IMAGE)  # of the roles
@@ -113,13 +112,14 @@ class GlobalNormaliser(nn.Module):
         mean = log_mean_negatives(space.logits, space.positive).view(len(ROLES), num)
         own = own_logits(fixed, local)
         log_u = running_means(mean, own, before, gamma)
-        eps = 1 / self._negatives(match)
-        blocks, values = space.logits.view(len(ROLES), num, len(ROLES), -1), []
-        for anchor, positive in product(range(len(ROLES)), repeat=2):
-            of_pair = own[:, anchor, positive], match, log_u[:, anchor, positive], eps
-            value, _ = global_contrast(blocks[anchor, :, positive], mean[anchor], *of_pair)
-            values.append(weights[anchor][positive] * value)
-        return torch.stack(values).mean(), gamma
+        # Most samples match themselves alone: what follows is done for the matches, and for all pairs of their roles
+        row, column = (match & (mean[0] > -torch.inf)[:, None]).nonzero(as_tuple=True)
+        positive = space.logits.view(len(ROLES), num, len(ROLES), -1)[:, row, :, column]  # (matches, 3, 3)
+        log_g = mean.T[row][:, :, None] - positive
+        log_eps = -self._negatives(match).log()[row][:, None, None]
+        values = of_pairs(log_g, (log_u + own)[row] - positive.detach(), log_eps)
+        share = 1 / (match.sum(dim=1)[row] * own.numel())
+        return (share[:, None, None] * values.new_tensor(weights) * values).sum(), gamma
 
     def _negatives(self, match: Tensor) -> Tensor:
         """(B,): how many negatives a row is thought to have, those of the batch or of the data; 1 if it has none."""

@@ -75,7 +75,7 @@ def global_contrast(
     own: Float[Tensor, "A"],
     match: Bool[Tensor, "A C"],
     log_u: Float[Tensor, "A"],
-    eps: float | Float[Tensor, "A"],
+    eps: float,
 ) -> tuple[Float32[Tensor, ""], Float32[Tensor, ""]]:
     """One direction of RGCL-g: log(eps + u), with the gradient of g over (eps + u) in place of its own; and log u.
 
@@ -100,7 +100,7 @@ def global_contrast(
         own: s[i, i], the logit of each row's own pair.
         match: positives; all other columns are negatives.
         log_u: of `log_running_mean`, with this batch in it.
-        eps: 0 or more, one for all rows or one for each.
+        eps: 0 or more.
 
     Nats, of either sign. Mean over a row's matches, then over all rows. A row without matches or without negatives
     counts 0 and has zero gradient. Raises AssertionError if the shapes differ or there are no rows.
@@ -116,11 +116,21 @@ def global_contrast(
     row, column = (match & (log_mean > -torch.inf)[:, None]).nonzero(as_tuple=True)
     positive = logits[row, column].float()
     log_g = log_mean.float()[row] - positive
-    value = plain = (log_u.float() + own.float()).detach()[row] - positive.detach()
-    if isinstance(eps, Tensor):
-        value = torch.logaddexp(plain, eps.float().log()[row])
-    elif eps > 0:
-        value = torch.logaddexp(plain, torch.full_like(plain, math.log(eps)))
-    ratio = (log_g.detach() - value).exp()
+    plain = (log_u.float() + own.float()).detach()[row] - positive.detach()
+    value = of_pairs(log_g, plain, torch.full_like(plain, math.log(eps) if eps > 0 else -torch.inf))
     weight = 1 / (match.sum(dim=1)[row] * len(logits))
-    return (weight * (value + ratio * (log_g - log_g.detach()))).sum(), (weight * plain).sum()
+    return (weight * value).sum(), (weight * plain).sum()
+
+
+def of_pairs(
+    log_g: Float[Tensor, "*P"], log_u: Float[Tensor, "*P"], log_eps: Float[Tensor, "*#P"]
+) -> Float32[Tensor, "*P"]:
+    """The value log(eps + u) of pairs, with the gradient of g over (eps + u) in place of its own.
+
+    `log_g` has a gradient, the others have none. Nats, of either sign.
+
+    By hand: log g = 0, log u = log 3 and eps = 1 give log 4, and the gradient of log g is 1/4.
+    """
+    value = torch.logaddexp(log_u, log_eps)
+    ratio = (log_g.detach() - value).exp()
+    return value + ratio * (log_g - log_g.detach())
