@@ -50,7 +50,7 @@ def ours(folder: Path, templates: int) -> dict:
     from askew.evaluation.datasets.custom import open_custom
     from askew.evaluation.datasets.prompts import prompts
     from askew.evaluation.features import Extractor
-    from askew.evaluation.model import load_encoders
+    from askew.evaluation.loading import load_encoders
     from askew.evaluation.tasks.zero_shot import classifier, zero_shot
 
     known = prompts("imagenet")

@@ -58,7 +58,7 @@ def ours(folder: Path, precision: str) -> dict:
     from askew.evaluation.datasets.base import Classification
     from askew.evaluation.datasets.catalog import open_set
     from askew.evaluation.features import Extractor
-    from askew.evaluation.model import load_encoders
+    from askew.evaluation.loading import load_encoders
 
     encoders = load_encoders(f"local-dir:{folder / 'model'}", torch.device("cpu"), BATCH, precision)
     opened = open_set("cifar10", folder)

@@ -17,7 +17,7 @@ from askew.api.encoding import HeldMemory
 from askew.data.images import decode, decoded
 from askew.evaluation.datasets.folder import ImageFiles
 from askew.evaluation.features import Extractor
-from askew.evaluation.model import load_encoders
+from askew.evaluation.loading import load_encoders
 from helpers import write_pairs
 from micro_runs import askew_here
 

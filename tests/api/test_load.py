@@ -11,7 +11,7 @@ from standins import micro_model, png
 
 import askew
 from askew.data.images import PixelLimit
-from askew.evaluation.model import load_encoders
+from askew.evaluation.loading import load_encoders
 from micro_runs import askew_here, micro_recipe, table_of_25, train
 
 TEXTS = ["a red square", "two dogs"]

@@ -12,7 +12,8 @@ from standins import MICRO, micro_model
 
 from askew.errors import UserError
 from askew.evaluation.layers import may_trim, take_off_projection
-from askew.evaluation.model import Encoders, check_activation, check_tokenizer, load_encoders
+from askew.evaluation.loading import check_activation, check_tokenizer, load_encoders
+from askew.evaluation.model import Encoders
 
 TIMM = {"timm_model_name": "test_vit", "timm_model_pretrained": False, "timm_pool": "avg", "image_size": 160}
 TOWERS = {

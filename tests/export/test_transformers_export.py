@@ -12,7 +12,7 @@ from standins import micro_model
 import askew
 from askew.config import TowerSettings
 from askew.errors import UserError
-from askew.evaluation.model import load_encoders
+from askew.evaluation.loading import load_encoders
 from askew.export import target
 from askew.export.command import ExportRequest, export
 from askew.export.tokenizer import tokenizer_of

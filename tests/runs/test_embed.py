@@ -12,7 +12,7 @@ from standins import micro_model
 from askew.data.images import decode
 from askew.evaluation import streaming
 from askew.evaluation.chunks import Chunk
-from askew.evaluation.model import load_encoders
+from askew.evaluation.loading import load_encoders
 from askew.evaluation.projection import plane_of
 from helpers import write_pairs
 from micro_runs import askew_here

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from askew.data.files import sha256_of
 from askew.errors import UserError, printable
-from askew.evaluation.model import TRANSFORMERS_CONFIG, Encoders, state_sha256
+from askew.evaluation.loading import TRANSFORMERS_CONFIG
+from askew.evaluation.model import Encoders, state_sha256
 from askew.nn.transformers_layout import SHARED, from_transformers, image_names, text_names, their_names
 
 CONFIG, WEIGHTS, INDEX = TRANSFORMERS_CONFIG, "model.safetensors", "model.safetensors.index.json"

@@ -56,7 +56,7 @@ class ACLIP(Method):
     def __init__(self, config: Config, towers: TwoTower):
         super().__init__()
         self.config = config
-        self.share = SHARE[config.patches]
+        self.share, self.is_chunked = SHARE[config.patches], False  # its heads see all samples
         self.views = ("image", *KEEP, "text")
         if self.share < 1:
             self.grid = patch_grid(towers.image.trunk, "method.patches", config.patches)

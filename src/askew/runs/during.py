@@ -16,7 +16,7 @@ from askew.config import EvaluateEntry, Recipe
 from askew.errors import UserError, printable, writing
 from askew.evaluation.datasets.whole import require_whole
 from askew.evaluation.expected import measures_expected, with_mean_recall
-from askew.evaluation.model import load_encoders
+from askew.evaluation.loading import load_encoders
 from askew.evaluation.results import Result
 from askew.evaluation.sharing import SharedExtractor, share_texts
 from askew.evaluation.suite import image_sets, run_set, suits, unsuited

@@ -17,7 +17,8 @@ from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned
 from askew.evaluation.datasets.whole import require_whole
 from askew.evaluation.features import Extractor
-from askew.evaluation.model import Encoders, load_encoders
+from askew.evaluation.loading import load_encoders
+from askew.evaluation.model import Encoders
 from askew.evaluation.results import Result, ResultsFile, with_facts
 from askew.evaluation.suite import KNOWN_TASKS, EvaluationOptions, image_sets, run_set, suits, unsuited
 from askew.evaluation.tasks import tiny

@@ -17,7 +17,8 @@ from askew.devices import choose_device
 from askew.errors import RunFailed, UserError, printable
 from askew.evaluation.examples.gallery import misaligned
 from askew.evaluation.examples.pool import ExamplePool, drawn_rows, pool, read, unseen_styles
-from askew.evaluation.model import Encoders, load_encoders
+from askew.evaluation.loading import load_encoders
+from askew.evaluation.model import Encoders
 from askew.report.console import Console
 from askew.report.examples import Examples
 from askew.runs import example_parts

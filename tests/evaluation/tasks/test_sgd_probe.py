@@ -13,7 +13,7 @@ from torchvision import transforms
 from askew.data.views import resized_crop_box
 from askew.errors import UserError
 from askew.evaluation.datasets.base import Classification, Labelled
-from askew.evaluation.model import load_encoders
+from askew.evaluation.loading import load_encoders
 from askew.evaluation.tasks.sgd_probe import NAME, ProbePixels, SgdSettings, sgd_probe, train_linear
 
 SHORT = SgdSettings(epochs=6, batch_size=16)
