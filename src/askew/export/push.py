@@ -134,7 +134,7 @@ def _answering(api: "HfApi", name: str) -> Iterator[None]:
     """
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    unreachable = (OSError, *HfHubHTTPError.__bases__)  # the HTTP client's own errors: of httpx, or requests before
+    unreachable: Any = (OSError, *HfHubHTTPError.__bases__)  # the HTTP client's own errors: of httpx, or requests before
     try:
         yield
     except HfHubHTTPError as error:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from askew.nn.transformers_layout import SHARED, image_names, text_names, to_tra
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Pair = tuple[int, int]
 PROJECTION = "visual.head.proj.weight"  # of a timm tower; evaluation has taken the layer itself off
 CROPS = {"shortest": "center", "squash": "squash"}  # timm's names of open_clip's ways to resize
 SNIPPET = """\
@@ -104,7 +105,8 @@ def check_image(visual: VisionTransformer) -> None:
     if visual.pool_type != "tok" or not isinstance(visual.ln_pre, nn.LayerNorm):
         raise refused(f"its ViT has pool_type={visual.pool_type!r} and ln_pre {type(visual.ln_pre).__name__}, and only "
                       "pooling at the class token with a first LayerNorm is known")  # fmt: skip
-    if visual.grid_size[0] != visual.grid_size[1] or visual.patch_size[0] != visual.patch_size[1]:
+    grid, patch = cast(Pair, visual.grid_size), cast(Pair, visual.patch_size)
+    if grid[0] != grid[1] or patch[0] != patch[1]:
         raise refused("its ViT takes images or patches that are not square")
     check_blocks(visual.transformer, "image")
 
@@ -165,9 +167,9 @@ def _clip(source: SourceModel, visual: VisionTransformer) -> "PreTrainedModel":
     from transformers import CLIPConfig, CLIPModel
 
     check_image(visual)
-    vision_config = _half(visual.transformer, visual.ln_post, "image") | {
-        "image_size": visual.image_size[0],
-        "patch_size": visual.patch_size[0],
+    vision_config = _half(visual.transformer, cast(nn.LayerNorm, visual.ln_post), "image") | {
+        "image_size": cast(Pair, visual.image_size)[0],
+        "patch_size": cast(Pair, visual.patch_size)[0],
         "projection_dim": source.model_cfg["embed_dim"],
     }
     config = CLIPConfig(text_config=_text_config(source), vision_config=vision_config, **_common(source))
@@ -190,7 +192,7 @@ def _dual_encoder(source: SourceModel, visual: TimmModel) -> "PreTrainedModel":
     vision_config = TimmWrapperConfig(
         architecture=settings["timm_model_name"],
         model_args={"global_pool": pool} if pool else {},
-        hidden_size=source.state[PROJECTION].shape[1],
+        hidden_size=source.state[PROJECTION].shape[1],  # type: ignore[call-arg]  # an attribute of the config
     )
     config = VisionTextDualEncoderConfig(
         vision_config=vision_config.to_dict(),

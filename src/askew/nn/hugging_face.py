@@ -31,7 +31,7 @@ class HuggingFaceTower(TextTower):
         if not hasattr(text, "proj"):
             raise ValueError("this Hugging Face text tower has no projection; set text_cfg.hf_proj_type=linear or mlp")
         self.trunk, self.pooler, self.projection = text.transformer, text.pooler, text.proj
-        self.pad: int = text.config.pad_token_id
+        self.pad: int = self.trunk.config.pad_token_id
         self._width: int = self.trunk.get_input_embeddings().embedding_dim
         self._rows: int = self.trunk.get_input_embeddings().num_embeddings
         self._context_length = context_length

@@ -160,7 +160,9 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
             ImageView("aug2", size, views.aug_scale, **strong),
         ),
         tokens=Tokens(recipe.towers.text_cfg.get("context_length", 77), folder=text.folder if text else ""),
-        masked=MaskedTokens(views.mask_probability, *((text.folder, text.mask) if text else ())),
+        masked=MaskedTokens(views.mask_probability, text.folder, text.mask)
+        if text
+        else MaskedTokens(views.mask_probability),
         short=build_short_text(recipe, wanted),
         shorten=views.text == "short",
         normalise=Normalise(recipe.towers.mean, recipe.towers.std),

@@ -10,7 +10,7 @@ from askew.config import EvaluateEntry
 from askew.data.files import home_path, sha256_of
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned, EvaluationSet
-from askew.evaluation.model import DIRECTORY_WEIGHTS
+from askew.nn.towers import DIRECTORY_WEIGHTS
 from askew.evaluation.suite import TASKS, EvaluationOptions
 from askew.evaluation.tasks.wrong_captions import SEED, SHARE, exchanged
 from askew.report.console import Console
