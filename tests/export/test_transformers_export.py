@@ -188,3 +188,9 @@ def test_a_missing_extra_is_one_line(photo_run, tmp_path, monkeypatch):
 def test_another_kind_of_tokenizer_is_refused():
     with pytest.raises(UserError, match="tokenizer is not open_clip's usual one"):
         tokenizer_of(lambda texts: texts, 16)
+
+
+def test_a_directory_of_transformers_is_not_exported_again(made, tmp_path):
+    with pytest.raises(UserError, match="is a directory of transformers; askew exports runs and models of open_clip"):
+        export(ExportRequest(str(made[0]), "open_clip", tmp_path / "out", samples=1), Console(quiet=True))
+    assert list(tmp_path.iterdir()) == []
