@@ -28,7 +28,7 @@ SIGLIP = {  # a timm tower pooled by attention, and a text tower in which every 
     "embed_dim": 64,
     "init_logit_bias": -10,
     "vision_cfg": {"image_size": 160, "timm_model_name": "test_vit", "timm_pool": "map", "timm_proj": "none"},
-    "text_cfg": {"no_causal_mask": True, "pool_type": "last", "proj_bias": True, "width": 32, "heads": 2, "layers": 1},
+    "text_cfg": {"no_causal_mask": True, "pool_type": "last", "width": 32, "heads": 2, "layers": 1},
 }
 ALONE = """
 import json, runpy, sys
@@ -80,7 +80,7 @@ def check(folder, source, batch):
 
 
 def test_a_model_like_siglip(tmp_path):
-    model = micro_model(tmp_path / "model", custom=True, **SIGLIP)
+    model = micro_model(tmp_path / "model", **SIGLIP)
     source = open_model(str(model), "student", pytest.fail)
     write_graphs(source, tmp_path)
     for batch in (1, 3):
