@@ -205,3 +205,12 @@ def test_a_name_on_the_hub_is_taken_from_its_cache(tmp_path, monkeypatch):
     assert build_method(micro_recipe("x", "clip").model_copy(update={"towers": resolved})).towers.files.keys() == {
         *("config.json", "tokenizer.json", "tokenizer_config.json"),
     }
+
+
+def test_a_tokenizer_that_was_trained_again_is_read_again(tmp_path):
+    here = text_folder(tmp_path / "encoder", "bert")
+    before = text_of(resolve(settings(here))).tokenizer
+    assert text_of(resolve(settings(here))).tokenizer is before
+    text_folder(here, "xlm-roberta")
+    after = text_of(resolve(settings(here))).tokenizer
+    assert (before.pad, after.pad) == (0, 1)

@@ -170,6 +170,7 @@ class HuggingFaceTokenizer:
         mask: the id of the mask token, None if there is none.
         ordinary: (n,) the ids that are not special, in rising order.
         special: the other ones.
+        sha256: of the files that it was made from.
 
     Raises:
         UserError: transformers cannot read one in this folder, or it does not pad on the right.
@@ -203,6 +204,7 @@ class HuggingFaceTokenizer:
         self._is_word = np.zeros(self.num_ids, dtype=bool)
         self._is_word[self.ordinary] = True
         self._before, self._after = self._frame()
+        self.sha256 = hashed(Path(folder))
 
     def _frame(self) -> tuple[list[int], list[int]]:
         """What begins and what ends a text."""

@@ -14,6 +14,7 @@ from askew.data.hugging_face import (
     HuggingFaceTokenizer,
     TextFiles,
     folder_of,
+    hashed,
     quiet,
     refuse_without_transformers,
     why_unfit,
@@ -99,6 +100,9 @@ def text_of(towers: TowerSettings) -> HuggingFaceText | None:
     files = TextFiles(*(folder_of(text_cfg[name]) for name in NAMES))
     config, length = files.config, text_cfg["context_length"]
     tokenizer = cast(HuggingFaceTokenizer, tokenizer_of(str(files.tokenizer)))
+    if tokenizer.sha256 != hashed(files.tokenizer):  # it was trained again since this process made it
+        tokenizer_of.cache_clear()
+        tokenizer = cast(HuggingFaceTokenizer, tokenizer_of(str(files.tokenizer)))
     reason = why_unfit(tokenizer, config, length)
     if reason:
         raise UserError(f"towers.text_cfg: {reason}")
