@@ -7,6 +7,7 @@ paths, README.md and CHANGELOG.md are what the site links to, and equations beco
 import html
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
@@ -17,8 +18,10 @@ FENCE = re.compile(r" *```")
 ITEM = re.compile(r"( *)([-*+]|\d+\.) +(?=\S)")
 LINK = re.compile(r"\[([^]\[]+)\]\((\.\./[^)#\s]+)(#[^)\s]+)?\)")
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-FUNCTION = re.compile(r"(<mi>(?:log|max|min|cos)</mi>)(?!<mrow><mo|<mo)")  # a thin space before what it is applied to
-PRIME = "<mi>&#x02032;</mi>"
+FUNCTION = re.compile(r"(<mi>(?:log|max|min|cos)</mi>)(?!<mo)")  # a thin space around it, if no bracket follows
+THIN = '<mspace width="0.17em"/>'
+NAMESPACE = "http://www.w3.org/1998/Math/MathML"
+PRIME = "\u2032"
 
 
 def on_files(files: Files, config) -> Files:
@@ -47,19 +50,22 @@ def within_the_site(link: re.Match) -> str:
 
 def nested(markdown: str) -> str:
     """What belongs to an item of a list, four spaces deep; in GitHub's Markdown it is as deep as the item's text."""
-    lines, depths, fenced = [], [], False
+    lines, depths, fenced, level_of_last = [], [], False, 0
     for line in markdown.split("\n"):
         text = line.lstrip(" ")
         indent = len(line) - len(text)
         if text and not fenced:
             while depths and indent < depths[-1]:
                 depths.pop()
+        if ITEM.match(line) and not fenced and len(depths) < level_of_last:
+            lines.append("")  # or else Python-Markdown takes it for an item of the list above
         level, inner = len(depths), indent - (depths[-1] if depths else 0)
         lines.append(" " * (4 * level + max(inner, 0)) + text if text else "")
         if FENCE.match(line):
             fenced = not fenced
         elif not fenced and (item := ITEM.match(line)):
             depths.append(item.end())
+        level_of_last = len(depths) - 1 if ITEM.match(line) else level_of_last
     return "\n".join(lines)
 
 
@@ -72,5 +78,22 @@ def mathml(equation: re.Match) -> str:
     """One equation; a displayed one in a box that scrolls where the page is too narrow."""
     displayed = equation[1] == "div"
     made = convert(html.unescape(equation[2]).strip(), display="block" if displayed else "inline")
-    made = FUNCTION.sub(r'\1<mspace width="0.17em"/>', made).replace(PRIME, f'<mi class="prime">{PRIME[4:]}')
+    made = raised_once(FUNCTION.sub(rf"{THIN}\1{THIN}", made))
     return f'<div class="equation" tabindex="0">{made}</div>' if displayed else made
+
+
+def raised_once(mathml: str) -> str:
+    """Primes beside their letter: their glyph is raised already, and as a superscript it is hardly seen."""
+    ElementTree.register_namespace("", NAMESPACE)
+    root = ElementTree.fromstring(mathml)
+    for node in list(root.iter()):
+        kind = node.tag.partition("}")[2]
+        if kind in ("msup", "msubsup") and node[-1].text == PRIME:
+            base, prime = node[0], node[-1]
+            node.remove(prime)
+            prime.tag, prime.attrib = f"{{{NAMESPACE}}}mo", {"lspace": "0", "rspace": "0"}
+            row = ElementTree.Element(f"{{{NAMESPACE}}}mrow")
+            row.extend([base, prime])
+            node[0] = row
+            node.tag = f"{{{NAMESPACE}}}{'mrow' if kind == 'msup' else 'msub'}"
+    return ElementTree.tostring(root, encoding="unicode")
