@@ -329,7 +329,8 @@ def test_reads_masked_text_only_if_it_counts(config):
     mlm = config.mlm_weight > 0
     assert config.needs_mask_token == mlm
     others = ("image", "aug", "text", *(["text_short"] if config.contrast_text == "short" else []))
-    assert method.views == (*others, *(("masked_text", "mlm_labels") if mlm else ()))
+    row = ("row",) if config.normaliser == "global" else ()
+    assert method.views == (*others, *(("masked_text", "mlm_labels") if mlm else ()), *row)
     assert (method.token_head is not None) == mlm
 
 

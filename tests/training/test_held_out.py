@@ -37,7 +37,7 @@ def with_held_out(recipe, table, *settings):
 def test_training_does_not_notice(tables, tmp_path, method):
     """Bit for bit the same state, queues, teachers and dropout included; and the same numbers in the metrics."""
     recipe = micro_recipe(tables[0], method, max_steps=5)
-    vision = {**recipe.towers.vision_cfg, "patch_dropout": 0.5}
+    vision = {**recipe.towers.vision_cfg, "patch_dropout": 0.0 if method == "aclip" else 0.5}  # it chooses patches
     recipe = recipe.model_copy(update={"towers": recipe.towers.model_copy(update={"vision_cfg": vision})})
     plain = train(recipe, tmp_path / "plain")
     measured = train(with_held_out(recipe, tables[1]), tmp_path / "measured")
