@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from askew.errors import UserError, printable
 from askew.export.command import ExportRequest, write_export
@@ -134,7 +134,10 @@ def _answering(api: "HfApi", name: str) -> Iterator[None]:
     """
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-    unreachable: Any = (OSError, *HfHubHTTPError.__bases__)  # the HTTP client's own errors: of httpx, or requests before
+    unreachable: Any = (
+        OSError,
+        *HfHubHTTPError.__bases__,
+    )  # the HTTP client's own errors: of httpx, or requests before
     try:
         yield
     except HfHubHTTPError as error:
