@@ -19,6 +19,10 @@ GROUPS = {  # heading: the recipes that its table lists
     "Fine-tuning for retrieval": "finetune-retrieval",
     "The paper's settings on CC3M": r"\w+-cc3m-vitb16(-timm)?",
     "The paper's settings on YFCC15M": r"\w+-yfcc15m-vitb32(-timm)?",
+    "A-CLIP's settings on YFCC15M": "aclip-yfcc15m-vitb16",
+    "FastCLIP's settings on CC12M": "fastclip-cc12m-vitb32",
+    "FastCLIP's settings on LAION400M": "fastclip-laion400m-vitb16",
+    "SuperCLIP's settings on DataComp": "superclip-datacomp-vitb16",
 }
 SIZES = {"ViT-B-32": 224, "ViT-B-16": 224}
 
@@ -27,7 +31,7 @@ def shared(recipe: Recipe) -> tuple[str, ...]:
     """What the recipes of a group have in common, as two lines of a list."""
     vision, train = recipe.towers.vision_cfg, recipe.train
     pixels = vision.get("image_size") or SIZES[recipe.towers.model]
-    schedule = f"batches of {recipe.loader.batch_size:,}, {train.epochs:g} epochs"
+    schedule = f"batches of {recipe.loader.batch_size:,}, {train.epochs:g} epoch{'' if train.epochs == 1 else 's'}"
     return (
         f"Images of {pixels} px, {schedule}.",
         f"Learning rate {train.learning_rate:g}, weight decay {train.weight_decay:g}.",
@@ -35,8 +39,10 @@ def shared(recipe: Recipe) -> tuple[str, ...]:
 
 
 def tower(recipe: Recipe) -> str:
-    """The name of the image tower's architecture, open_clip's or timm's."""
-    return recipe.towers.model or recipe.towers.vision_cfg["timm_model_name"]
+    """The name of the image tower's architecture, open_clip's or timm's; of a ViT without a name, its sizes."""
+    vision = recipe.towers.vision_cfg
+    small = f"ViT, patches of {vision.get('patch_size')} px, {vision.get('layers')} layers of {vision.get('width')}"
+    return recipe.towers.model or vision.get("timm_model_name", small)
 
 
 def tables() -> dict[str, str]:

@@ -28,7 +28,7 @@ def units(config):
         return hook
 
     for module in method.modules():
-        side = {"ImageTower": "image", "TextTower": "text"}.get(type(module).__name__)
+        side = {"ImageTower": "image", "NativeTextTower": "text"}.get(type(module).__name__)
         if side is not None:
             module.register_forward_hook(counts(side))
         if side == "image":

@@ -23,7 +23,7 @@ from askew.evaluation.loading import check_activation
 from askew.evaluation.results import Result, ResultsFile, load
 from askew.evaluation.significance import differences
 from askew.evaluation.suite import EvaluationOptions, run_set
-from askew.nn.towers import DIRECTORY_CONFIG
+from askew.evaluation.loading import DIRECTORY_CONFIG
 from askew.recipes.settings import override
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
