@@ -55,7 +55,7 @@ def _backend(tokenize: SimpleTokenizer, start: str, end: str) -> Any:
     from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors
     from tokenizers.models import BPE
 
-    merges = sorted(tokenize.bpe_ranks, key=tokenize.bpe_ranks.__getitem__)
+    merges: Any = sorted(tokenize.bpe_ranks, key=tokenize.bpe_ranks.__getitem__)
     model = BPE(vocab=dict(tokenize.encoder), merges=merges, unk_token=end, end_of_word_suffix="</w>")
     made = Tokenizer(model)
     made.normalizer = normalizers.Sequence(
