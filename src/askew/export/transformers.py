@@ -98,7 +98,7 @@ def check_text(text: Any) -> None:
     check_blocks(text.transformer, "text")
 
 
-def check_image(visual: VisionTransformer) -> None:
+def check_image(visual: Any) -> None:
     """Raise UserError unless CLIPVisionModel computes the same."""
     if visual.attn_pool is not None:
         raise refused("its ViT pools by attention")
@@ -163,7 +163,7 @@ def _plain(source: SourceModel) -> dict[str, Tensor]:
     return {name.removeprefix("text."): tensor for name, tensor in source.state.items()}
 
 
-def _clip(source: SourceModel, visual: VisionTransformer) -> "PreTrainedModel":
+def _clip(source: SourceModel, visual: Any) -> "PreTrainedModel":
     from transformers import CLIPConfig, CLIPModel
 
     check_image(visual)
@@ -189,13 +189,13 @@ def _dual_encoder(source: SourceModel, visual: TimmModel) -> "PreTrainedModel":
         raise refused("its timm image tower ends in something else than a linear projection without a bias")
     settings = source.model_cfg["vision_cfg"]
     pool = settings.get("timm_pool", "avg")
-    vision_config = TimmWrapperConfig(
-        architecture=settings["timm_model_name"],
-        model_args={"global_pool": pool} if pool else {},
-        hidden_size=source.state[PROJECTION].shape[1],  # type: ignore[call-arg]  # an attribute of the config
-    )
+    vision_config: dict[str, Any] = {
+        "architecture": settings["timm_model_name"],
+        "model_args": {"global_pool": pool} if pool else {},
+        "hidden_size": source.state[PROJECTION].shape[1],  # which the dual encoder asks for
+    }
     config = VisionTextDualEncoderConfig(
-        vision_config=vision_config.to_dict(),
+        vision_config=TimmWrapperConfig(**vision_config).to_dict(),
         text_config=CLIPTextConfig(**_text_config(source)).to_dict(),
         **_common(source),
     )
