@@ -70,7 +70,7 @@ def backend_of(tokenize: Any, to: str) -> "Tokenizer":
             "has been made to agree; use --to open_clip"
         )
     start, end = (tokenize.decoder[number] for number in (tokenize.sot_token_id, tokenize.eot_token_id))
-    merges = sorted(tokenize.bpe_ranks, key=tokenize.bpe_ranks.__getitem__)
+    merges: Any = sorted(tokenize.bpe_ranks, key=tokenize.bpe_ranks.__getitem__)
     model = BPE(vocab=dict(tokenize.encoder), merges=merges, unk_token=end, end_of_word_suffix="</w>")
     made = Tokenizer(model)
     made.normalizer = normalizers.Sequence(
