@@ -150,7 +150,7 @@ def _answering(api: "HfApi", name: str) -> Iterator[None]:
         ) from error
     except OfflineModeIsEnabled as error:
         raise UserError("push: HF_HUB_OFFLINE is set, so nothing can be sent; unset it") from error
-    except unreachable as error:
+    except unreachable as error:  # type: ignore[misc]
         raise UserError(
             f"push: {api.endpoint} cannot be reached ({printable(' '.join(str(error).split()), 200)}); "
             "check the network and HF_ENDPOINT"
