@@ -208,17 +208,18 @@ def _made(identifier: str, folder: Path, pretrained: str | None, device: torch.d
 
     The layout is that with a separate text tower: the same numbers, and the tower can be run without the rest.
     """
-    text_cfg, beside = (open_clip.get_model_config(identifier) or {}).get("text_cfg", {}), {}
+    text_cfg = (open_clip.get_model_config(identifier) or {}).get("text_cfg", {})
+    beside: dict[str, Any] = {}
     of_hugging_face = bool(text_cfg.get("hf_model_name"))
     if of_hugging_face:
         refuse_without_transformers(text_cfg["hf_model_name"])
         if identifier.startswith("local-dir:"):
             beside = {"text_cfg": {**found_beside(folder, text_cfg), "hf_model_pretrained": False}}
     with quiet() if of_hugging_face else nullcontext():
-        model, _, preprocess = open_clip.create_model_and_transforms(
+        made: tuple[Any, Any, Any] = open_clip.create_model_and_transforms(
             identifier, pretrained=pretrained, device=device, force_custom_text=True, **beside
         )
-        return model, preprocess, open_clip.get_tokenizer(identifier)
+        return made[0], made[2], open_clip.get_tokenizer(identifier)
 
 
 def _named(identifier: str) -> str:
@@ -283,7 +284,8 @@ def check_tokenizer(name: str, model: Any, tokenize: Callable[[list[str]], Tenso
 def _check_hugging_face(name: str, text: HFTextEncoder, tokenizer: Any) -> None:
     """`check_tokenizer` for a text tower of Hugging Face, which knows padding by its id."""
     transformer: Any = text.transformer
-    rows, pad = transformer.get_input_embeddings().num_embeddings, text.config.pad_token_id
+    config: Any = text.config
+    rows, pad = transformer.get_input_embeddings().num_embeddings, config.pad_token_id
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows or tokenizer.pad_token_id != pad:
         raise UserError(
