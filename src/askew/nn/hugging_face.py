@@ -1,6 +1,7 @@
 """A text encoder of Hugging Face as a text tower: the parts of open_clip's HFTextEncoder, with its numbers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Int
@@ -31,7 +32,8 @@ class HuggingFaceTower(TextTower):
         if not hasattr(text, "proj"):
             raise ValueError("this Hugging Face text tower has no projection; set text_cfg.hf_proj_type=linear or mlp")
         self.trunk, self.pooler, self.projection = text.transformer, text.pooler, text.proj
-        self.pad: int = self.trunk.config.pad_token_id
+        config: Any = text.config
+        self.pad: int = config.pad_token_id
         self._width: int = self.trunk.get_input_embeddings().embedding_dim
         self._rows: int = self.trunk.get_input_embeddings().num_embeddings
         self._context_length = context_length

@@ -150,7 +150,9 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
         "blur_sigma": views.blur_sigma,
         "custom": custom,
     }
-    text = text_of(recipe.towers)
+    text, masked = text_of(recipe.towers), MaskedTokens(views.mask_probability)
+    if text is not None:
+        masked = replace(masked, folder=text.folder, mask=text.mask)
     never = tuple(replace(operation, probability=0.0) for operation in custom)
     return Views(
         wanted=wanted,
@@ -160,9 +162,7 @@ def build_views(recipe: config.Recipe, wanted: tuple[str, ...], custom: Custom =
             ImageView("aug2", size, views.aug_scale, **strong),
         ),
         tokens=Tokens(recipe.towers.text_cfg.get("context_length", 77), folder=text.folder if text else ""),
-        masked=MaskedTokens(views.mask_probability, text.folder, text.mask)
-        if text
-        else MaskedTokens(views.mask_probability),
+        masked=masked,
         short=build_short_text(recipe, wanted),
         shorten=views.text == "short",
         normalise=Normalise(recipe.towers.mean, recipe.towers.std),

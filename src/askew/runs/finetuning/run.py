@@ -19,11 +19,10 @@ from askew.devices import choose_device
 from askew.errors import Interrupted, UserError, printable
 from askew.evaluation.expected import DIRECTIONS, MEAN_RECALL
 from askew.evaluation.features import Extractor
-from askew.evaluation.loading import check_activation
+from askew.evaluation.loading import DIRECTORY_CONFIG, check_activation
 from askew.evaluation.results import Result, ResultsFile, load
 from askew.evaluation.significance import differences
 from askew.evaluation.suite import EvaluationOptions, run_set
-from askew.evaluation.loading import DIRECTORY_CONFIG
 from askew.recipes.settings import override
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory

@@ -10,9 +10,9 @@ from askew.config import EvaluateEntry
 from askew.data.files import home_path, sha256_of
 from askew.errors import UserError, printable
 from askew.evaluation.datasets.base import Captioned, EvaluationSet
+from askew.evaluation.loading import DIRECTORY_WEIGHTS
 from askew.evaluation.suite import TASKS, EvaluationOptions
 from askew.evaluation.tasks.wrong_captions import SEED, SHARE, exchanged
-from askew.evaluation.loading import DIRECTORY_WEIGHTS
 from askew.report.console import Console
 from askew.runs.directory import RunDirectory
 from askew.runs.entries import TINY, opened_entry
