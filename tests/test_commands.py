@@ -1,6 +1,6 @@
 """Every command of README.md, CONTRIBUTING.md and docs/ parses: its program, options, recipe, settings and files exist.
 
-The command line parses it, and the recipe takes its settings. Nothing is run. Python examples must compile.
+The command line parses it, and the recipe takes its settings. tests/test_page_runs.py runs what it can.
 """
 
 import ast
