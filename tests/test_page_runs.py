@@ -41,7 +41,9 @@ PARSED_ONLY = {  # a pattern of a command: why it is not run
     r"^askew train good\.parquet|good\.parquet": "written by the pandas example above it",
     r"--data embedded": "minutes; tests/runs/test_run_inspect.py",
     r"inspect \S+ --data photos\.parquet": "the run has an inspection of pairs.csv, which the other pages make",
-    r"^askew export": "its own tests run it",
+    r"^askew (export|push)": "tests/export/ runs them",
+    r"some-clip-directory": "tests/evaluation/test_transformers_directory.py makes one",
+    r"hf_model_name|emoji-languages": "tests/training/test_text_towers.py trains such towers",
     r"^--set": "a fragment of a command",
     r"train\.minutes": "the run would time itself; tests/training/test_schedule.py",
 }

@@ -151,12 +151,18 @@ def test_a_timm_tower_is_a_dual_encoder_with_the_same_embeddings(timm_run, photo
         ({"vision_cfg": {"ls_init_value": 0.1}}, "such as a layer scale"),
         ({"text_cfg": {"no_causal_mask": True}}, "not open_clip's causal one"),
         ({"init_logit_bias": -10.0}, "adds a bias to the logits"),
-        ({"text_cfg": {"tokenizer_kwargs": {"clean": "canonicalize"}}}, "tokenizer is not open_clip's usual one"),
     ],
 )
 def test_what_no_class_expresses_is_refused(tmp_path, changes, why):
     model = micro_model(tmp_path / "model", **changes)
     with pytest.raises(UserError, match=rf"^--to transformers: .*{why}.*use --to open_clip or --to onnx$"):
+        export(ExportRequest(f"local-dir:{model}", "transformers", tmp_path / "out", samples=1), Console(quiet=True))
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_tokenizer_that_cleans_otherwise_is_refused(tmp_path):
+    model = micro_model(tmp_path / "model", text_cfg={"tokenizer_kwargs": {"clean": "canonicalize"}})
+    with pytest.raises(UserError, match=r"^--to transformers: .*not open_clip's usual one.*use --to open_clip$"):
         export(ExportRequest(f"local-dir:{model}", "transformers", tmp_path / "out", samples=1), Console(quiet=True))
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
