@@ -146,7 +146,8 @@ def evaluate(
         data: custom data in place of a suite: a folder of class folders, or a source of images and captions.
         tasks: some of zero_shot, linear_probe, retrieval, sugarcrepe, winoground, linear_probe_sgd, few_shot,
             word_order and wrong_captions. Each data set takes those that suit it.
-        weights, precision: None: the student's, and fp32. A loaded model has its own.
+        weights: None: the student's. A loaded model has its own.
+        precision: None: fp32. A loaded model has its own.
         batch_size: images or texts that are encoded at once.
         out: a file that results are appended to.
         verbose: print what the command prints: messages on standard error, tables on standard output. Otherwise

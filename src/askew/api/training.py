@@ -121,7 +121,7 @@ def train(
             saved stays, and can be resumed.
 
     >>> run = askew.train("my_recipe.yaml", data="pairs.csv", out="runs/new", overrides={"train.max_steps": 2})
-    >>> run.path.name, run.metrics[-1]["step"]
+    >>> run.path.name, run.metrics[-1].get("step")
     ('new', 2)
     """
     asked = recipe if recipe is None or isinstance(recipe, Recipe) else os.fspath(recipe)
