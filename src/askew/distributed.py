@@ -126,16 +126,15 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
     """
     if world_size() == 1:
         return
-    bucket: list[Tensor] = []
-    for parameter in parameters:
-        if not parameter.requires_grad:
-            continue
+    bucket, size = list[Tensor](), 0
+    for parameter in (parameter for parameter in parameters if parameter.requires_grad):
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-        if bucket and sum(g.numel() for g in bucket) + parameter.grad.numel() > BUCKET:
+        if bucket and size + parameter.grad.numel() > BUCKET:
             _average(bucket)
-            bucket = []
+            bucket, size = [], 0
         bucket.append(parameter.grad)
+        size += parameter.grad.numel()
     _average(bucket)
 
 
@@ -143,7 +142,7 @@ def _average(gradients: list[Tensor]) -> None:
     if gradients:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         dist.all_reduce(flat)
-        parts = (flat.div_(world_size())).split([gradient.numel() for gradient in gradients])
+        parts = flat.div_(world_size()).split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
 

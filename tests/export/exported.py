@@ -10,7 +10,7 @@ from PIL import Image
 
 from askew.config import Recipe
 from askew.data.sources import open_source
-from micro_runs import micro_recipe
+from micro_runs import askew_here, micro_recipe
 
 TRICKY = (  # captions that tokenizers disagree about
     "  Two   DOGS\tasleep\n", "Tom &amp; Jerry &lt;3", "caf\u00e9 cre\u0301me", "it\u2019s a \u201cred\u201d bicycle",
@@ -34,6 +34,13 @@ def photographs(folder: Path, num: int) -> Path:
             image.save(folder / f"{number:03d}.jpg", quality=90)
             writer.writerow([f"{number:03d}.jpg", sample.captions[0]])
     return folder / "pairs.csv"
+
+
+def written(run: Path, out: Path, *options: str) -> tuple[Path, str]:
+    """The folder that `askew export` writes, and what it prints."""
+    done = askew_here("export", run, "--out", out, *options)
+    assert done.returncode == 0, done.stderr
+    return out, done.stderr
 
 
 def micro_run_recipe(table: Path, method: str = "mcd", **train) -> Recipe:

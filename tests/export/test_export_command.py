@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from exported import differences, run_snippet
+from exported import differences, run_snippet, written
 
 from askew import __version__
 from askew.data.files import sha256_of
@@ -17,16 +17,12 @@ from askew.export import command, formats
 from askew.export.about import without_folders
 from askew.export.command import ExportRequest, export
 from askew.report.console import Console
-from micro_runs import askew_here
 
 
 @pytest.fixture(scope="module")
 def made(photo_run, tmp_path_factory):
     """The exported folder, and what was printed."""
-    out = tmp_path_factory.mktemp("open_clip") / "new" / "out"
-    done = askew_here("export", photo_run, "--to", "open_clip", "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out, done.stderr
+    return written(photo_run, tmp_path_factory.mktemp("open_clip") / "new" / "out", "--to", "open_clip")
 
 
 def test_open_clip_gives_the_same_embeddings_of_100_real_samples(made):

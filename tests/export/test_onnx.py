@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from exported import TRICKY, differences
+from exported import TRICKY, differences, written
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from standins import micro_model
@@ -45,10 +45,7 @@ Path("found.json").write_text(json.dumps([image.tolist(), model.encode_texts(sys
 @pytest.fixture(scope="module")
 def made(photo_run, tmp_path_factory):
     """The exported folder, and what was printed."""
-    out = tmp_path_factory.mktemp("onnx") / "out"
-    done = askew_here("export", photo_run, "--to", "onnx", "--int8", "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out, done.stderr
+    return written(photo_run, tmp_path_factory.mktemp("onnx") / "out", "--to", "onnx", "--int8")
 
 
 def test_onnx_gives_the_same_embeddings_of_100_real_samples(made):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from exported import TRICKY, differences, micro_run_recipe, photographs, run_snippet
+from exported import TRICKY, differences, micro_run_recipe, photographs, run_snippet, written
 from PIL import Image
 from standins import micro_model
 
@@ -29,10 +29,7 @@ def jpegs(run):
 @pytest.fixture(scope="module")
 def made(photo_run, tmp_path_factory):
     """The exported folder of the run with native towers, and what was printed."""
-    out = tmp_path_factory.mktemp("transformers") / "out"
-    done = askew_here("export", photo_run, "--to", "transformers", "--out", out)
-    assert done.returncode == 0, done.stderr
-    return out, done.stderr
+    return written(photo_run, tmp_path_factory.mktemp("transformers") / "out", "--to", "transformers")
 
 
 def test_a_clip_model_gives_the_same_embeddings_of_100_real_samples(made):

@@ -5,8 +5,6 @@ VisionTextDualEncoderModel. What neither class can express is refused, with the 
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,6 +15,7 @@ from open_clip.timm_model import TimmModel
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
+from askew.data.hugging_face import quiet
 from askew.errors import UserError
 from askew.evaluation.layers import may_trim
 from askew.export.parity import opened
@@ -76,7 +75,7 @@ def write_transformers(source: SourceModel, folder: Path) -> ExportedModel:
         model, processor = _dual_encoder(source, visual), "VisionTextDualEncoderProcessor"
     else:
         raise refused(f"its image tower is a {type(visual).__name__}")
-    with _quiet():
+    with quiet():
         model.save_pretrained(str(folder), max_shard_size="1000GB")
         tokenizer.save_pretrained(str(folder))
         _save_processor(source, folder, processor)
@@ -219,22 +218,6 @@ def _filled(model: "PreTrainedModel", state: dict[str, Tensor]) -> "PreTrainedMo
     except RuntimeError as error:
         raise refused(" ".join(str(error).split())[:300]) from error
     return model.eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """transformers without bars and remarks. What goes wrong is raised."""
-    from transformers.utils import logging
-
-    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
 
 
 def _save_processor(source: SourceModel, folder: Path, processor: str) -> None:
