@@ -90,6 +90,9 @@ class TrainSettings(Part):
     extended: tuple[Annotated[int, Field(ge=1)], ...] = ()
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # autocast of the towers; auto: bf16 where it is fast
     loss_chunk_size: int = Field(default=0, ge=0)  # samples per rank whose pairs are in memory at once; 0 = by size
+    # What each of several ranks holds: everything, or parts of the towers (FSDP2); docs/training.md
+    parallel: Literal["ddp", "fsdp2"] = "ddp"
+    activation_checkpointing: bool = False  # keep only the inputs of blocks for the backward pass, at a third more time
     compile: bool = False  # torch.compile the towers; needs a C++ compiler and pays only in long runs
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = Field(default=0, ge=0)
@@ -109,6 +112,17 @@ class TrainSettings(Part):
     @classmethod
     def _each_once(cls, names: tuple[TrackerName, ...]) -> tuple[TrackerName, ...]:
         return tuple(dict.fromkeys(names))
+
+    @field_validator("parallel")
+    @classmethod
+    def _exact_on_parts(cls, mode: str, info: ValidationInfo) -> str:
+        optimizer = info.data.get("optimizer", "adamw")
+        if mode == "fsdp2" and optimizer != "adamw":
+            raise ValueError(
+                f"fsdp2 gives each rank a part of every matrix, and train.optimizer={optimizer} moves a matrix as a "
+                "whole; set train.parallel=ddp, or train.optimizer=adamw"
+            )
+        return mode
 
     @field_validator("min_learning_rate", "warmup_learning_rate")
     @classmethod

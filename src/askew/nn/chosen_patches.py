@@ -47,16 +47,21 @@ def with_class_attention(
 ) -> tuple[Float[Tensor, "B F"], Float[Tensor, "B P F"], Float[Tensor, "B P"]]:
     """The pooled features, those of the patches, and how much the class token attends to each patch.
 
-    The last is the mean over all layers and heads of the class token's attention, as in A-CLIP. It is computed beside
-    the layers from their own weights, for the row of the class token only.
+    The last is the mean over all layers and heads of the class token's attention, as in A-CLIP. It is computed from
+    what each layer attends to and its own weights, for the row of the class token only. That is done while the layer
+    runs: one that is sharded over ranks has its weights only then.
     """
     assert isinstance(trunk, VisionTransformer), "why_not names the reason"
     tokens = trunk._embeds(image)
     scores = tokens.new_zeros(tokens.shape[0], tokens.shape[1] - 1, dtype=torch.float32)
+
+    def add_scores(attention: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        scores.add_(class_row(cast(nn.MultiheadAttention, attention), inputs[0])[:, 1:])
+
     blocks = cast(list[ResidualAttentionBlock], list(trunk.transformer.resblocks))
     for block in blocks:
-        scores += class_row(block.attn, block.ln_1(tokens))[:, 1:]
-        tokens = block(tokens)
+        with block.attn.register_forward_pre_hook(add_scores):
+            tokens = block(tokens)
     pooled, patches = trunk._pool(tokens)
     return pooled, patches, scores / len(blocks)
 

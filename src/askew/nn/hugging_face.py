@@ -9,6 +9,7 @@ from open_clip.hf_model import HFTextEncoder
 from torch import Tensor, nn
 
 from askew.nn.encoded import Encoded, unit
+from askew.nn.shards import whole
 from askew.nn.text_towers import TextTower
 
 
@@ -90,6 +91,6 @@ class HuggingFaceTower(TextTower):
         """Its parameters in open_clip's layout with a separate text tower."""
         state = self.trunk.state_dict()
         ids = next(name for name, p in self.trunk.named_parameters() if p is self.trunk.get_input_embeddings().weight)
-        state[ids] = state[ids][: self._rows]
+        state[ids] = whole(state[ids])[: self._rows]
         projection = {f"text.proj.{name}": value for name, value in self.projection.state_dict().items()}
         return {f"text.transformer.{name}": value for name, value in state.items()} | projection

@@ -7,6 +7,8 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from askew.nn.shards import part
+
 
 def momentum_at(progress: float, start: float) -> float:
     """The momentum m of Eq. (12) at progress k / T: from `start` at 0 to 1 at 1, along a cosine.
@@ -52,9 +54,12 @@ class Momentum(nn.Module):
 
     @torch.no_grad()
     def update(self, student: nn.Module, momentum: float) -> None:
-        """Eq. (12) in place, for all parameters at once. `momentum` is m in [0, 1]."""
-        teacher: list[torch.Tensor] = list(self.module.parameters())
-        students = [parameter.detach() for parameter in student.parameters()]
+        """Eq. (12) in place, for all parameters at once. `momentum` is m in [0, 1].
+
+        A teacher that is sharded over ranks is sharded as its student is: each rank moves its own part.
+        """
+        teacher = [part(parameter) for parameter in self.module.parameters()]
+        students = [part(parameter.detach()) for parameter in student.parameters()]
         assert len(teacher) == len(students), "teacher and student must have the same parameters"
         torch._foreach_lerp_(teacher, students, 1.0 - momentum)
         for buffer, of_student in zip(self.module.buffers(), student.buffers(), strict=True):

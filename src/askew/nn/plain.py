@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
+from askew.nn.shards import whole
 from askew.nn.towers import ImageTower, Projection, TextTower
 
 BESIDE = "."  # the name of a Hugging Face text tower whose files lie beside the weights
@@ -16,7 +17,8 @@ def plain_state(
 ) -> dict[str, Tensor]:
     """The state dict in open_clip's plain CLIP layout: keys renamed, mask row dropped, float32, contiguous, on the CPU.
 
-    With a Hugging Face text tower, it is open_clip's layout with a separate text tower.
+    With a Hugging Face text tower, it is open_clip's layout with a separate text tower. Where towers are sharded over
+    ranks, every rank enters.
 
     Args:
         image, text: the towers to export, of the student or of a momentum teacher.
@@ -32,7 +34,7 @@ def plain_state(
     state["logit_scale"] = logit_scale.reshape(())
     if logit_bias is not None:
         state["logit_bias"] = logit_bias.reshape(())
-    return {k: v.detach().to("cpu", copy=True).contiguous() for k, v in state.items()}
+    return {k: whole(v.detach()).to("cpu", copy=True).contiguous() for k, v in state.items()}
 
 
 def plain_config(config: dict[str, Any], logit_bias: Tensor | None = None) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from askew.nn.cpu.packed_text import can_pack, token_features
 from askew.nn.encoded import Encoded, Projection, unit
+from askew.nn.shards import whole
 
 END_TOKEN = 49407  # open_clip's tokenizer always ends a text with it; towers pool there
 VOCABULARY = 49408  # ids of open_clip's tokenizer
@@ -122,7 +123,7 @@ class NativeTextTower(TextTower):
     def plain_state(self) -> dict[str, Tensor]:
         """Its parameters in open_clip's plain CLIP layout."""
         state = dict(self.trunk.state_dict())
-        state["token_embedding.weight"] = state["token_embedding.weight"][:VOCABULARY]
+        state["token_embedding.weight"] = whole(state["token_embedding.weight"])[:VOCABULARY]
         return {**state, "text_projection": self.projection.get_parameter("weight")}
 
     def forward(self, text: Int[Tensor, "B L"], wanted: Bool[Tensor, "B L"] | None = None) -> Encoded:

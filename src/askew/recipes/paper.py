@@ -136,6 +136,8 @@ SHARED = {
     "train.precision": "SLIP's code uses automatic mixed precision in fp16",
     "loader.micro_batch_size": "ours; affects memory and speed only",
     "train.loss_chunk_size": "ours; affects memory only",
+    "train.parallel": "ours; affects memory and speed only",
+    "train.activation_checkpointing": "ours; affects memory and speed only",
     "train.compile": "ours; affects speed only",
     "train.device": "set by you",
     "train.seed": "SLIP's code",

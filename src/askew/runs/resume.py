@@ -17,7 +17,7 @@ from askew.runs.directory import RECIPE, RunDirectory
 from askew.runs.during import During
 from askew.runs.export import pretrained_run
 from askew.runs.tracking import Tracking, refuse_missing_packages
-from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of
+from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of, starting_weights
 from askew.training.build import build
 from askew.training.checkpoint import Checkpoint
 from askew.training.loop import Trainer
@@ -30,6 +30,8 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "loader.stall_minutes",
     "loader.micro_batch_size",
     "train.loss_chunk_size",
+    "train.parallel",
+    "train.activation_checkpointing",
     "train.log_every",
     "train.track",
     "train.checkpoint_steps",
@@ -88,11 +90,9 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
     trainer = Trainer(built, directory, reporter_of(console), (tracking,), During.of(recipe, directory, console))
     if found is not None:
         trainer.load(found)
-    if trainer.done == trainer.total and directory.is_complete(recipe):
-        raise UserError(
-            f"{directory.path} is finished ({trainer.total} steps); start a new run, or evaluate it: "
-            f"askew eval {directory.path}; or train it on by --extend-to EPOCHS"
-        )
+    _refuse_finished(trainer, directory, recipe)
+
+    starting = starting_weights(trainer)
 
     def prepare() -> None:
         stages = trainer.recipe.train.extended
@@ -106,11 +106,20 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
         if extend_to is not None or not directory.facts.exists():
             record_facts(trainer, directory)
         announce(trainer, directory, console)
-        evaluate_before(trainer, directory, console)
+        evaluate_before(trainer, starting, directory, console)
         tracking.open(trainer)
 
     distributed.on_main(prepare)
     return finish(trainer, directory, console, tracking)
+
+
+def _refuse_finished(trainer: Trainer, directory: RunDirectory, recipe: Recipe) -> None:
+    """Raises UserError for a run that has nothing left to do."""
+    if trainer.done == trainer.total and directory.is_complete(recipe):
+        raise UserError(
+            f"{directory.path} is finished ({trainer.total} steps); start a new run, or evaluate it: "
+            f"askew eval {directory.path}; or train it on by --extend-to EPOCHS"
+        )
 
 
 def _refuse_without_checkpoints(directory: RunDirectory, recipe: Recipe, found: Checkpoint | None) -> None:

@@ -28,7 +28,7 @@ from askew.runs.held_out import evaluate_held_out
 from askew.runs.report import write_report
 from askew.runs.tracking import Tracking, refuse_missing_packages
 from askew.training.build import build
-from askew.training.export import save_models
+from askew.training.export import Weights, save_models, weights_on_main
 from askew.training.interfaces import Reporter
 from askew.training.loop import Trainer
 from askew.training.schedule import Schedule
@@ -55,6 +55,7 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
     tracking = Tracking(recipe.train.track, directory, console)
     during = During(recipe, sets, directory, console) if sets else None
     trainer = Trainer(built, directory, reporter_of(console), (tracking,), during)
+    starting = starting_weights(trainer)
 
     def prepare() -> None:
         with writing("the recipe", directory.path):
@@ -62,7 +63,7 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
             record_facts(trainer, directory)
         try:
             announce(trainer, directory, console)
-            evaluate_before(trainer, directory, console)
+            evaluate_before(trainer, starting, directory, console)
             tracking.open(trainer)
         except Stopped:
             tracking.close(failed=True)
@@ -77,7 +78,8 @@ def finish(trainer: Trainer, directory: RunDirectory, console: Console, tracking
     """Train what is left, save the model, and evaluate it."""
     with tracking:
         _train(trainer, directory, console, tracking)
-        distributed.on_main(lambda: _end(trainer, directory, console))
+        weights = weights_on_main(trainer.method)
+        distributed.on_main(lambda: _end(trainer, weights, directory, console))
     return directory
 
 
@@ -102,11 +104,11 @@ def _train(trainer: Trainer, directory: RunDirectory, console: Console, tracking
         raise
 
 
-def _end(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
+def _end(trainer: Trainer, weights: Weights, directory: RunDirectory, console: Console) -> None:
     """Save the model, and evaluate it where the recipe says so."""
     recipe, suite = trainer.recipe, trainer.recipe.evaluation
     with writing("the model", directory.path, THEN_RESUME):
-        save_models(trainer.method, recipe.towers, directory.path)
+        save_models(trainer.method, recipe.towers, directory.path, weights=weights)
     if ends_with_the_suite(recipe):
         evaluate_tiny(str(directory.path), "student", console, batch_size=suite.batch_size)
     elif suite.suite != "none":
@@ -159,14 +161,21 @@ def reporter_of(console: Console) -> Reporter:
     return Reporter(console.say, console.progress)
 
 
-def evaluate_before(trainer: Trainer, directory: RunDirectory, console: Console) -> None:
+def starting_weights(trainer: Trainer) -> Weights | None:
+    """What `evaluate_before` evaluates; None where the recipe does not ask for it. Every rank enters."""
+    suite = trainer.recipe.evaluation
+    is_asked = suite.before and suite.suite != "none" and trainer.done == 0
+    return weights_on_main(trainer.method) if is_asked else None
+
+
+def evaluate_before(trainer: Trainer, weights: Weights | None, directory: RunDirectory, console: Console) -> None:
     """Run the suite on the weights that training starts from, where the recipe asks for it (`evaluation.before`)."""
-    suite, start = trainer.recipe.evaluation, directory.starting_model
-    if not suite.before or suite.suite == "none" or trainer.done > 0:
+    if weights is None:
         return
+    suite, start = trainer.recipe.evaluation, directory.starting_model
     start.mkdir(exist_ok=True)
     with writing("the starting model", start):
-        save_models(trainer.method, trainer.recipe.towers, start)
+        save_models(trainer.method, trainer.recipe.towers, start, weights=weights)
     directory.results_before.path.unlink(missing_ok=True)  # of a run that was stopped before its first checkpoint
     console.say("before   the weights that training starts from:")
     model = f"local-dir:{start / directory.model().name}"

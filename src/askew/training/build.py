@@ -94,7 +94,7 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     whole = replace(views, shorten=False)  # what is measured is measured on whole captions
     step, size = Step(method, train.precision, train.loss_chunk_size), micro_batch_size(recipe)
     held_out = HeldOut(recipe, apart, step, whole, device, say, size) if apart is not None else None
-    backward = parallel.backward_of(step, device, train.compile, size)
+    backward = parallel.backward_of(step, device, train.compile, size, train.parallel, train.activation_checkpointing)
     return Built(recipe, device, method, step, backward, loader, held_out)
 
 

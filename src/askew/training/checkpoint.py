@@ -19,6 +19,7 @@ from askew import distributed
 from askew.config import TrainSettings
 from askew.data.files import replacing_directory, sha256_of
 from askew.errors import UserError
+from askew.training.sharding import scattered, state_of
 
 MANIFEST = "manifest.json"
 
@@ -60,10 +61,10 @@ class Checkpoint:
         """
         self.load_method(method)
         saved = load_file(self.path / "optimizer.safetensors")
-        slots: dict[str, dict[str, Tensor]] = {}
+        parameters, slots = dict(method.named_parameters()), dict[str, dict[str, Tensor]]()
         for key, value in saved.items():
             name, slot = key.rsplit("/", 1)
-            slots.setdefault(name, {})[slot] = value
+            slots.setdefault(name, {})[slot] = scattered(value, parameters.get(name))
         names = parameter_names(method)
         packed = optimizer.state_dict()
         order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
@@ -76,8 +77,10 @@ class Checkpoint:
         Raises:
             UserError: names or shapes do not fit.
         """
+        saved, present = load_file(self.path / "method.safetensors"), method.state_dict()
+        state = {name: scattered(value, present.get(name)) for name, value in saved.items()}
         try:
-            method.load_state_dict(load_file(self.path / "method.safetensors"), strict=True)
+            method.load_state_dict(state, strict=True)
         except RuntimeError as error:
             raise UserError(f"{self.path} does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
 
@@ -92,25 +95,11 @@ def save(
 ) -> None:
     """Write `folder/step-N`, then remove all but the newest `keep` checkpoints.
 
-    Every rank enters: a state that is spread over ranks can be collected here. Rank 0 writes, and no rank leaves before
-    it has.
+    Every rank enters: a state that is spread over ranks is collected here. Rank 0 writes, and no rank leaves before it
+    has.
     """
-
-    def write() -> None:
-        state = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
-        _write(folder, step, state, optimizer_state(method, optimizer), facts, keep)
-
-    distributed.on_main(write)
-
-
-def optimizer_state(method: nn.Module, optimizer: optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors as PARAMETER/SLOT, on the CPU."""
-    names = parameter_names(method)
-    return {
-        f"{names[id(parameter)]}/{slot}": value.detach().cpu().contiguous()
-        for parameter, state in optimizer.state.items()
-        for slot, value in state.items()
-    }
+    state, slots = state_of(method, optimizer)
+    distributed.on_main(lambda: _write(folder, step, state, slots, facts, keep))
 
 
 def _write(

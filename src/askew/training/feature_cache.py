@@ -10,11 +10,14 @@ the towers work sample by sample. So the batch is encoded twice (GradCache, Gao 
 The teacher encodes once. What an objective trains itself (temperatures, heads) has its gradient from the middle line.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from askew import distributed
 from askew.methods.base import Batch
+from askew.nn.shards import replicated
 from askew.training.step import Step, Taken, ids_of
 
 
@@ -26,11 +29,13 @@ class FeatureCache:
 
     Args:
         micro_batch_size: samples of this rank that are encoded at once. The last micro-batch may be smaller.
+        reduce: called before each backward pass through towers that are sharded: whether it is the last one, after
+            which their gradients are sent.
     """
 
-    def __init__(self, step: Step, micro_batch_size: int):
+    def __init__(self, step: Step, micro_batch_size: int, reduce: Callable[[bool], None] = lambda wanted: None):
         assert micro_batch_size > 0, f"a micro-batch has at least one sample, not {micro_batch_size}"
-        self.step, self.micro_batch_size = step, micro_batch_size
+        self.step, self.micro_batch_size, self._reduce = step, micro_batch_size, reduce
 
     @torch.no_grad()
     def __call__(self, batch: Batch, progress: float) -> Taken:
@@ -52,11 +57,12 @@ class FeatureCache:
         loss.backward()
         cached = {key: leaf.grad.split(self.micro_batch_size) for key, leaf in leaves.items() if leaf.grad is not None}
         for i, part in enumerate(parts):
+            self._reduce(i == len(parts) - 1)
             again = self._embed(seed, i, part, targets[i])
             trained = [key for key in cached if again[key].requires_grad]
             if trained:  # locked towers leave nothing
                 torch.autograd.backward([again[key] for key in trained], [cached[key][i] for key in trained])
-        distributed.average_gradients(self.step.method.parameters())
+        distributed.average_gradients(replicated(self.step.method.parameters()))
         return loss.detach(), {name: value.detach() for name, value in terms.items()}, gathered
 
     def _embed(self, seed: int, index: int, part: Batch, targets: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from askew.training.measuring import Measuring
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
 from askew.training.schedule import LONGEST_SHARE, PaceMeter, Schedule
+from askew.training.sharding import clip_gradients, gradient_norm
 from askew.training.signals import SignalGuard, StopWaiting
 from askew.training.step import seed_of_step
 
@@ -215,11 +216,11 @@ class Trainer:
         batch = self.loader.views.finish(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms, gathered = self.backward(batch, self.schedule.progress(self.done))
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.method.parameters() if p.grad is not None])
+        norm = gradient_norm(self.method.parameters())
         if not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
             self._fail(batch, loss, terms, norm)
         if config.grad_clip_norm > 0:
-            torch.nn.utils.clip_grads_with_norm_(self.method.parameters(), config.grad_clip_norm, norm)
+            clip_gradients(self.method.parameters(), config.grad_clip_norm, norm)
         self.optimizer.step()
         self.method.after_step(gathered, self.schedule.progress_after(self.done))
         self.window.step()

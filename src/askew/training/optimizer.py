@@ -13,6 +13,7 @@ from torch import nn, optim
 from askew.config import TrainSettings
 from askew.errors import UserError
 from askew.methods.base import Method
+from askew.nn.shards import is_shard, replicated
 
 # The matrices of a transformer block, by the ends of their names in open_clip, in timm, and in BERT and mT5
 BLOCK_MATRICES = (
@@ -38,7 +39,7 @@ def make_optimizer(method: nn.Module, config: TrainSettings, device: torch.devic
         return CautiousAdamW(parameter_groups(method, config.weight_decay), **rates)
     rates["fused"] = device.type in ("cpu", "cuda")
     if config.optimizer == "adamw":
-        return optim.AdamW(parameter_groups(method, config.weight_decay), **rates)
+        return optim.AdamW(_apart(parameter_groups(method, config.weight_decay)), **rates)
     if not hasattr(optim, "Muon"):
         raise UserError(
             f"train.optimizer=muon needs PyTorch 2.9 or newer, and this is {torch.__version__}: "
@@ -76,6 +77,16 @@ def parameter_groups(
             else:
                 (plain if exempt else decayed).append(parameter)
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}, *apart]
+
+
+def _apart(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The groups, with parts of sharded parameters in groups of their own: one kernel cannot move both kinds."""
+    found = []
+    for group in groups:
+        whole = replicated(group["params"])
+        parts = [parameter for parameter in group["params"] if is_shard(parameter)]
+        found += [{**group, "params": params} for params in (whole, parts) if params or not parts]
+    return found
 
 
 def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
