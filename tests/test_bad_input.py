@@ -483,6 +483,11 @@ def means_of_two_sets(here):
     return training(pairs(here), "method.normaliser=global", "method.fading=two_sets")
 
 
+@fault(SETTING, "an optimiser of whole matrices on parts of them", "train.optimizer=muon moves a matrix as a whole")
+def muon_on_parts(here):
+    return training(pairs(here), "train.parallel=fsdp2", "train.optimizer=muon")
+
+
 SHORT_TEXT = ("views.text=short", "views.word_counts=words.json")
 
 

@@ -43,7 +43,12 @@ def below(name, *floors):
     return any(name == floor or name.startswith(floor + ".") for floor in floors)
 
 
-EVERYWHERE = ("askew.errors", "askew.distributed", "askew.devices")  # known by all; they import only one another
+EVERYWHERE = (
+    "askew.errors",
+    "askew.ranks",
+    "askew.distributed",
+    "askew.devices",
+)  # known by all; they import only one another
 ALLOWED = {  # what each part of the house may import, besides itself and EVERYWHERE; from the bottom up
     "askew.objectives": (),
     "askew.nn": ("askew.objectives",),
@@ -85,11 +90,11 @@ ALLOWED = {  # what each part of the house may import, besides itself and EVERYW
     "askew.__main__": ("askew.cli",),
 }
 PURE = ("askew.objectives", "askew.nn", "askew.methods")  # mathematics: it knows no ranks, devices or users
-TOP = {"config", "devices", "distributed", "errors"}
+TOP = {"config", "devices", "distributed", "errors", "ranks"}
 
 
 def test_every_module_has_a_room():
-    """Four modules at the top, known to everyone; everything else is in a folder that says what it is for."""
+    """Five modules at the top, known to everyone; everything else is in a folder that says what it is for."""
     assert {f.stem for f in PACKAGE.glob("*.py")} - {"__init__", "__main__"} == TOP
     rooms = {f.name for f in PACKAGE.iterdir() if f.is_dir() and f.name not in ("assets", "__pycache__")}
     parts = {
@@ -134,7 +139,7 @@ def is_package_of(name, allowed):
 
 def test_what_everybody_knows_knows_nobody():
     files = [f for f in FILES if below(module_of(f), *EVERYWHERE)]
-    assert len(files) == 3
+    assert len(files) == 4
     assert {(f.name, n) for f in files for n in ours(f) - {"askew"} if not below(n, *EVERYWHERE)} == set()
 
 
@@ -146,7 +151,7 @@ def test_no_method_imports_another():
 def test_few_files_know_torch_distributed():
     users = {f.name for f in FILES if any(below(n, "torch.distributed") for n in imports(f))}
     users |= {f.name for f in FILES if "torch.distributed" in f.read_text(encoding="utf-8")}
-    assert users <= {"distributed.py", "parallel.py", "sharding.py"}
+    assert users <= {"distributed.py", "ranks.py", "parallel.py", "sharding.py"}
     assert "distributed.py" in users
 
 

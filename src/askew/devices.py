@@ -27,8 +27,10 @@ def choose_device(name: str, setting: str = "train.device") -> torch.device:
         there = ", ".join(device for device, there in have.items() if there)
         raise UserError(f"{setting}={name} is not available on this machine; it has {there}")
     if name == "cuda":
-        torch.cuda.set_device(distributed.local_rank())
-        return torch.device("cuda", distributed.local_rank())
+        # srun may show each task no GPU but its own
+        number = distributed.local_rank() if torch.cuda.device_count() > 1 else 0
+        torch.cuda.set_device(number)
+        return torch.device("cuda", number)
     return torch.device(name)
 
 

@@ -9,24 +9,24 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from askew import ranks
 from askew.errors import Interrupted, OtherRankFailed, RunFailed, Stopped, UserError, is_launched, printable
 
 T = TypeVar("T")
-SHORTEST = 1800.0  # seconds that a collective waits at least
-MARGIN = 600.0  # seconds that it waits longer than a rank may wait for its data
+SHORTEST, MARGIN = 1800.0, 600.0  # seconds of a collective: at least; longer than a rank may wait for its data
 GRACE = 10.0  # seconds in which torchrun ends a rank after another has ended
-FOLLOWING = 2.0  # seconds that a rank leaves to the one whose failure it follows
-APART = 5.0  # the same, for ranks that have not met
+FOLLOWING, APART = 2.0, 5.0  # seconds that a rank leaves to the one whose failure it follows; if they have not met
 BUCKET = 2**26  # numbers that are sent at once
 _store: Any = None
+_watch: ranks.RankWatch | None = None
 _turns = 0  # calls of `together`, of which every rank makes the same
 
 
@@ -39,15 +39,17 @@ def start(device: torch.device, stall: float = 0.0) -> None:
     Raises:
         UserError: the ranks cannot meet.
     """
-    global _store
+    global _store, _turns, _watch
     if not is_launched() or dist.is_initialized():
         return
     try:
-        _store, rank, size = next(dist.rendezvous("env://"))
+        store, rank, size = next(dist.rendezvous("env://"))
+        _store, _turns = dist.PrefixStore(f"askew {ranks.num_restarts()}", store), 0  # torchrun may keep its store
         limit = timedelta(seconds=max(SHORTEST, stall + MARGIN))
         dist.init_process_group(
             "nccl" if device.type == "cuda" else "gloo", store=_store, rank=rank, world_size=size, timeout=limit
         )
+        _watch = ranks.RankWatch(_store, rank, size)
     except (RuntimeError, ValueError, OSError) as error:
         where = f"{os.environ.get('MASTER_ADDR', 'no MASTER_ADDR')}:{os.environ.get('MASTER_PORT', 'no MASTER_PORT')}"
         raise UserError(
@@ -59,8 +61,20 @@ def start(device: torch.device, stall: float = 0.0) -> None:
 
 def stop() -> None:
     """Leave the process group, if any."""
-    if dist.is_initialized():
+    if dist.is_initialized() and _watch is not None:
+        _watch.end()
         dist.destroy_process_group()
+
+
+def waiting(what: str) -> AbstractContextManager[None]:
+    """Inside, this rank may wait for others. After a while it says for whom (ranks.py)."""
+    return nullcontext() if _watch is None else _watch.waiting(what)
+
+
+def at_step(step: int) -> None:
+    """Which step is being taken, for what is said of waits."""
+    if _watch is not None:
+        _watch.step = step
 
 
 def world_size() -> int:
@@ -85,13 +99,15 @@ class _Gather(torch.autograd.Function):
     def forward(ctx, local: Tensor) -> Tensor:
         ctx.size = len(local)
         parts = [torch.empty_like(local) for _ in range(world_size())]
-        dist.all_gather(parts, local.contiguous())
+        with waiting("gather"):
+            dist.all_gather(parts, local.contiguous())
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> Tensor:
         gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd owns it: copy, then reduce in place
-        dist.all_reduce(gradient)
+        with waiting("gather, backward"):
+            dist.all_reduce(gradient)
         return gradient[rank() * ctx.size : (rank() + 1) * ctx.size]
 
 
@@ -115,7 +131,8 @@ def mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
     if world_size() == 1:
         return values
     stacked = torch.stack([v.detach().float().reshape(()) for v in values.values()])
-    dist.all_reduce(stacked)
+    with waiting("means"):
+        dist.all_reduce(stacked)
     return dict(zip(values, stacked / world_size(), strict=True))
 
 
@@ -141,7 +158,8 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
 def _average(gradients: list[Tensor]) -> None:
     if gradients:
         flat = torch.cat([gradient.flatten() for gradient in gradients])
-        dist.all_reduce(flat)
+        with waiting("gradients"):
+            dist.all_reduce(flat)
         parts = flat.div_(world_size()).split([gradient.numel() for gradient in gradients])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view_as(gradient))
@@ -152,7 +170,8 @@ def all_gather_object(value: Any) -> list[Any]:
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
+    with waiting("exchange"):
+        dist.all_gather_object(values, value)
     return values
 
 
@@ -179,8 +198,10 @@ def together(work: Callable[[], T], stopping: Callable[[], bool] = lambda: False
         kind = {UserError: "user", RunFailed: "run"}.get(type(error), "other")
         _store.set(failed, json.dumps([rank(), kind, str(error)]))
     _store.add(done, 1)
-    _wait(lambda: stopping() or _store.add(done, 0) >= world_size() or _store.check([failed]))
-    _wait(lambda: _store.add(done, 0) >= world_size() or _store.check([failed]), GRACE if stopping() else float("inf"))
+    with waiting("what ranks do in turn"):
+        _wait(lambda: stopping() or _store.add(done, 0) >= world_size() or _store.check([failed]))
+        limit = GRACE if stopping() else float("inf")
+        _wait(lambda: _store.add(done, 0) >= world_size() or _store.check([failed]), limit)
     if stopping() and _store.add(done, 0) < world_size() and not _store.check([failed]):
         raise OtherRankFailed("another rank has ended")
     failure = json.loads(_store.get(failed)) if _store.check([failed]) else None
@@ -237,8 +258,9 @@ def highest(value: int, device: torch.device) -> int:
     if world_size() == 1:
         return value
     tensor = torch.tensor([float(value)], device=device)
-    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-    return int(tensor.item())
+    with waiting("agreement"):
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return int(tensor.item())
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
@@ -259,7 +281,7 @@ def may_report(error: BaseException) -> bool:
 
     A rank whose error only follows from another's lets that one ask first.
     """
-    met, follows = world_size() > 1, isinstance(error, OtherRankFailed) or lost_others(error)
+    met, follows = world_size() > 1, isinstance(error, OtherRankFailed) or ranks.lost_others(error)
     if follows:
         time.sleep(FOLLOWING)
     if _is_first() if met else is_main():
@@ -276,24 +298,3 @@ def _is_first() -> bool:
         return _store.add("askew/reported", 1) == 1
     except RuntimeError:  # the store is gone: rank 0 was its host
         return False
-
-
-def hand_to_launcher(line: str) -> bool:
-    """Have torchrun end its own report with the line. False if there is no torchrun."""
-    file = os.environ.get("TORCHELASTIC_ERROR_FILE", "")
-    if not is_launched() or not file:
-        return False
-    shown = {"message": line, "extraInfo": {"py_callstack": f"\n{line}", "timestamp": str(int(time.time()))}}
-    try:
-        Path(file).write_text(json.dumps({"message": shown}), encoding="utf-8")
-    except OSError:
-        return False
-    return True
-
-
-def lost_others(error: BaseException) -> bool:
-    """Whether an error only says that another rank has ended."""
-    if not is_launched() or not isinstance(error, RuntimeError):
-        return False
-    signs = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "gloo", "NCCL", "TCPStore")
-    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in signs)

@@ -4,24 +4,18 @@ Each rank first does everything alone, then joins the other and does it again; i
 """
 
 import io
-import json
-import os
 import shutil
-import socket
-import subprocess
-import time
 from contextlib import redirect_stderr
-from pathlib import Path
 
 import pytest
 import torch
 
-import forked
 from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
 from askew.methods.mcd import MCD
+from askew.nn.shards import whole
 from askew.recipes.settings import from_yaml, override
 from askew.report.console import Console
 from askew.runs import tracking
@@ -31,6 +25,7 @@ from askew.training import parallel
 from askew.training.step import Step
 from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, micro_towers, rows, write_pairs
 from micro_runs import assert_same_state, metrics_of, micro_recipe, state_of, trainer_of
+from several_ranks import join, reports_of
 
 CASES = {  # the match ids of four and four samples, the samples without a masked token, and ids of captions, if any
     "distinct": ([0, 1, 2, 3, 4, 5, 6, 7], ()),
@@ -40,10 +35,16 @@ CASES = {  # the match ids of four and four samples, the samples without a maske
 }
 # Of the four samples of a rank: as a whole; or in micro-batches of three and one, compared two at a time
 WAYS = {"whole": {}, "in micro-batches": {"micro": 3, "chunk": 2}}
+# With sharded towers, whose blocks are also computed twice; two teachers, chosen patches, and a projection used twice
+SHARDED = {"sharded": {"mode": "fsdp2"}, "sharded, in micro-batches": {"mode": "fsdp2", **WAYS["in micro-batches"]}}
+SHARDED["sharded, in micro-batches"]["recompute"] = True
+UNEVEN = "match ids across ranks, all masks on one"
+WHOLE_SHARDED = ("mcd-half", "declip", "albef")  # methods
 # Whole runs: a teacher, and a queue that is filled over and over
 RUNS = {  # method, optimiser, and how far apart the weights may be: as a whole, and of any one tensor
     "mcd": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),
     "mcd in micro-batches": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),  # on two ranks; alone as a whole
+    "mcd sharded": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),  # likewise
     "albef": (ALBEF.Config(momentum=0.6, queue_size=12), "adamw", 1e-5, 1e-4),
     "words": (CLIP.Config(words_weight=1.0), "adamw", 1e-5, 1e-4),
     # Rounding may turn the sign of a gradient near 0, such as those of the keys' biases, which are 0 in exact numbers
@@ -51,32 +52,35 @@ RUNS = {  # method, optimiser, and how far apart the weights may be: as a whole,
     "muon": (CLIP.Config(), "muon", 3e-3, 3e-2),  # its matrix products are in bfloat16
 }
 WHOLE_NUMBERS = {"albef": ["queue.ids", "queue.position"], "words": ["words.counts", "words.seen"]}
+TRIED = [(name, case, way) for name in METHOD_NAMES for case in CASES for way in WAYS]
+TRIED += [(name, UNEVEN, "sharded, in micro-batches") for name in METHOD_NAMES]
+TRIED += [(name, UNEVEN, "sharded") for name in WHOLE_SHARDED]
 PROGRESS = 0.4
 CPU = torch.device("cpu")
-PATIENCE = 300  # seconds until ranks that wait for each other are given up
 
 
-def step_of(method, match_ids, unmasked, captions=None, chunk=0, micro=0):
+def step_of(method, match_ids, unmasked, captions=None, chunk=0, micro=0, mode="ddp", recompute=False):
     """Loss, terms and gradients of this process's part of the batch, and the number of samples it was compared with.
 
-    Also the buffers after the step: queues, and state of each sample.
+    Also what the step moves: queues, state of each sample, and teachers.
     """
     batch = micro_batch(match_ids, unmasked=unmasked)
     if captions is not None:
         batch["caption_id"] = torch.tensor(captions)
     size = len(match_ids) // distributed.world_size()
     local = rows(batch, slice(distributed.rank() * size, (distributed.rank() + 1) * size))
-    backward = parallel.backward_of(Step(method, "fp32", chunk), CPU, micro_batch_size=micro)
+    step = Step(method, "fp32", chunk)
+    backward = parallel.backward_of(step, CPU, micro_batch_size=micro, mode=mode, recompute=recompute)
     loss, terms, gathered = backward(local, PROGRESS)
     values = distributed.mean({"loss": loss, **terms})
-    gradients = {name: p.grad for name, p in method.named_parameters() if p.grad is not None}
+    gradients = {name: whole(p.grad) for name, p in method.named_parameters() if p.grad is not None}
     method.after_step(gathered, PROGRESS)
-    kept = method.state_dict().keys()
-    buffers = {name: value.float() for name, value in method.named_buffers() if name in kept}
-    return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"]), buffers
+    trained = {name for name, p in method.named_parameters() if p.requires_grad}
+    moved = {name: whole(value).float() for name, value in method.state_dict().items() if name not in trained}
+    return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"]), moved
 
 
-def run_of(method, optimizer, table, micro=0):
+def run_of(method, optimizer, table, micro=0, mode="ddp"):
     """A whole run of three steps: real numbers of the state before and after, whole ones after, the logged losses."""
     recipe = Recipe(
         name="micro",
@@ -94,6 +98,7 @@ def run_of(method, optimizer, table, micro=0):
             warmup_epochs=0,
             eps=1e-4,
             grad_clip_norm=1.0,
+            parallel=mode,
             loss_chunk_size=3,  # of four samples a rank: the last block is shorter
             precision="fp32",
             device="cpu",
@@ -102,11 +107,12 @@ def run_of(method, optimizer, table, micro=0):
     )
     lines = []
     trainer = trainer_of(recipe, progress=lines.append)
-    before = {name: value.clone() for name, value in trainer.method.state_dict().items() if value.is_floating_point()}
+    state = trainer.method.state_dict()
+    before = {name: whole(value).clone() for name, value in state.items() if value.is_floating_point()}
     trainer.run()
-    after = trainer.method.state_dict()
-    whole = {name: value.tolist() for name, value in after.items() if name not in before}
-    return before, {name: after[name] for name in before}, whole, [line["loss"] for line in lines]
+    after = {name: whole(value) for name, value in trainer.method.state_dict().items()}
+    numbers = {name: value.tolist() for name, value in after.items() if name not in before}
+    return before, {name: after[name] for name in before}, numbers, [line["loss"] for line in lines]
 
 
 def apart(found, expected):
@@ -137,17 +143,17 @@ class RankKeeper:
 
 def session_of(folder, rank):
     """A run from its start to its model, then resumed as if it had been killed while it saved: what it printed."""
-    run, whole = folder / "run", folder / "whole"
+    run, unstopped = folder / "run", folder / "whole"
     recipe = micro_recipe(folder / "pairs.csv", "mcd", max_steps=4, checkpoint_steps=2, device="cpu")
     held_out = {"held_out": str(folder / "other" / "pairs.csv"), "held_out_every": 2}
     recipe = recipe.model_copy(update={"evaluation": recipe.evaluation.model_copy(update=held_out)})
-    recipe = override(recipe, ["train.track=tensorboard"])
+    recipe = override(recipe, ["train.track=tensorboard", "train.parallel=fsdp2"])
     tracking.TRACKERS["tensorboard"], tracking.find_spec = RankKeeper, lambda name: object()  # in this process alone
     console = Console(quiet=not distributed.is_main())
     with redirect_stderr(io.StringIO()) as printed:
         start(recipe, run, console)
         if rank == 0:
-            shutil.copytree(run, whole)
+            shutil.copytree(run, unstopped)
             shutil.rmtree(run / "model")
             (run / "checkpoints" / "step-000000004" / "manifest.json").write_text("cut")
         distributed.barrier()
@@ -155,33 +161,34 @@ def session_of(folder, rank):
     return printed.getvalue()
 
 
-def on_rank(rank, port, folder):
+def on_rank(rank, ports, folder):
     """What a rank does, alone and with the other one."""
-    folder = Path(folder)
     torch.set_num_threads(1)
     cases = [(name, config, case) for name, config in zip(METHOD_NAMES, METHODS, strict=True) for case in CASES]
     alone = [step_of(micro_method(config), *CASES[case]) for _, config, case in cases]
     runs_alone = {name: run_of(*run[:2], folder / "pairs.csv") for name, run in RUNS.items()}
     report = {"sizes": [distributed.world_size()], "cases": {}, "runs": {}}
 
-    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    distributed.start(CPU)
+    join(rank, 2, ports[0])
     report["sizes"].append(distributed.world_size())
     report["rank"] = distributed.rank()
-    for (name, config, case), (values, gradients, num, buffers) in zip(cases, alone, strict=True):
-        for way, sizes in WAYS.items():
-            found_values, found, found_num, found_buffers = step_of(micro_method(config), *CASES[case], **sizes)
-            gaps = [(found_buffers[key] - buffers[key]).abs().max().item() for key in buffers]
-            report["cases"][f"{name}, {case}, {way}"] = {
-                "values": [found_values, values],
-                "num_compared": [found_num, num],
-                "gradients": apart(found, gradients),
-                "buffers": max(gaps, default=0.0),
-            }
+    steps = {(name, case): (config, step) for (name, config, case), step in zip(cases, alone, strict=True)}
+    for name, case, way in TRIED:
+        config, (values, gradients, num, moved) = steps[name, case]
+        found_values, found, found_num, found_moved = step_of(
+            micro_method(config), *CASES[case], **(WAYS | SHARDED)[way]
+        )
+        gaps = [(found_moved[key] - moved[key]).abs().max().item() for key in moved]
+        report["cases"][f"{name}, {case}, {way}"] = {
+            "values": [found_values, values],
+            "num_compared": [found_num, num],
+            "gradients": apart(found, gradients),
+            "moved": max(gaps, default=0.0),
+        }
     for name, run_alone in runs_alone.items():
         micro = 3 if "micro-batches" in name else 0
-        before, after, whole, losses = run_of(*RUNS[name][:2], folder / "pairs.csv", micro)
+        mode = "fsdp2" if "sharded" in name else "ddp"
+        before, after, numbers, losses = run_of(*RUNS[name][:2], folder / "pairs.csv", micro, mode)
         assert apart(before, run_alone[0])["whole"] == 0
         moved, moved_alone = ({k: end[k] - before[k] for k in before} for end in (after, run_alone[1]))
         report["runs"][name] = {
@@ -189,12 +196,12 @@ def on_rank(rank, port, folder):
             "weights": apart(after, run_alone[1]),
             "moved": apart(moved, moved_alone),
             "far": apart(run_alone[1], before)["whole"],
-            "whole numbers": [whole, run_alone[2]],
+            "whole numbers": [numbers, run_alone[2]],
         }
     report["session"] = session_of(folder, rank)
     distributed.stop()
     report["sizes"].append(distributed.world_size())
-    (folder / f"rank{rank}.json").write_text(json.dumps(report), encoding="utf-8")
+    return report
 
 
 @pytest.fixture(scope="module")
@@ -203,27 +210,7 @@ def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     write_pairs(folder, num=16)
     write_pairs(folder / "other", num=20, seed=1)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folders = os.pathsep.join([str(Path(__file__).parent), str(Path(__file__).parents[1])])
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folders, os.environ["PYTHONPATH"]])}
-    code = "import sys, test_two_ranks; test_two_ranks.on_rank(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])"
-    started = [
-        subprocess.Popen([forked.python(), "-c", code, str(rank), str(port), str(folder)], env=environment)
-        for rank in range(2)
-    ]
-    deadline = time.monotonic() + PATIENCE
-    while any(process.poll() is None for process in started):
-        if time.monotonic() > deadline or any(process.poll() for process in started):  # the other would wait for it
-            for process in started:
-                process.kill()
-            pytest.fail(f"a rank failed, or they did not finish within {PATIENCE} s")
-        time.sleep(0.2)
-    assert [process.returncode for process in started] == [0, 0]
-    return [
-        json.loads((folder / f"rank{rank}.json").read_text(encoding="utf-8")) | {"folder": folder} for rank in range(2)
-    ]
+    return [report | {"folder": folder} for report in reports_of("test_two_ranks", 2, folder)]
 
 
 def test_there_were_two_ranks(ranks):
@@ -232,9 +219,7 @@ def test_there_were_two_ranks(ranks):
     assert [report["rank"] for report in ranks] == [0, 1]
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", METHOD_NAMES)
+@pytest.mark.parametrize(("name", "case", "way"), TRIED)
 def test_two_ranks_give_the_gradients_of_one_process(ranks, name, case, way):
     for report in ranks:
         found = report["cases"][f"{name}, {case}, {way}"]
@@ -243,12 +228,10 @@ def test_two_ranks_give_the_gradients_of_one_process(ranks, name, case, way):
         each = found["gradients"]["each"]
         assert max(each.values()) < 1e-5, max(each, key=each.get)
         assert len(each) > 0.7 * found["gradients"]["of"]
-        assert found["buffers"] < 1e-5
+        assert found["moved"] < 1e-5
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("name", METHOD_NAMES)
+@pytest.mark.parametrize(("name", "case", "way"), TRIED)
 def test_the_mean_over_two_ranks_is_the_loss_of_one_process(ranks, name, case, way):
     for report in ranks:
         together, alone = report["cases"][f"{name}, {case}, {way}"]["values"]
@@ -257,19 +240,19 @@ def test_the_mean_over_two_ranks_is_the_loss_of_one_process(ranks, name, case, w
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_run_on_two_ranks_ends_with_the_weights_of_one_process(ranks, name):
-    _, _, whole, each = RUNS[name]
+    _, _, all_of_them, each = RUNS[name]
     for report in ranks:
         run = report["runs"][name]
         assert run["far"] > 0.01
-        assert run["weights"]["whole"] < whole
+        assert run["weights"]["whole"] < all_of_them
         assert max(run["weights"]["each"].values()) < each
-        assert run["moved"]["whole"] < 10 * whole
+        assert run["moved"]["whole"] < 10 * all_of_them
         found, alone = run["whole numbers"]
         assert found == alone
         assert sorted(found) == WHOLE_NUMBERS.get(name, [])
     together, alone = ranks[0]["runs"][name]["losses"]
     assert len(together) == 3
-    assert together == pytest.approx(alone, rel=whole)
+    assert together == pytest.approx(alone, rel=all_of_them)
     assert ranks[1]["runs"][name]["losses"][0] == []  # one rank alone speaks
 
 

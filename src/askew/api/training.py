@@ -19,6 +19,7 @@ from askew.api.warning import warn
 from askew.config import Recipe
 from askew.data.files import home_path
 from askew.errors import Interrupted, Stopped, UserError, stopping
+from askew.ranks import recognise_srun
 from askew.recipes.settings import parsed
 from askew.runs.directory import RunDirectory
 from askew.runs.launch import Settings, launch
@@ -124,6 +125,7 @@ def train(
     >>> run.path.name, run.metrics[-1].get("step")
     ('new', 2)
     """
+    recognise_srun()
     asked = recipe if recipe is None or isinstance(recipe, Recipe) else os.fspath(recipe)
     settings = [*settings_of(overrides), *([("data.source", _source(data))] if data is not None else [])]
     place = None if out is None else home_path(out)

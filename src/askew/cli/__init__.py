@@ -10,6 +10,7 @@ from contextlib import suppress
 from askew.cli import data, evaluating, exporting, inspect, report, search, training  # the commands
 from askew.cli.app import app
 from askew.errors import Interrupted, RunFailed, Stopped, UserError, is_launched, printable, stopping
+from askew.ranks import hand_to_launcher, lost_others, recognise_srun
 from askew.report.streams import unfailing
 
 __all__ = ["app", "data", "evaluating", "exporting", "inspect", "main", "report", "search", "training"]
@@ -17,6 +18,7 @@ __all__ = ["app", "data", "evaluating", "exporting", "inspect", "main", "report"
 
 def main() -> None:
     """Run the command line and exit with its code. Nothing that is printed can fail."""
+    recognise_srun()
     with unfailing() as out:
         code = _run()
         out.flush()
@@ -39,17 +41,23 @@ def _run() -> int:
             return _end(error, 3)
         except (Interrupted, Stopped) as error:
             return _end(error, 128 + error.signal_number, "stopped")
-        except RuntimeError as error:
-            if not (is_launched() and _lost_others(error)):
-                raise
-            return _end(error, 3)
+        except Exception as error:
+            if lost_others(error):
+                return _end(error, 3)
+            if is_launched() and _is_known(error):
+                return 1
+            raise
     return 0
 
 
-def _lost_others(error: RuntimeError) -> bool:
+def _is_known(error: Exception) -> bool:
+    """Whether another rank shows the traceback of this bug. Of ranks that end at once, one does."""
     from askew import distributed
 
-    return distributed.lost_others(error)
+    if not distributed.may_report(error):
+        return True
+    hand_to_launcher(f"{type(error).__name__}: {printable(str(error), 4000)} (the traceback is above)")
+    return False
 
 
 def _end_workers() -> None:
@@ -71,9 +79,9 @@ def _end(error: BaseException, code: int, label: str = "error") -> int:
 
         if not distributed.may_report(error):
             return code
-        if distributed.lost_others(error):
+        if lost_others(error):
             text = f"the other ranks are gone ({printable(' '.join(text.split()), 300)})"
-        if label == "error" and distributed.hand_to_launcher(f"error: {printable(text, 4000)}"):
+        if label == "error" and hand_to_launcher(f"error: {printable(text, 4000)}"):
             return code
     from askew.report.console import Console
 

@@ -2,6 +2,7 @@
 
 recipe.yaml              the recipe, complete: it repeats the run
 run.json                 what the run found at its start: data, device, versions, chance levels
+launchers.txt            which torchrun may start its ranks again (--max-restarts)
 metrics.jsonl            one line per logged step; metrics.discarded.jsonl: lines of steps that were taken again
 checkpoints/step-N       what the run resumes from
 model/, teacher/         open_clip directories
@@ -21,7 +22,7 @@ weights.removed          in place of the weights that `askew study --keep result
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -38,7 +39,7 @@ from askew.training import checkpoint
 
 RUNS = Path("runs")  # where runs without --out go
 RECIPE, METRICS, DISCARDED = "recipe.yaml", "metrics.jsonl", "metrics.discarded.jsonl"
-FACTS = "run.json"
+FACTS, LAUNCHERS = "run.json", "launchers.txt"
 REMOVED, BEST = "weights.removed", "best.json"
 INSPECTION = "inspect"
 WEIGHTS = {"student": "model", "teacher": "teacher"}
@@ -117,6 +118,16 @@ class RunDirectory:
     def facts(self) -> Path:
         """A JSON object; see runs/facts.py. Runs of earlier versions have none."""
         return self.path / FACTS
+
+    def note_launchers(self, launchers: Sequence[str]) -> None:
+        """Note who may start its ranks again, if anyone: see `ranks.launcher`."""
+        if launchers:
+            write_text(self.path / LAUNCHERS, "".join(f"{one}\n" for one in sorted(set(launchers))))
+
+    def is_of(self, launcher: str) -> bool:
+        """Whether a run was started here by this launcher."""
+        file = self.path / LAUNCHERS
+        return self.exists and file.is_file() and launcher in file.read_text(encoding="utf-8").splitlines()
 
     # Metrics
 
@@ -265,10 +276,10 @@ class RunDirectory:
         """Remove the directory of a run that failed before its first step, so that the command can be repeated."""
         trackers = [folder for folder in map(self.tracked, get_args(TrackerName)) if folder.exists()]
         names = {entry.name for entry in self.path.iterdir()}
-        if names - {FACTS} == {RECIPE, *(folder.name for folder in trackers)}:
+        if names - {FACTS, LAUNCHERS} == {RECIPE, *(folder.name for folder in trackers)}:
             for folder in trackers:
                 shutil.rmtree(folder)
-            for file in (RECIPE, FACTS):
+            for file in (RECIPE, FACTS, LAUNCHERS):
                 (self.path / file).unlink(missing_ok=True)
             self.path.rmdir()
 

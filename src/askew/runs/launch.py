@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from askew import recipes
+from askew import ranks, recipes
 from askew.config import Recipe
 from askew.errors import UserError
 from askew.recipes.settings import changed
 from askew.report.console import Console
-from askew.runs.directory import RunDirectory
+from askew.runs.directory import RUNS, RunDirectory
+from askew.runs.numbered import numbered
 from askew.runs.resume import resume as resume_run
 from askew.runs.train import start
 
@@ -44,4 +45,15 @@ def launch(
         return resume_run(changed(recorded, settings) if settings else None, out, console, extend_to)
     found = recipe if isinstance(recipe, Recipe) else recipes.find(recipe or default)
     asked = changed(found, settings)
+    if not resume and ranks.num_restarts() and (begun := _begun(asked, out)) is not None:
+        if begun.is_complete(begun.read_recipe()):
+            return begun
+        console.say(f"restart  {ranks.num_restarts()}: {begun.path} continues from its last checkpoint")
+        return resume_run(asked, begun.path, console, extend_to)
     return resume_run(asked, out, console, extend_to) if resume else start(asked, out, console)
+
+
+def _begun(recipe: Recipe, out: Path | None) -> RunDirectory | None:
+    """The run that these ranks began before their launcher started them again; None if they did not come so far."""
+    found = map(RunDirectory, [out] if out is not None else reversed(numbered(recipe.name, RUNS)))
+    return next((directory for directory in found if directory.is_of(ranks.launcher())), None)

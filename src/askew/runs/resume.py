@@ -17,7 +17,16 @@ from askew.runs.directory import RECIPE, RunDirectory
 from askew.runs.during import During
 from askew.runs.export import pretrained_run
 from askew.runs.tracking import Tracking, refuse_missing_packages
-from askew.runs.train import announce, evaluate_before, finish, record_facts, reporter_of, starting_weights
+from askew.runs.train import (
+    announce,
+    evaluate_before,
+    finish,
+    launchers_of_group,
+    record_facts,
+    reporter_of,
+    starting_weights,
+)
+from askew.training.agreement import refuse_disagreement
 from askew.training.build import build
 from askew.training.checkpoint import Checkpoint
 from askew.training.loop import Trainer
@@ -83,8 +92,9 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
             "same; start a new run"
         )
     built = build(recipe, console.say, pretrained=found is None)
+    step = found.step if found is not None else 0
+    refuse_disagreement(lambda: {"the step of the newest checkpoint": step})
     if extend_to is not None:
-        step = found.step if found is not None else 0
         built = replace(built, recipe=extended(built.recipe, built.loader.steps_per_epoch, step, extend_to))
     tracking = Tracking(recipe.train.track, directory, console)
     trainer = Trainer(built, directory, reporter_of(console), (tracking,), During.of(recipe, directory, console))
@@ -92,9 +102,10 @@ def resume(recipe: Recipe | None, out: Path | None, console: Console, extend_to:
         trainer.load(found)
     _refuse_finished(trainer, directory, recipe)
 
-    starting = starting_weights(trainer)
+    starting, launchers = starting_weights(trainer), launchers_of_group()
 
     def prepare() -> None:
+        directory.note_launchers(launchers)
         stages = trainer.recipe.train.extended
         if moved or extend_to is not None:
             rewrite_recipe(directory, recipe.data, trainer.recipe.train if extend_to is not None else None)

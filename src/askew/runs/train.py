@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from askew import distributed
+from askew import distributed, ranks
 from askew.config import Recipe, TowerSettings
 from askew.data.views import Views
 from askew.errors import (
@@ -55,11 +55,12 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
     tracking = Tracking(recipe.train.track, directory, console)
     during = During(recipe, sets, directory, console) if sets else None
     trainer = Trainer(built, directory, reporter_of(console), (tracking,), during)
-    starting = starting_weights(trainer)
+    starting, launchers = starting_weights(trainer), launchers_of_group()
 
     def prepare() -> None:
         with writing("the recipe", directory.path):
             directory.write_recipe(built.recipe)
+            directory.note_launchers(launchers)
             record_facts(trainer, directory)
         try:
             announce(trainer, directory, console)
@@ -72,6 +73,11 @@ def start(recipe: Recipe, out: Path | None, console: Console) -> RunDirectory:
 
     distributed.on_main(prepare)
     return finish(trainer, directory, console, tracking)
+
+
+def launchers_of_group() -> list[str]:
+    """Those of all ranks, if they start ranks again. Every rank enters."""
+    return distributed.all_gather_object(ranks.launcher()) if ranks.may_restart() else []
 
 
 def finish(trainer: Trainer, directory: RunDirectory, console: Console, tracking: Tracking) -> RunDirectory:

@@ -20,6 +20,7 @@ from askew.devices import choose_device, choose_precision, keep_freed_memory
 from askew.errors import UserError, printable
 from askew.methods.base import Method
 from askew.training import parallel
+from askew.training.agreement import refuse_disagreement, what_runs
 from askew.training.held_out import HeldOut, open_held_out
 from askew.training.step import Step
 from askew.training.text import text_of, without_weights
@@ -66,6 +67,7 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     if device.type == "cpu":
         keep_freed_memory()
     distributed.start(device, stall=60 * recipe.loader.stall_minutes)
+    refuse_disagreement(lambda: what_runs(recipe))
     # Rank 0 makes the index files, and the others read them
     data = recipe.data
     source = distributed.main_first(lambda: with_captions(open_source(data.source, data.options), data.captions))
@@ -91,6 +93,7 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
         say,
         fail_after=60 * recipe.loader.stall_minutes,
     )
+    refuse_disagreement(lambda: {"the names of the samples (their hash)": loader.fingerprint})
     whole = replace(views, shorten=False)  # what is measured is measured on whole captions
     step, size = Step(method, train.precision, train.loss_chunk_size), micro_batch_size(recipe)
     held_out = HeldOut(recipe, apart, step, whole, device, say, size) if apart is not None else None

@@ -115,6 +115,7 @@ class Trainer:
         with SignalGuard(self.reporter.say) as guard, deaths_reported():
             self._measure_first(guard)
             for batch in self._batches(guard, until):
+                distributed.at_step(self.done + 1)
                 record = self._one_step(batch)
                 self.done += 1
                 self.seconds = before + time.monotonic() - started

@@ -58,7 +58,8 @@ def backward_of(
 
 def _backward(step: nn.Module, batch: Batch, progress: float) -> Taken:
     loss, terms, gathered = step(batch, progress)
-    loss.backward()
+    with distributed.waiting("gradients"):
+        loss.backward()
     return loss.detach(), terms, gathered
 
 

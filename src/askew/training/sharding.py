@@ -62,7 +62,8 @@ def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
     if not parts:
         return norm
     squares = torch.nn.utils.get_total_norm(parts).double().square()
-    dist.all_reduce(squares)
+    with distributed.waiting("gradient norm"):
+        dist.all_reduce(squares)
     return (squares + norm.double().square()).sqrt().to(parts[0].dtype)
 
 
