@@ -1,4 +1,4 @@
-"""Three ranks give what one gives, with whole and with sharded towers; runs go on with other ranks than they began.
+"""Three ranks give what one gives, with whole and with sharded towers; runs are continued by other ranks.
 
 Ranks 0 and 1 first continue a run of rank 2 as two ranks, and rank 2 continues theirs. Then all three are one group.
 """
