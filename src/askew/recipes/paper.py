@@ -137,6 +137,7 @@ SHARED = {
     "loader.micro_batch_size": "ours; affects memory and speed only",
     "train.loss_chunk_size": "ours; affects memory only",
     "train.compile": "ours; affects speed only",
+    "train.count_flops": "ours: not counted",
     "train.device": "set by you",
     "train.seed": "SLIP's code",
     "train.log_every": "ours",
