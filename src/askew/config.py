@@ -90,7 +90,7 @@ class TrainSettings(Part):
     extended: tuple[Annotated[int, Field(ge=1)], ...] = ()
     precision: Literal["auto", "bf16", "fp32"] = "auto"  # autocast of the towers; auto: bf16 where it is fast
     loss_chunk_size: int = Field(default=0, ge=0)  # samples per rank whose pairs are in memory at once; 0 = by size
-    count_flops: bool = False  # log operations per second and their share of a matrix product's; docs/training.md
+    count_flops: bool = False  # log operations per second and their share of a matrix product's; docs/scaling.md
     compile: bool = False  # torch.compile the towers; needs a C++ compiler and pays only in long runs
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     seed: int = Field(default=0, ge=0)
