@@ -7,7 +7,7 @@ STAMP  := $(VENV)/.installed
 # More options for `askew train`, e.g. SETS="--set train.max_steps=10"
 SETS   ?=
 
-.PHONY: train test check docs format clean
+.PHONY: train test test-gpu check docs format clean
 
 train: $(STAMP)
 	$(BIN)/askew train tiny $(SETS)
@@ -15,6 +15,10 @@ train: $(STAMP)
 test: $(STAMP)
 	@sh scripts/install_chromium.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# On a machine with a CUDA device: what must be as on the CPU
+test-gpu: $(STAMP)
+	ASKEW_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/gpu
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests scripts benchmarks examples

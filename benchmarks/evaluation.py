@@ -11,11 +11,12 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from fresh import result_of
 
 CLASSES = 1000
 
@@ -119,13 +120,10 @@ def main() -> None:
         for number in range(arguments.rounds):
             found = {}
             for side in ("theirs", "ours"):
-                command = [sys.executable, __file__, "--child", side, "--folder", name]
+                command = [__file__, "--child", side, "--folder", name]
                 command += ["--templates", str(arguments.templates)]
                 command += ["--clip-benchmark", str(arguments.clip_benchmark.resolve())]
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    sys.exit(done.stderr)
-                found[side] = json.loads(done.stdout.splitlines()[-1])
+                found[side] = result_of(command)
             ratios.append(found["theirs"]["seconds"] / found["ours"]["seconds"])
             print(
                 f"round {number + 1}: CLIP_benchmark {found['theirs']['seconds']:.1f} s, askew "

@@ -12,11 +12,10 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+from fresh import result_of
 from steps import trainer_of
 
 
@@ -55,13 +54,10 @@ def child(recipe: str, settings: list[str], steps: int) -> None:
 
 def measure(arguments: argparse.Namespace, *settings: str) -> dict[str, float]:
     """What `child` prints, of a fresh process."""
-    command = [sys.executable, __file__, arguments.recipe, "--child", "--steps", str(arguments.steps)]
+    command = [__file__, arguments.recipe, "--child", "--steps", str(arguments.steps)]
     for setting in (*arguments.set, *settings):
         command += ["--set", setting]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(done.stderr)
-    return json.loads(done.stdout.splitlines()[-1])
+    return result_of(command)
 
 
 def main() -> None:

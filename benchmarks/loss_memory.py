@@ -12,10 +12,10 @@ machine must be otherwise idle. Linux only.
 import argparse
 import json
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
+
+from fresh import result_of
 
 WIDTH = 512  # D
 
@@ -59,9 +59,7 @@ def child(name: str, num: int, chunk_size: int, keep: str) -> None:
 
 def measure(name: str, num: int, chunk_size: int, keep: str = "") -> dict[str, float]:
     """What `child` prints, of a fresh process."""
-    command = [sys.executable, __file__, name, "--child", str(num), str(chunk_size), keep]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return result_of([__file__, name, "--child", str(num), str(chunk_size), keep])
 
 
 def main() -> None:

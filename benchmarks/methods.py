@@ -13,9 +13,9 @@ The machine must be otherwise idle.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
+
+from fresh import result_of
 
 NAMES = [
     "tiny-slip",
@@ -74,10 +74,9 @@ def main() -> None:
     found: dict[str, list[list[float]]] = {name: [] for name in names}
     for _ in range(arguments.rounds):
         for name in names:
-            command = [sys.executable, __file__, name, "--child", "--steps", str(arguments.steps)]
+            command = [__file__, name, "--child", "--steps", str(arguments.steps)]
             command += [part for setting in arguments.set for part in ("--set", setting)]
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            found[name].append(json.loads(done.stdout.splitlines()[-1]))
+            found[name].append(result_of(command))
     print(f"{'recipe':<18}{'ms':>8}{'time':>8}{'GFLOP':>8}{'ops':>8}{'time/ops':>10}{'MB':>8}")
     for name, rounds in found.items():
         seconds, operations, memory = map(statistics.median, zip(*rounds, strict=True))

@@ -11,10 +11,11 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
+
+from fresh import result_of
 
 WIDTH, BATCH = 512, 64
 
@@ -113,14 +114,10 @@ def main() -> None:
     for number in range(arguments.rounds):
         found = {}
         for side in ("theirs", "ours"):
-            done = subprocess.run(
-                [sys.executable, __file__, "--child", side, "--images", str(size[0]), "--captions", str(size[1]),
-                 "--clip-benchmark", str(arguments.clip_benchmark.resolve())],
-                capture_output=True, text=True,
-            )  # fmt: skip
-            if done.returncode:
-                sys.exit(done.stderr)
-            found[side] = json.loads(done.stdout.splitlines()[-1])
+            found[side] = result_of([
+                __file__, "--child", side, "--images", str(size[0]), "--captions", str(size[1]), "--clip-benchmark",
+                str(arguments.clip_benchmark.resolve()),
+            ])  # fmt: skip
         apart = max(abs(a - b) for a, b in zip(found["ours"]["recalls"], found["theirs"]["recalls"], strict=True))
         if apart > 1e-3:
             sys.exit(f"recalls differ: {found['ours']['recalls']} and {found['theirs']['recalls']}")

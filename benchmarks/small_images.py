@@ -14,11 +14,12 @@ import json
 import os
 import pickle
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+
+from fresh import result_of
 
 TOWER = {
     "embed_dim": 128,
@@ -130,14 +131,11 @@ def main() -> None:
         for number in range(arguments.rounds):
             found = {}
             for side in ("theirs", "ours") if arguments.clip_benchmark else ("ours",):
-                command = [sys.executable, __file__, "--child", side, "--folder", name]
+                command = [__file__, "--child", side, "--folder", name]
                 command += ["--precision", arguments.precision]
                 if arguments.clip_benchmark:
                     command += ["--clip-benchmark", str(arguments.clip_benchmark.resolve())]
-                done = subprocess.run(command, capture_output=True, text=True)
-                if done.returncode:
-                    sys.exit(done.stderr)
-                found[side] = json.loads(done.stdout.splitlines()[-1])
+                found[side] = result_of(command)
             seconds = found["ours"]["seconds"]
             shares.append(found["ours"]["encoder"] / seconds)
             line = (

@@ -9,13 +9,12 @@ machine must be otherwise idle. OTHER is a checkout of another commit (`git work
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from fresh import result_of
 
 
 def trainer_of(recipe: str, settings: list[str]) -> Any:
@@ -57,12 +56,9 @@ def child(recipe: str, settings: list[str], steps: int) -> None:
 
 def measure(source: Path, settings: list[str], arguments: argparse.Namespace) -> tuple[float, int]:
     """Median seconds of a step with these settings, and the batch size, in a fresh process on that source tree."""
-    command = [sys.executable, __file__, arguments.recipe, "--child", "--steps", str(arguments.steps)]
+    command = [__file__, arguments.recipe, "--child", "--steps", str(arguments.steps)]
     command += [part for setting in settings for part in ("--set", setting)]
-    done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(source)}, stdout=subprocess.PIPE, text=True, check=True
-    )
-    found = json.loads(done.stdout.splitlines()[-1])
+    found = result_of(command, {"PYTHONPATH": str(source)})
     return statistics.median(found["seconds"]), found["batch"]
 
 

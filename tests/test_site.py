@@ -131,6 +131,13 @@ def test_the_reference_has_every_public_name(site):
         assert any(known.endswith(f".{one.__name__}") for known in ids), one
 
 
+def test_examples_of_the_reference_are_code(site):
+    """Without the heading `Examples:`, Markdown takes `>>>` for three nested quotations."""
+    text = (site[1] / "reference.html").read_text(encoding="utf-8")
+    assert "<blockquote>" not in text
+    assert text.count("Examples:") > 8
+
+
 def test_the_faq_answers_every_question():
     text = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
     answers = text.split("\n### ")[1:]

@@ -18,7 +18,18 @@ from micro_runs import as_options, micro_settings
 
 ROOT = Path(__file__).parents[1]
 LARGEST = 12_000_000  # bytes of the wheel
-NOT_SHIPPED = {".git", ".venv", ".hypothesis", ".pytest_cache", ".ruff_cache", "__pycache__", "build", "dist", "runs"}
+NOT_SHIPPED = {
+    ".git",
+    ".venv",
+    ".hypothesis",
+    ".pytest_cache",
+    ".ruff_cache",
+    "__pycache__",
+    "build",
+    "dist",
+    "runs",
+    "site",
+}
 
 # The console script three times in one process, as its imports are what takes time
 COMMANDS = """

@@ -1,4 +1,4 @@
-"""All collectives are here. In one process, world_size() is 1 and nothing is communicated.
+"""All collectives are here and in training/gathering.py. In one process, world_size() is 1 and nothing is communicated.
 
 Tensors go through the process group, whose waits have a limit. What ranks do one after the other goes through the store
 that they met at (`together`): such a wait may be long, a signal ends it, and a rank that fails ends it for all.
@@ -46,9 +46,8 @@ def start(device: torch.device, stall: float = 0.0) -> None:
         store, rank, size = next(dist.rendezvous("env://"))
         _store, _turns = dist.PrefixStore(f"askew {ranks.num_restarts()}", store), 0  # torchrun may keep its store
         limit = timedelta(seconds=max(SHORTEST, stall + MARGIN))
-        dist.init_process_group(
-            "nccl" if device.type == "cuda" else "gloo", store=_store, rank=rank, world_size=size, timeout=limit
-        )
+        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=limit)
         _watch = ranks.RankWatch(_store, rank, size)
     except (RuntimeError, ValueError, OSError) as error:
         where = f"{os.environ.get('MASTER_ADDR', 'no MASTER_ADDR')}:{os.environ.get('MASTER_PORT', 'no MASTER_PORT')}"
@@ -92,38 +91,9 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-class _Gather(torch.autograd.Function):
-    """(B, ...) to (N, ...). Backward sums, over ranks, the gradients of every rank's loss in this rank's rows."""
-
-    @staticmethod
-    def forward(ctx, local: Tensor) -> Tensor:
-        ctx.size = len(local)
-        parts = [torch.empty_like(local) for _ in range(world_size())]
-        with waiting("gather"):
-            dist.all_gather(parts, local.contiguous())
-        return torch.cat(parts)
-
-    @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone(memory_format=torch.contiguous_format)  # autograd owns it: copy, then reduce in place
-        with waiting("gather, backward"):
-            dist.all_reduce(gradient)
-        return gradient[rank() * ctx.size : (rank() + 1) * ctx.size]
-
-
 def is_main() -> bool:
     """Whether this is rank 0, the process that reports and writes. Known before the group is joined."""
     return rank() == 0 if dist.is_initialized() else not is_launched() or int(os.environ["RANK"]) == 0
-
-
-def gather(local: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Every tensor (B, ...) concatenated over ranks to (N, ...), with gradient. Ranks hold equally many samples.
-
-    Each rank computes its own B x N rows; with DDP's mean over ranks the gradient is that of the mean loss.
-    """
-    if world_size() == 1:
-        return local
-    return {key: _Gather.apply(value) for key, value in local.items()}  # type: ignore[misc]
 
 
 def mean(values: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -253,19 +223,19 @@ def from_main(make: Callable[[], T]) -> T:
     return all_gather_object(together(lambda: make() if is_main() else None))[0]
 
 
-def highest(value: int, device: torch.device) -> int:
-    """The largest of the ranks' numbers."""
+def highest(*values: int) -> list[int]:
+    """The largest of the ranks' numbers, of each. They stay on the CPU, so that no GPU is waited for."""
     if world_size() == 1:
-        return value
-    tensor = torch.tensor([float(value)], device=device)
+        return list(values)
+    tensor = torch.tensor(values)
     with waiting("agreement"):
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return int(tensor.item())
+    return tensor.tolist()
 
 
-def any_rank(flag: bool, device: torch.device) -> bool:
+def any_rank(flag: bool) -> bool:
     """Whether the flag is set anywhere, so that all ranks stop at the same step."""
-    return highest(int(flag), device) > 0
+    return highest(int(flag))[0] > 0
 
 
 def barrier() -> None:

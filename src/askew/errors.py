@@ -18,23 +18,25 @@ from safetensors import SafetensorError
 class UserError(ValueError):
     """Something the user can fix. One line: what is wrong, where, and how to fix it. Exit code 2.
 
-    >>> try:
-    ...     askew.train("fotos")
-    ... except askew.UserError as error:
-    ...     print(str(error)[:53])
-    recipe 'fotos' is not known; did you mean 'photos'? (
+    Examples:
+        >>> try:
+        ...     askew.train("fotos")
+        ... except askew.UserError as error:
+        ...     print(str(error)[:53])
+        recipe 'fotos' is not known; did you mean 'photos'? (
     """
 
 
 class RunFailed(RuntimeError):
     """A run that started well and cannot continue: non-finite numbers, too many bad samples. Exit code 3.
 
-    >>> settings = {"train.learning_rate": 1e30, "train.warmup_epochs": 0}
-    >>> try:
-    ...     askew.train("my_recipe.yaml", data="pairs.csv", out="runs/failed", overrides=settings)
-    ... except askew.RunFailed as error:
-    ...     print("is not finite" in str(error))
-    True
+    Examples:
+        >>> settings = {"train.learning_rate": 1e30, "train.warmup_epochs": 0}
+        >>> try:
+        ...     askew.train("my_recipe.yaml", data="pairs.csv", out="runs/failed", overrides=settings)
+        ... except askew.RunFailed as error:
+        ...     print("is not finite" in str(error))
+        True
     """
 
 

@@ -1,10 +1,14 @@
 """Decoding: any file becomes RGB, upright for training, or gives a clear reason why not."""
 
+import contextlib
 import importlib.util
 import io
 import struct
+import threading
 import tomllib
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -475,3 +479,42 @@ def test_a_bomb_is_refused_by_its_declared_size(side):
     with pytest.raises(Unusable, match=f"pixels are over the limit of {pixel_limit().pixels:,}") as error:
         decode(bomb)
     assert error.value.cause == "too many pixels"
+
+
+def test_decoding_in_a_thread_takes_no_warning_away(monkeypatch):
+    """A decoder that began before the user's `catch_warnings` and ends inside it."""
+    data, opened, go_on = encoded(Image.new("RGB", (8, 8))), threading.Event(), threading.Event()
+    original = Image.open
+
+    def waiting(*args, **options):
+        opened.set()
+        assert go_on.wait(10)
+        return original(*args, **options)
+
+    monkeypatch.setattr(images.Image, "open", waiting)
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(decode, data)
+        assert opened.wait(10)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            go_on.set()
+            assert found.result().size == (8, 8)
+            warnings.warn("of the user", stacklevel=1)
+    assert [str(one.message) for one in caught] == ["of the user"]
+
+
+def test_warnings_of_pillow_are_not_shown():
+    data = bytearray(tiff(np.zeros((4, 4), dtype=np.uint8)))
+    place = data.find(b"\x06\x01\x03\x00")  # the entry of the photometric interpretation: the file ends in its list
+    assert place > 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for cut in range(place, len(data)):
+            with contextlib.suppress(Exception):
+                Image.open(io.BytesIO(bytes(data[:cut]))).load()
+        assert caught  # Pillow's own
+        caught.clear()
+        for cut in range(place, len(data)):
+            with contextlib.suppress(Unusable):
+                decode(bytes(data[:cut]))
+    assert not caught

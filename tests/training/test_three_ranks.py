@@ -67,9 +67,9 @@ def said_of_a_wait(rank):
     """What this rank says of a wait for rank 1, and of none."""
     distributed.at_step(120)
     with redirect_stderr(io.StringIO()) as said:
-        distributed.highest(0, torch.device("cpu"))
+        distributed.highest(0)
         time.sleep(2.5 if rank == 1 else 0)
-        distributed.highest(0, torch.device("cpu"))
+        distributed.highest(0)
     return said.getvalue()
 
 

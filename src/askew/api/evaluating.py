@@ -36,12 +36,13 @@ class TaskResult:
         chance: of measures where it is known, what guessing gives.
         protocol: what it was measured on, and how: weights and their hash, data, split, prompts, versions.
 
-    >>> result = askew.evaluate(model, data="pairs.csv")["pairs/text_to_image"]
-    >>> low, high = result.intervals["r@1"]
-    >>> 0 <= low <= result.values["r@1"] <= high <= 1
-    True
-    >>> result.chance["r@1"], result.values["n"], result.protocol["split"]
-    (0.04, 25, 'test')
+    Examples:
+        >>> result = askew.evaluate(model, data="pairs.csv")["pairs/text_to_image"]
+        >>> low, high = result.intervals["r@1"]
+        >>> 0 <= low <= result.values["r@1"] <= high <= 1
+        True
+        >>> result.chance["r@1"], result.values["n"], result.protocol["split"]
+        (0.04, 25, 'test')
     """
 
     task: str
@@ -60,11 +61,12 @@ class Results(Mapping[str, TaskResult]):
     Attributes:
         tasks: the same, as a tuple.
 
-    >>> results = askew.evaluate(model, data="pairs.csv")
-    >>> list(results)
-    ['pairs/image_to_text', 'pairs/text_to_image']
-    >>> print(results)  # doctest: +ELLIPSIS
-    All results, %...
+    Examples:
+        >>> results = askew.evaluate(model, data="pairs.csv")
+        >>> list(results)
+        ['pairs/image_to_text', 'pairs/text_to_image']
+        >>> print(results)  # doctest: +ELLIPSIS
+        All results, %...
     """
 
     tasks: tuple[TaskResult, ...]
@@ -92,11 +94,12 @@ class EvaluationError(UserError):
     Attributes:
         results: of the other data sets, which were evaluated.
 
-    >>> try:
-    ...     askew.evaluate(model, suite="pets", data_root=".")
-    ... except askew.EvaluationError as error:
-    ...     print(len(error.results), str(error)[:47])
-    0 not evaluated: pets: oxford-iiit-pet is missing
+    Examples:
+        >>> try:
+        ...     askew.evaluate(model, suite="pets", data_root=".")
+        ... except askew.EvaluationError as error:
+        ...     print(len(error.results), str(error)[:47])
+        0 not evaluated: pets: oxford-iiit-pet is missing
     """
 
     def __init__(self, message: str, results: Results):
@@ -162,9 +165,10 @@ def evaluate(
         UserError: a wrong argument, an unknown task or data set, or a model or data that cannot be loaded.
         EvaluationError: data sets that failed; it holds the results of the others.
 
-    >>> results = askew.evaluate("runs/my-run", data="pairs.csv", tasks=["retrieval"])
-    >>> results["pairs/image_to_text"].values.keys() >= {"r@1", "r@5", "r@10"}
-    True
+    Examples:
+        >>> results = askew.evaluate("runs/my-run", data="pairs.csv", tasks=["retrieval"])
+        >>> results["pairs/image_to_text"].values.keys() >= {"r@1", "r@5", "r@10"}
+        True
     """
     check_positive("batch_size", batch_size)
     asked = _request(_names(suite, "suite"), data, _names(tasks, "tasks"), **options)

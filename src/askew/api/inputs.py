@@ -32,11 +32,12 @@ class ImageError(UserError):
     Attributes:
         index: its place among the images that were given, from 0.
 
-    >>> try:
-    ...     model.encode_images(["photos/1.jpg", b"no image"])
-    ... except askew.ImageError as error:
-    ...     print(error.index, error)
-    1 images[1]: cannot identify the image: no known format
+    Examples:
+        >>> try:
+        ...     model.encode_images(["photos/1.jpg", b"no image"])
+        ... except askew.ImageError as error:
+        ...     print(error.index, error)
+        1 images[1]: cannot identify the image: no known format
     """
 
     def __init__(self, message: str, index: int):

@@ -39,13 +39,14 @@ class Model:
         protocol: what `askew eval` notes of a model: weights and their hash, precision, resolution, preprocessing,
             versions.
 
-    >>> model
-    askew.load('runs/my-run', weights='student')
-    >>> images = model.encode_images(["photos/1.jpg", "photos/2.jpg", "photos/3.jpg"])
-    >>> images.shape == (3, model.embedding_dim)
-    True
-    >>> model.similarity(images, ["two dogs"]).shape
-    (3, 1)
+    Examples:
+        >>> model
+        askew.load('runs/my-run', weights='student')
+        >>> images = model.encode_images(["photos/1.jpg", "photos/2.jpg", "photos/3.jpg"])
+        >>> images.shape == (3, model.embedding_dim)
+        True
+        >>> model.similarity(images, ["two dogs"]).shape
+        (3, 1)
     """
 
     protocol: dict[str, str]
@@ -93,9 +94,10 @@ class Model:
             ImageError: an image that cannot be used, with its index and path.
             UserError: a single image in place of several, or embeddings that are not finite.
 
-        >>> from PIL import Image
-        >>> model.encode_images(Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")).shape[0]
-        2
+        Examples:
+            >>> from PIL import Image
+            >>> model.encode_images(Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")).shape[0]
+            2
         """
         check_positive("batch_size", batch_size)
         workers = decoding_threads() if num_workers is None else num_workers
@@ -115,9 +117,10 @@ class Model:
             UserError: a single string in place of several, an item that is no string, or embeddings that are not
                 finite.
 
-        >>> texts = model.encode_texts(["a dog", "a cat"])
-        >>> texts.dtype.name, texts.shape == (2, model.embedding_dim)
-        ('float32', True)
+        Examples:
+            >>> texts = model.encode_texts(["a dog", "a cat"])
+            >>> texts.dtype.name, texts.shape == (2, model.embedding_dim)
+            ('float32', True)
         """
         check_positive("batch_size", batch_size)
         given = each_text(texts)
@@ -137,8 +140,9 @@ class Model:
         Raises:
             UserError: what encoding raises, or embeddings of another width or not of unit length.
 
-        >>> model.similarity(["photos/1.jpg", "photos/2.jpg"], ["a dog", "a cat", "a kite"]).shape
-        (2, 3)
+        Examples:
+            >>> model.similarity(["photos/1.jpg", "photos/2.jpg"], ["a dog", "a cat", "a kite"]).shape
+            (2, 3)
         """
         image, text = self._both(images, texts)
         return image @ text.T
@@ -146,8 +150,9 @@ class Model:
     def logits(self, images: Iterable[ImageInput] | Tensor, texts: Iterable[str] | Tensor) -> np.ndarray:
         """Cosines (n, m) times the model's scale plus its bias, as it was trained with. As `similarity` otherwise.
 
-        >>> model.logits(["photos/1.jpg"], ["a dog", "a cat"]).shape
-        (1, 2)
+        Examples:
+            >>> model.logits(["photos/1.jpg"], ["a dog", "a cat"]).shape
+            (1, 2)
         """
         return self.similarity(images, texts) * np.float32(self.logit_scale) + np.float32(self.logit_bias)
 
@@ -175,11 +180,12 @@ class Model:
         Raises:
             UserError: what `similarity` raises, or another k or kind of query.
 
-        >>> images = model.encode_images(["photos/1.jpg", "photos/2.jpg", "photos/3.jpg"])
-        >>> model.rank(images, ["a dog", "a kite"], k=2).indices.shape
-        (2, 2)
-        >>> model.rank(images, ["a dog", "a kite"], k=1, queries="images").scores.shape
-        (3, 1)
+        Examples:
+            >>> images = model.encode_images(["photos/1.jpg", "photos/2.jpg", "photos/3.jpg"])
+            >>> model.rank(images, ["a dog", "a kite"], k=2).indices.shape
+            (2, 2)
+            >>> model.rank(images, ["a dog", "a kite"], k=1, queries="images").scores.shape
+            (3, 1)
         """
         check_choice("queries", queries, QUERIES)
         if k is not None:
@@ -201,8 +207,9 @@ class Model:
         Raises:
             UserError: no class, an empty name, a single string in place of several, or a malformed template.
 
-        >>> model.zero_shot(["dog", ["bicycle", "bike"]], "a drawing of a {}").classes
-        ('dog', 'bicycle')
+        Examples:
+            >>> model.zero_shot(["dog", ["bicycle", "bike"]], "a drawing of a {}").classes
+            ('dog', 'bicycle')
         """
         names, weights = class_weights(self._encoders, classes, templates)
         return ZeroShotClassifier(self, names, _finite(weights))
@@ -243,8 +250,9 @@ def load(
     Raises:
         UserError: there is no such model, device, precision or weights, or the model cannot be loaded.
 
-    >>> askew.load("runs/my-run", device="cpu").protocol["weights"]
-    'student'
+    Examples:
+        >>> askew.load("runs/my-run", device="cpu").protocol["weights"]
+        'student'
     """
     check_choice("precision", precision, PRECISIONS)
     check_choice("weights", weights, WEIGHTS)

@@ -16,9 +16,10 @@ class Ranked:
         indices: (m, k) int64, the places of the candidates among those that were given, from 0.
         scores: (m, k) float32, their cosines, which never rise along a row.
 
-    >>> found = askew.load("runs/my-run").rank(["photos/1.jpg", "photos/2.jpg"], ["two dogs"], k=1)
-    >>> found.indices.shape, found.scores.shape
-    ((1, 1), (1, 1))
+    Examples:
+        >>> found = askew.load("runs/my-run").rank(["photos/1.jpg", "photos/2.jpg"], ["two dogs"], k=1)
+        >>> found.indices.shape, found.scores.shape
+        ((1, 1), (1, 1))
     """
 
     indices: np.ndarray

@@ -41,11 +41,12 @@ class Run:
     Raises:
         UserError: there is no run in the directory.
 
-    >>> run = askew.Run("runs/my-run")
-    >>> run.recipe.train.epochs, [line["step"] for line in run.metrics]
-    (1.0, [1, 2, 3])
-    >>> run.load().encode_texts(["a dog"]).shape[0]
-    1
+    Examples:
+        >>> run = askew.Run("runs/my-run")
+        >>> run.recipe.train.epochs, [line["step"] for line in run.metrics]
+        (1.0, [1, 2, 3])
+        >>> run.load().encode_texts(["a dog"]).shape[0]
+        1
     """
 
     path: Path
@@ -121,9 +122,10 @@ def train(
         RunFailed: a run that cannot continue: a loss that is not finite, too many samples that cannot be used. What was
             saved stays, and can be resumed.
 
-    >>> run = askew.train("my_recipe.yaml", data="pairs.csv", out="runs/new", overrides={"train.max_steps": 2})
-    >>> run.path.name, run.metrics[-1].get("step")
-    ('new', 2)
+    Examples:
+        >>> run = askew.train("my_recipe.yaml", data="pairs.csv", out="runs/new", overrides={"train.max_steps": 2})
+        >>> run.path.name, run.metrics[-1].get("step")
+        ('new', 2)
     """
     recognise_srun()
     asked = recipe if recipe is None or isinstance(recipe, Recipe) else os.fspath(recipe)

@@ -26,9 +26,10 @@ class Predictions:
         classes: the first name of each class.
         probabilities: (n, K) float32; each row sums to 1.
 
-    >>> found = model.zero_shot(["dog", "cat"])(["photos/1.jpg", "photos/2.jpg"])
-    >>> found.probabilities.shape, len(found.names), set(found.names) <= {"dog", "cat"}
-    ((2, 2), 2, True)
+    Examples:
+        >>> found = model.zero_shot(["dog", "cat"])(["photos/1.jpg", "photos/2.jpg"])
+        >>> found.probabilities.shape, len(found.names), set(found.names) <= {"dog", "cat"}
+        ((2, 2), 2, True)
     """
 
     classes: tuple[str, ...]
@@ -54,11 +55,12 @@ class ZeroShotClassifier:
         classes: the first name of each class.
         weights: (K, D) unit-length embeddings of the classes.
 
-    >>> classify = model.zero_shot(["dog", ["bicycle", "bike"]], templates="imagenet")
-    >>> classify.classes
-    ('dog', 'bicycle')
-    >>> classify(["photos/1.jpg"]).labels.shape
-    (1,)
+    Examples:
+        >>> classify = model.zero_shot(["dog", ["bicycle", "bike"]], templates="imagenet")
+        >>> classify.classes
+        ('dog', 'bicycle')
+        >>> classify(["photos/1.jpg"]).labels.shape
+        (1,)
     """
 
     model: "Model"

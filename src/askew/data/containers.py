@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import warnings
 import zlib
 from functools import cache
 
@@ -168,9 +167,7 @@ def unidentified(data: bytes) -> Unusable:
 def _unread_tiff(data: bytes) -> str:
     """The kind of pixels of a TIFF in words, if that is why Pillow does not read it; otherwise ""."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            TiffImagePlugin.TiffImageFile(io.BytesIO(data))
+        TiffImagePlugin.TiffImageFile(io.BytesIO(data))
         return ""
     except SyntaxError as error:
         if str(error) not in ("unknown pixel mode", "unknown data organization", "Invalid value for samples per pixel"):
@@ -180,9 +177,7 @@ def _unread_tiff(data: bytes) -> str:
     tags = TiffImagePlugin.ImageFileDirectory_v2(data[: 16 if 43 in data[2:4] else 8])
     file = io.BytesIO(data)
     file.seek(tags.next)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tags.load(file)
+    tags.load(file)
     bits, kind = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,)), tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))
     numbers = {1: "integers", 2: "signed integers", 3: "floats"}.get(kind[0], "numbers of an unknown kind")
     order = "big-endian " if data.startswith(b"MM") else ""

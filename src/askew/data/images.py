@@ -5,7 +5,6 @@ import logging
 import math
 import re
 import struct
-import warnings
 import zlib
 from dataclasses import dataclass
 
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from askew.data.containers import SIGNATURE, formats, png_picture, repair, unidentified
 from askew.data.modes import to_rgb
+from askew.data.quiet import ignore_pillow_warnings
 from askew.errors import Unusable
 
 SHRINKS = (8, 4, 2)  # scales 1/s at which libjpeg decodes a JPEG faster than in full
@@ -147,12 +147,11 @@ def _open(data: bytes) -> Image.Image:
     if data.startswith(SIGNATURE):
         data, exif = png_picture(data)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # every worker would print Pillow's warnings about odd metadata
-            image = Image.open(io.BytesIO(data), formats=formats())
-            if image.width * image.height > _limit.pixels:
-                raise _limit.exceeded(f"{image.width}x{image.height}", image.width * image.height)
-            repair(image, data, _limit.pixels)
+        ignore_pillow_warnings()
+        image = Image.open(io.BytesIO(data), formats=formats())
+        if image.width * image.height > _limit.pixels:
+            raise _limit.exceeded(f"{image.width}x{image.height}", image.width * image.height)
+        repair(image, data, _limit.pixels)
     except UnidentifiedImageError as error:
         raise unidentified(data) from error
     except FAULTS as error:
@@ -169,9 +168,8 @@ def decoded(image: Image.Image) -> Image.Image:
         Unusable: truncated or otherwise damaged, or of pixels without a rule.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return to_rgb(image)
+        ignore_pillow_warnings()
+        return to_rgb(image)
     except FAULTS as error:
         raise _unusable(error) from error
 
@@ -210,10 +208,8 @@ def _orientation(image: Image.Image) -> int:
         return 1
     exif = Image.Exif()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            exif.load(image.info["exif"])
-            found = exif.get(ORIENTATION, 1)
+        exif.load(image.info["exif"])
+        found = exif.get(ORIENTATION, 1)
     except Exception:  # EXIF blocks may hold anything; the pixels are not affected
         return 1
     return found if isinstance(found, int) and 1 <= found <= 8 else 1

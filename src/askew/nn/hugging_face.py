@@ -64,14 +64,18 @@ class HuggingFaceTower(TextTower):
         """Which tokens are not special."""
         return ~torch.isin(text, self.get_buffer("special"))
 
+    def num_needed(self, text: Int[Tensor, "B L"]) -> int:
+        """Up to the last token that is no padding, which is masked."""
+        return int((text != self.pad).sum(dim=1).max())
+
     def forward(self, text: Int[Tensor, "B L"], wanted: Bool[Tensor, "B L"] | None = None) -> Encoded:
         """Pooled (B, F) and unit-length float32 embeddings (B, D), and token features (R, F) of the R wanted tokens.
 
         `wanted` may select any token that is not padding. Their features are returned text by text.
         """
         wanted = torch.zeros_like(text, dtype=torch.bool) if wanted is None else wanted
-        if self.training:
-            longest = int((text != self.pad).sum(dim=1).max())
+        if self.training and text.device.type == "cpu":
+            longest = self.num_needed(text)
             text, wanted = text[:, :longest], wanted[:, :longest]
         present = (text != self.pad).long()
         found = self.trunk(input_ids=text, attention_mask=present)

@@ -58,6 +58,13 @@ class TextTower(nn.Module, ABC):
         """Which tokens are words or parts of words: neither padding nor special."""
 
     @abstractmethod
+    def num_needed(self, text: Int[Tensor, "B L"]) -> int:
+        """How many leading tokens the texts need in training. What follows is padding that changes nothing.
+
+        Reading it from a GPU would wait for all that is queued there: ask on the CPU, before the texts are copied.
+        """
+
+    @abstractmethod
     def append_mask_token(self) -> None:
         """Add a row to the token embedding: the mean of the others plus the usual initial noise."""
 
@@ -71,7 +78,8 @@ class NativeTextTower(TextTower):
 
     It pools at the first end token (`pool_type="eos"`). open_clip's default pools at the highest id, which would be an
     appended mask token. In training, a causal tower runs only up to the batch's longest caption, because no token sees
-    the pads after the end, and on CPUs it skips pads altogether. A bidirectional tower, and any tower in eval mode,
+    the pads after the end, and on CPUs it skips pads altogether. (For other devices, training/transfer.py cuts the
+    texts.) A bidirectional tower, and any tower in eval mode,
     runs at the full context length.
     """
 
@@ -120,6 +128,10 @@ class NativeTextTower(TextTower):
         """Which tokens lie between start and end. The id of padding, 0, is a word too: "!"."""
         return between_ends(text)
 
+    def num_needed(self, text: Int[Tensor, "B L"]) -> int:
+        """Up to the last end token of a causal tower, which sees nothing behind it; all of a bidirectional one."""
+        return int((text == END_TOKEN).int().argmax(dim=1).max()) + 1 if self.causal else text.shape[1]
+
     def plain_state(self) -> dict[str, Tensor]:
         """Its parameters in open_clip's plain CLIP layout."""
         state = dict(self.trunk.state_dict())
@@ -134,7 +146,7 @@ class NativeTextTower(TextTower):
         end = (text == END_TOKEN).int().argmax(dim=1)
         wanted = torch.zeros_like(text, dtype=torch.bool) if wanted is None else wanted
         if self.training and self.causal:
-            longest = int(end.max()) + 1
+            longest = self.num_needed(text) if text.device.type == "cpu" else text.shape[1]
             text, wanted = text[:, :longest], wanted[:, :longest]
             if text.device.type == "cpu" and can_pack(self.trunk):
                 at_end = F.one_hot(end, longest).bool()
@@ -142,7 +154,8 @@ class NativeTextTower(TextTower):
                 features = token_features(self.trunk, text, end + 1, needed)
                 pooled, tokens = features[at_end[needed]], features[wanted[needed]]
                 return Encoded(pooled, unit(self.projection(pooled)), tokens)
-            mask = self.trunk.get_buffer("attn_mask")[:longest, :longest]
+        if self.causal and text.shape[1] < self.num_positions:
+            mask = self.trunk.get_buffer("attn_mask")[: text.shape[1], : text.shape[1]]
             pooled, tokens = torch.func.functional_call(self.trunk, {"attn_mask": mask}, (text,))
         else:
             pooled, tokens = self.trunk(text)

@@ -9,6 +9,7 @@ import copy
 from typing import Any
 
 import open_clip
+import torch
 from jaxtyping import Float, Int
 from open_clip.model import CustomTextCLIP
 from open_clip.timm_model import TimmModel
@@ -83,6 +84,8 @@ class ImageTower(nn.Module):
 
         With `keep`, a ViT sees the class token and these patches only. That pass is not compiled.
         """
+        if image.device.type == "cuda" and isinstance(self.trunk, TimmModel):
+            image = image.contiguous(memory_format=torch.channels_last)  # the layout of its convolutions on a GPU
         found = self.trunk(image) if keep is None else on_chosen_patches(self.trunk, image, keep)
         pooled, patches = found if isinstance(found, tuple) else (found, None)
         return Encoded(pooled, unit(self.projection(pooled)), patches=patches)

@@ -139,6 +139,7 @@ SHARED = {
     "train.parallel": "ours; affects memory and speed only",
     "train.activation_checkpointing": "ours; affects memory and speed only",
     "train.compile": "ours; affects speed only",
+    "train.count_flops": "ours: not counted",
     "train.device": "set by you",
     "train.seed": "SLIP's code",
     "train.log_every": "ours",

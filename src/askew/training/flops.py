@@ -12,6 +12,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from askew import distributed
 from askew.config import Recipe
 from askew.training.build import build
 
@@ -19,7 +20,7 @@ HALFWAY = 0.5  # of training: a term that fades in or out is there
 
 
 def flops_per_sample(recipe: Recipe) -> float:
-    """Operations of one step of a recipe with resolved towers, divided by its samples.
+    """Operations of one step of a recipe with resolved towers, divided by its samples. Every rank enters.
 
     The step is built anew with random weights and takes the first batch of its data. Captions differ in length, so
     another batch may differ by some percent. No run and no generator is touched.
@@ -38,7 +39,7 @@ def flops_per_sample(recipe: Recipe) -> float:
         batch = built.loader.views.finish({key: value.to(built.device) for key, value in batch.items()})
         with FlopCounterMode(display=False) as counter:
             built.backward(batch, HALFWAY)
-    return counter.get_total_flops() / built.loader.batch_size
+    return counter.get_total_flops() * distributed.world_size() / built.loader.batch_size
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """One loop that trains any method, on one CPU or many GPUs."""
 
-import math
 import signal
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from askew.data.watch import Batches, deaths_reported
 from askew.devices import peak_memory_mb
 from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
 from askew.methods.base import RESERVED, Batch
-from askew.training import checkpoint
+from askew.training import checkpoint, sharding
 from askew.training.build import Built
 from askew.training.collapse import sample_of, signs_of
 from askew.training.faults import kept_batch
@@ -27,9 +26,10 @@ from askew.training.measuring import Measuring
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
 from askew.training.schedule import LONGEST_SHARE, PaceMeter, Schedule
-from askew.training.sharding import clip_gradients, gradient_norm
 from askew.training.signals import SignalGuard, StopWaiting
 from askew.training.step import seed_of_step
+from askew.training.transfer import Transfer
+from askew.training.utilisation import Utilisation
 
 READY, REPLACED, STOPPED, FAILED = range(4)  # what a rank says of its batch; the worst decides for all
 
@@ -63,12 +63,14 @@ class Trainer:
         self._say = self.reporter.say if distributed.is_main() else lambda text: None
         config = self.recipe.train
         self.backward = built.backward
+        self._transfer = Transfer(self.device, self.method.towers.text)
         self.optimizer = make_optimizer(self.method, config, self.device)  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
         self.done, self._saved = 0, 0
         self.seconds = 0.0
         self.bad_samples = BadSamples()
-        self.window, self.profile = Window(), Profile()
+        self._utilisation = Utilisation(self.recipe, self.device) if config.count_flops else None
+        self.window, self.profile = Window(self._utilisation), Profile()
 
     @cached_property
     def contents(self) -> dict[str, Any]:
@@ -105,16 +107,15 @@ class Trainer:
             RunFailed: a loss or gradient that is not finite, or too many bad samples.
             Interrupted: SIGINT or SIGTERM, after a checkpoint of the last step was saved.
         """
-        self.window, self.profile = Window(), Profile()
+        self.window, self.profile = Window(self._utilisation), Profile()
         self._pace = PaceMeter(max(1, self.recipe.loader.num_workers), LONGEST_SHARE * 60 * self.recipe.train.minutes)
         saving = checkpoint.Policy(self.recipe.train)
         if self.storage is not None:
             _ = self.contents  # now, while the data are there, and not after a signal
         first, before, started = self.done, self.seconds, time.monotonic()
-        # --------------------------------------------------------------------------------------------------------------
         with SignalGuard(self.reporter.say) as guard, deaths_reported():
             self._measure_first(guard)
-            for batch in self._batches(guard, until):
+            for batch in self._batches(guard, saving, until):
                 distributed.at_step(self.done + 1)
                 record = self._one_step(batch)
                 self.done += 1
@@ -124,21 +125,17 @@ class Trainer:
                 line = self._log(record | measured) if measured or self._is_logged(first, until) else None
                 for hook in self.hooks:
                     hook(self, line)
-                stop = distributed.any_rank(bool(guard.received), self.device)
-                late = distributed.any_rank(saving.is_late, self.device)
-                if stop or late or saving.is_due(self.done) or self.done == self.total:
-                    self.save()
-                    saving.saved()
+                if saving.is_due(self.done) or self.done == self.total:
+                    self.save(saving)
                 if self.profile.is_due:
                     self._say(self.profile.verdict())
-                if stop:
-                    self._stop(guard)
-        # --------------------------------------------------------------------------------------------------------------
+            if distributed.any_rank(bool(guard.received)):
+                self._stop(guard)
 
     def _measure_first(self, guard: SignalGuard) -> None:
         """What is to be measured before the next step, as a line of its own."""
         values = self.measuring.before_steps(self, guard)
-        if distributed.any_rank(bool(guard.received), self.device):
+        if distributed.any_rank(bool(guard.received)):
             self._stop(guard)
         if values:
             line = {**self._clock(), **values}
@@ -146,8 +143,10 @@ class Trainer:
             for hook in self.hooks:
                 hook(self, line)
 
-    def save(self) -> None:
+    def save(self, saving: checkpoint.Policy | None = None) -> None:
         """Write a checkpoint of the present step. Every rank enters; rank 0 writes."""
+        if saving is not None:
+            saving.saved()
         if self.storage is None:
             return
         facts = {
@@ -159,14 +158,13 @@ class Trainer:
             "bad_samples": dict(self.bad_samples.causes),
             "not_evaluated": self.measuring.is_pending,
         }
-        folder, keep = self.storage.checkpoints, self.recipe.train.keep_checkpoints
-        self._saved = self.done
+        folder, keep, self._saved = self.storage.checkpoints, self.recipe.train.keep_checkpoints, self.done
         with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder, THEN_RESUME):
             checkpoint.save(folder, self.done, self.method, self.optimizer, facts, keep)
 
     # Batches
 
-    def _batches(self, guard: SignalGuard, until: int | None) -> Iterator[Batch]:
+    def _batches(self, guard: SignalGuard, saving: checkpoint.Policy, until: int | None) -> Iterator[Batch]:
         """Batches from the present step on. The number of steps may be settled on the way. A signal ends the wait."""
         batches: Batches | None = None
         try:
@@ -181,23 +179,28 @@ class Trainer:
                     pass
                 except (RunFailed, UserError) as error:
                     batch = {"failed": str(error)}
-                self._agree(batch, guard)
+                if self._agree(batch, guard, saving.is_late) and self.done > self._saved:
+                    self.save(saving)
                 yield batch
         finally:
             if batches is not None:
                 batches.close()  # workers must not outlive the wait for them
 
-    def _agree(self, batch: dict[str, Any], guard: SignalGuard) -> None:
-        """Take the step only if every rank has its batch: otherwise some would wait for the others for ever."""
+    def _agree(self, batch: dict[str, Any], guard: SignalGuard, is_late: bool) -> bool:
+        """Take the step only if every rank has its batch: otherwise some would wait for the others for ever.
+
+        Returns whether the last checkpoint is too old for any rank, which is known from the same message.
+        """
         found = batch.pop("bad_samples", [])
         news = FAILED if "failed" in batch else STOPPED if not batch else REPLACED if found else READY
-        worst = distributed.highest(news, self.device)
+        worst, late = distributed.highest(news, int(is_late))
         if worst == FAILED:
             raise RunFailed(next(text for text in distributed.all_gather_object(batch.get("failed")) if text))
         if worst == STOPPED:
             self._stop(guard)
         replaced = distributed.all_gather_object(found) if worst == REPLACED else []
         self.bad_samples.add([one for on_rank in replaced for one in on_rank], self.recipe.loader.batch_size, self._say)
+        return bool(late)
 
     def _stop(self, guard: SignalGuard) -> NoReturn:
         """Save what there is, and end the run. Every rank enters."""
@@ -213,20 +216,19 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.method.learning_rates().get(group.get("name", ""), learning_rate)
         torch.manual_seed(seed_of_step(config.seed, self.done, distributed.rank()))
-        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
-        batch = self.loader.views.finish(batch)
+        batch = self.loader.views.finish(self._transfer(batch))
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms, gathered = self.backward(batch, self.schedule.progress(self.done))
-        norm = gradient_norm(self.method.parameters())
-        if not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
+        norm = sharding.gradient_norm(self.method.parameters())
+        if not (norm.isfinite() & loss.isfinite()):  # the one value that a step waits for on a GPU
             self._fail(batch, loss, terms, norm)
         if config.grad_clip_norm > 0:
-            clip_gradients(self.method.parameters(), config.grad_clip_norm, norm)
+            sharding.clip_gradients(self.method.parameters(), config.grad_clip_norm, norm)
         self.optimizer.step()
         self.method.after_step(gathered, self.schedule.progress_after(self.done))
         self.window.step()
         measured = {"loss": loss, "terms": terms, "embeddings": sample_of(gathered)}
-        return {**measured, "learning_rate": learning_rate, "gradient_norm": norm.item()}
+        return {**measured, "learning_rate": learning_rate, "gradient_norm": norm}
 
     def _fail(self, batch: Batch, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
         """Keep the batch that gave a loss or gradient which is not finite, and end the run."""
@@ -240,22 +242,20 @@ class Trainer:
     # What is logged
 
     def _is_logged(self, first: int, until: int | None) -> bool:
-        last = self.total if until is None else until
-        return self.done % self.recipe.train.log_every == 0 or self.done in (first + 1, last)
+        return self.done % self.recipe.train.log_every == 0 or self.done in (first + 1, until or self.total)
 
     def _log(self, record: dict[str, Any]) -> dict[str, Any]:
         """The line of a step, averaged over ranks, into the metrics and to the reporter."""
         terms, signs = record.pop("terms"), signs_of(record.pop("embeddings"))
         if clash := sorted(terms.keys() & set(RESERVED)):
             raise UserError(f"method {self.recipe.method.name}: a term of the loss cannot be called {clash[0]!r}")
-        means = distributed.mean({"loss": record.pop("loss"), **terms})
-        batch_size = self.recipe.loader.batch_size
+        means = distributed.mean({"loss": record.pop("loss"), **terms, "gradient_norm": record.pop("gradient_norm")})
         line = {
             **self._clock(),
             **{name: value.item() for name, value in means.items()},
             **record,
             **signs,
-            **self.window.close(batch_size),
+            **self.window.close(self.recipe.loader.batch_size),
             "logit_scale": self.method.logit_scale.exp().item(),
             "peak_memory_mb": round(peak_memory_mb(self.device), 1),
             "skipped": self.bad_samples.total,
@@ -279,7 +279,7 @@ class Trainer:
     def _how_to_resume(self) -> str:
         if self.done == 0:
             return "before the first step, so there is nothing to save"
-        where = f"; resume with --resume --out {self.storage.path}" if self.storage is not None else ""
+        where = f"; resume with --resume --out {self.storage.path}" if self.storage else ""
         return f"saved at step {self.done}{where}"
 
     # Steps that fit into train.minutes
@@ -289,7 +289,7 @@ class Trainer:
         if not self.schedule.is_open:
             return
         self._pace.lap()
-        if not distributed.any_rank(self._pace.is_enough, self.device):
+        if not distributed.any_rank(self._pace.is_enough):
             return
         pace = max(distributed.all_gather_object(self._pace.seconds_per_step))
         self.schedule = self.schedule.settled(self.done, pace)

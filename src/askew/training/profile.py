@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from askew.training.utilisation import Utilisation
+
 FIRST = 60.0  # seconds
 REMEDIES = {
     "data": "raise loader.num_workers, or see what is slow with `askew data check SOURCE`",
@@ -15,9 +17,14 @@ REMEDIES = {
 
 
 class Window:
-    """Steps since the last logged line, and how long they waited for data."""
+    """Steps since the last logged line, and how long they waited for data.
 
-    def __init__(self) -> None:
+    Args:
+        utilisation: says how much of the device these steps have used; None leaves it out.
+    """
+
+    def __init__(self, utilisation: Utilisation | None = None):
+        self._utilisation = utilisation
         self._open()
 
     def _open(self) -> None:
@@ -46,9 +53,10 @@ class Window:
     def close(self, batch_size: int) -> dict[str, float]:
         """Samples per second, and the share of the time that was spent waiting for data; then a new window begins."""
         spent = time.monotonic() - self._started
-        rates = {"samples_per_second": self._steps * batch_size / spent, "data_wait": self._waited / spent}
+        speed = self._steps * batch_size / spent
+        rates = {"samples_per_second": speed, "data_wait": self._waited / spent}
         self._open()
-        return rates
+        return rates | (self._utilisation.of(speed) if self._utilisation else {})
 
 
 class Profile:

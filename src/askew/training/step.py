@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from askew import distributed
 from askew.methods.base import Batch, Method, Terms, with_targets
 from askew.nn.cpu.attention import quick_attention
 from askew.nn.cpu.convolutions import quick_convolutions
 from askew.objectives.reduce import by_rows
+from askew.training.gathering import gather
 from askew.training.matching import with_equal_captions
 
 Taken = tuple[Tensor, Terms, dict[str, Tensor]]  # the loss, its terms, the samples of all ranks (detached)
@@ -74,7 +74,7 @@ class Step(nn.Module):
 
     def compare(self, local: dict[str, Tensor], progress: float) -> Taken:
         """The local samples against those of all ranks: see `forward`."""
-        local, gathered = with_equal_captions(local, distributed.gather(local))
+        local, gathered = with_equal_captions(local, gather(local))
         loss, terms = objective_in_chunks(self.method, local, gathered, progress, self.loss_chunk_size)
         return loss, terms, {key: value.detach() for key, value in gathered.items()}
 
