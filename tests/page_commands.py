@@ -54,9 +54,9 @@ class Command(NamedTuple):
         words = self.words
         if words[0].startswith("--set"):  # a fragment of a page, for `train`
             return ("train", *words)
-        if words[0] == "torchrun":
+        if words[0] in ("torchrun", "srun"):
             start = words.index("askew")
-            assert words[start - 1] == "-m", f"{self.where}: torchrun starts askew by -m askew"
+            assert words[start - 1] == "-m" or words[0] == "srun", f"{self.where}: torchrun starts askew by -m askew"
             return words[start + 1 :]
         return words[1:] if words[0] == "askew" else None
 

@@ -92,7 +92,7 @@ class TrainSettings(Part):
     loss_chunk_size: int = Field(default=0, ge=0)  # samples per rank whose pairs are in memory at once; 0 = by size
     # What each of several ranks holds: everything, or parts of the towers (FSDP2); docs/training.md
     parallel: Literal["ddp", "fsdp2"] = "ddp"
-    activation_checkpointing: bool = False  # keep only the inputs of blocks for the backward pass, at a third more time
+    activation_checkpointing: bool = False  # keep only the inputs of blocks for the backward pass; it computes the rest
     count_flops: bool = False  # log operations per second and their share of a matrix product's; docs/scaling.md
     compile: bool = False  # torch.compile the towers; needs a C++ compiler and pays only in long runs
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

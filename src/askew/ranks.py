@@ -4,10 +4,10 @@ Nothing here communicates between ranks but `RankWatch`, which leaves notes in t
 """
 
 import json
+import logging
 import os
 import re
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +18,7 @@ from typing import Any
 
 from askew.errors import is_launched
 
+LOG = logging.getLogger(__name__)  # without a handler of the program's, it writes to standard error
 FIRST_PORT, NUM_PORTS = 20_000, 10_000  # where ranks of srun meet: below those that systems give out themselves
 LOOK = 15.0  # seconds between two looks of the watch
 FIRST_LINE, NEXT_LINES = 60.0, 300.0  # seconds of waiting after which it is said, and said again
@@ -79,7 +80,7 @@ def launcher() -> str:
 
 
 class RankWatch:
-    """Says on standard error for whom this rank waits, once it has waited for long. Steps pay nothing for it.
+    """Says, by Python's logging, for whom this rank waits, once it has waited for long. Steps pay nothing for it.
 
     Every rank passes the same points in the same order, and counts them. A thread leaves this rank's count in the store
     now and then. A rank that waits reads those of the others: it waits for those that have counted less.
@@ -100,13 +101,14 @@ class RankWatch:
 
     @contextmanager
     def waiting(self, what: str) -> Iterator[None]:
-        """Inside, this rank may wait for the others."""
-        self._count, self._what, self._said = self._count + 1, what, 0.0
-        self._since = time.monotonic()
+        """Inside, this rank may wait for the others; once more inside of a longer wait, as in a backward pass."""
+        before = self._what, self._since
+        self._count, self._said = self._count + 1, 0.0
+        self._what, self._since = what, time.monotonic()
         try:
             yield
         finally:
-            self._since = 0.0
+            self._what, self._since = before
 
     def end(self) -> None:
         """Stop looking."""
@@ -122,8 +124,7 @@ class RankWatch:
                     line = self._line(count, what, waited)
                     if line and count == self._count:
                         self._said = waited
-                        sys.stderr.write(line)
-                        sys.stderr.flush()
+                        LOG.warning(line)
 
     def _line(self, count: int, what: str, waited: float) -> str:
         """What to say; "" if all others wait too, or one of them with a lower number says it."""
@@ -134,7 +135,7 @@ class RankWatch:
         named = ", ".join(map(str, behind[:NAMED])) + (f" and {more} more" if (more := len(behind) - NAMED) > 0 else "")
         at = f"{what}, step {self.step}" if self.step else what
         time_waited = str(timedelta(seconds=round(waited)))
-        return f"rank {self._rank} waits for rank{'s' * (len(behind) > 1)} {named} ({at}), {time_waited} so far\n"
+        return f"rank {self._rank} waits for rank{'s' * (len(behind) > 1)} {named} ({at}), {time_waited} so far"
 
     def _place(self, rank: int) -> int:
         key = f"askew/place/{rank}"
