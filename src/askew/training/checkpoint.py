@@ -21,6 +21,8 @@ from askew.data.files import replacing_directory, sha256_of
 from askew.errors import UserError
 
 MANIFEST = "manifest.json"
+METHOD, OPTIMIZER = "method.safetensors", "optimizer.safetensors"
+State = dict[str, dict[str, Tensor]]  # the tensors of each file, by name
 
 
 class Policy:
@@ -59,7 +61,7 @@ class Checkpoint:
             UserError: names or shapes do not fit.
         """
         self.load_method(method)
-        saved = load_file(self.path / "optimizer.safetensors")
+        saved = load_file(self.path / OPTIMIZER)
         slots: dict[str, dict[str, Tensor]] = {}
         for key, value in saved.items():
             name, slot = key.rsplit("/", 1)
@@ -77,7 +79,7 @@ class Checkpoint:
             UserError: names or shapes do not fit.
         """
         try:
-            method.load_state_dict(load_file(self.path / "method.safetensors"), strict=True)
+            method.load_state_dict(load_file(self.path / METHOD), strict=True)
         except RuntimeError as error:
             raise UserError(f"{self.path} does not fit the recipe: {' '.join(str(error).split())[:300]}") from error
 
@@ -92,39 +94,45 @@ def save(
 ) -> None:
     """Write `folder/step-N`, then remove all but the newest `keep` checkpoints.
 
-    Every rank enters: a state that is spread over ranks can be collected here. Rank 0 writes, and no rank leaves before
-    it has.
+    Every rank enters: see `state_of`. Rank 0 writes, and no rank leaves before it has.
     """
-
-    def write() -> None:
-        state = {k: v.detach().cpu().contiguous() for k, v in method.state_dict().items()}
-        _write(folder, step, state, optimizer_state(method, optimizer), facts, keep)
-
-    distributed.on_main(write)
+    state = state_of(method, optimizer)
+    distributed.on_main(lambda: write(folder, step, on_cpu(state), facts, keep))
 
 
-def optimizer_state(method: nn.Module, optimizer: optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors as PARAMETER/SLOT, on the CPU."""
+def state_of(method: nn.Module, optimizer: optim.Optimizer) -> State:
+    """Everything that a checkpoint holds, by file and name: on any device, and maybe the live tensors themselves.
+
+    Every rank enters, so that a state that is spread over ranks can be collected here. What rank 0 gets is written.
+    The optimiser's tensors are named PARAMETER/SLOT.
+    """
     names = parameter_names(method)
-    return {
-        f"{names[id(parameter)]}/{slot}": value.detach().cpu().contiguous()
+    slots = {
+        f"{names[id(parameter)]}/{slot}": value
         for parameter, state in optimizer.state.items()
         for slot, value in state.items()
     }
+    return {METHOD: method.state_dict(), OPTIMIZER: slots}
 
 
-def _write(
-    folder: Path, step: int, state: dict[str, Tensor], slots: dict[str, Tensor], facts: dict[str, Any], keep: int
-) -> None:
+def on_cpu(state: State) -> State:
+    """The same tensors as they are written. Those that are on the CPU already may be the same memory."""
+    return {
+        file: {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        for file, tensors in state.items()
+    }
+
+
+def write(folder: Path, step: int, state: State, facts: dict[str, Any], keep: int) -> None:
+    """What `save` does on rank 0 with tensors on the CPU. Nothing of it needs the main thread."""
     final = folder / f"step-{step:09d}"
     for leftover in folder.glob("step-*.tmp"):  # of a crash or a full disk
         if not leftover.name.startswith(final.name):  # those of this step are for replacing_directory to judge
             shutil.rmtree(leftover, ignore_errors=True)
     with replacing_directory(final) as temporary:
-        files = {"method.safetensors": state, "optimizer.safetensors": slots}
-        for name, tensors in files.items():
+        for name, tensors in state.items():
             save_file(tensors, temporary / name)
-        manifest = {"step": step, "facts": facts, "sha256": {name: sha256_of(temporary / name) for name in files}}
+        manifest = {"step": step, "facts": facts, "sha256": {name: sha256_of(temporary / name) for name in state}}
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     present = checkpoints(folder)
     position = present.index(final)

@@ -26,6 +26,7 @@ from askew.training.interfaces import Evaluation, Hook, Reporter, Storage
 from askew.training.measuring import Measuring
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
+from askew.training.saving import Saver
 from askew.training.schedule import LONGEST_SHARE, PaceMeter, Schedule
 from askew.training.signals import SignalGuard, StopWaiting
 from askew.training.step import seed_of_step
@@ -64,10 +65,11 @@ class Trainer:
         self.backward = built.backward
         self.optimizer = make_optimizer(self.method, config, self.device)  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
-        self.done, self._saved = 0, 0
+        self.done = 0
         self.seconds = 0.0
         self.bad_samples = BadSamples()
         self.window, self.profile = Window(), Profile()
+        self.saver = Saver(self)
 
     @cached_property
     def contents(self) -> dict[str, Any]:
@@ -93,7 +95,7 @@ class Trainer:
             )
         refuse_other_data(str(found.path), facts, self.loader.source, self.loader.fingerprint, self.contents)
         found.load(self.method, self.optimizer)  # state of each sample has room for these data and no others
-        self.done, self._saved, self.seconds = found.step, found.step, facts["seconds"]
+        self.done, self.saver.step, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
         self.measuring.is_pending = facts.get("not_evaluated", False)
 
@@ -106,12 +108,12 @@ class Trainer:
         """
         self.window, self.profile = Window(), Profile()
         self._pace = PaceMeter(max(1, self.recipe.loader.num_workers), LONGEST_SHARE * 60 * self.recipe.train.minutes)
-        saving = checkpoint.Policy(self.recipe.train)
+        self.saver.policy = checkpoint.Policy(self.recipe.train)  # its time begins now
         if self.storage is not None:
             _ = self.contents  # now, while the data are there, and not after a signal
         first, before, started = self.done, self.seconds, time.monotonic()
         # --------------------------------------------------------------------------------------------------------------
-        with SignalGuard(self.reporter.say) as guard, deaths_reported():
+        with SignalGuard(self.reporter.say) as guard, deaths_reported(), self.saver.settling(self._say):
             self._measure_first(guard)
             for batch in self._batches(guard, until):
                 record = self._one_step(batch)
@@ -123,10 +125,9 @@ class Trainer:
                 for hook in self.hooks:
                     hook(self, line)
                 stop = distributed.any_rank(bool(guard.received), self.device)
-                late = distributed.any_rank(saving.is_late, self.device)
-                if stop or late or saving.is_due(self.done) or self.done == self.total:
-                    self.save()
-                    saving.saved()
+                late = distributed.any_rank(self.saver.is_late, self.device)
+                if stop or late or self.saver.policy.is_due(self.done) or self.done == self.total:
+                    self.saver.save(wait=stop or self.done == self.total)
                 if self.profile.is_due:
                     self._say(self.profile.verdict())
                 if stop:
@@ -145,22 +146,8 @@ class Trainer:
                 hook(self, line)
 
     def save(self) -> None:
-        """Write a checkpoint of the present step. Every rank enters; rank 0 writes."""
-        if self.storage is None:
-            return
-        facts = {
-            "total": self.total,
-            "data": self.loader.fingerprint,
-            "contents": self.contents,
-            "seconds": self.seconds,
-            "drawn": self.bad_samples.drawn,
-            "bad_samples": dict(self.bad_samples.causes),
-            "not_evaluated": self.measuring.is_pending,
-        }
-        folder, keep = self.storage.checkpoints, self.recipe.train.keep_checkpoints
-        self._saved = self.done
-        with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder, THEN_RESUME):
-            checkpoint.save(folder, self.done, self.method, self.optimizer, facts, keep)
+        """Write a checkpoint of the present step, and wait until it is there. Every rank enters; rank 0 writes."""
+        self.saver.save(wait=True)
 
     # Batches
 
@@ -199,8 +186,9 @@ class Trainer:
 
     def _stop(self, guard: SignalGuard) -> NoReturn:
         """Save what there is, and end the run. Every rank enters."""
-        if self.done > self._saved:
+        if self.done > self.saver.step:
             self.save()
+        self.saver.wait()
         raise Interrupted(guard.received or signal.SIGTERM, self._how_to_resume())
 
     # One step
