@@ -6,8 +6,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # More options for `askew train`, e.g. SETS="--set train.max_steps=10"
 SETS   ?=
+DRILL  ?=
 
-.PHONY: train test check docs format clean
+.PHONY: train test drill check docs format clean
 
 train: $(STAMP)
 	$(BIN)/askew train tiny $(SETS)
@@ -15,6 +16,10 @@ train: $(STAMP)
 test: $(STAMP)
 	@sh scripts/install_chromium.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+
+# 200 trials of everything that can happen to a run; docs/training.md. DRILL="--trials 20 --kinds kill,flip" for fewer
+drill: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/drill.py $(DRILL)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests scripts benchmarks examples

@@ -68,7 +68,7 @@ def test_a_checkpoint_is_that_of_its_step_however_late_it_is_written(table, tmp_
 def test_an_error_of_the_writer_ends_the_run_at_the_next_contact(table, tmp_path, monkeypatch, until):
     trainer = trainer_in(tmp_path / "run", table)
     monkeypatch.setattr("askew.training.checkpoint.save_file", full)
-    with pytest.raises(UserError, match=r"step 2: the checkpoint could not be written .*No space.*resume with --resume"):
+    with pytest.raises(UserError, match=r"step 2: the checkpoint could not be written .*No space.*--resume"):
         trainer.run(until=until)
     assert trainer.done <= 4  # no later than the next save
     assert not list((tmp_path / "run" / "checkpoints").iterdir())
@@ -117,7 +117,8 @@ def test_copies_share_no_memory_with_what_is_trained_and_are_used_again():
     assert first["method.safetensors"]["a"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert first["method.safetensors"]["a"].is_contiguous()
     again = saving.copied(state, first)
-    assert all(again["method.safetensors"][k].data_ptr() == v.data_ptr() for k, v in first["method.safetensors"].items())
+    for name, value in first["method.safetensors"].items():
+        assert again["method.safetensors"][name].data_ptr() == value.data_ptr()
     wider = saving.copied({"method.safetensors": {"a": torch.ones(4)}}, first)
     assert wider["method.safetensors"]["a"].tolist() == [1, 1, 1, 1]
     assert wider["method.safetensors"].keys() == {"a"}

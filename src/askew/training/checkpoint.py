@@ -3,6 +3,7 @@
 A checkpoint is a folder that appears as a whole: a crash leaves all of it or nothing.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -22,6 +23,8 @@ from askew.errors import UserError
 
 MANIFEST = "manifest.json"
 METHOD, OPTIMIZER = "method.safetensors", "optimizer.safetensors"
+OF_MANIFEST = "manifest_sha256"
+OF_EARLIER_VERSIONS = {"step", "facts", "sha256"}  # what their manifests have: nothing vouches for them
 State = dict[str, dict[str, Tensor]]  # the tensors of each file, by name
 
 
@@ -133,12 +136,18 @@ def write(folder: Path, step: int, state: State, facts: dict[str, Any], keep: in
         for name, tensors in state.items():
             save_file(tensors, temporary / name)
         manifest = {"step": step, "facts": facts, "sha256": {name: sha256_of(temporary / name) for name in state}}
+        manifest[OF_MANIFEST] = _sha256_of_manifest(manifest)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     present = checkpoints(folder)
     position = present.index(final)
     # Later ones were damaged, and passed over when the run was resumed
     for old in [*present[: max(0, position + 1 - keep)], *present[position + 1 :]]:
         shutil.rmtree(old)
+
+
+def _sha256_of_manifest(manifest: dict[str, Any]) -> str:
+    """Of what it says, in one way of writing it."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -151,10 +160,13 @@ def latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     for path in reversed(checkpoints(folder)):
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            is_old = manifest.keys() == OF_EARLIER_VERSIONS
+            if not is_old and manifest.pop(OF_MANIFEST, "") != _sha256_of_manifest(manifest):
+                raise ValueError(f"{MANIFEST} does not have the recorded sha256")
             for name, expected in manifest["sha256"].items():
                 if sha256_of(path / name) != expected:
                     raise ValueError(f"{name} does not have the recorded sha256")
             return Checkpoint(path, manifest["step"], manifest["facts"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             warn(f"checkpoint {path} is damaged ({error}); using the one before it")
     return None

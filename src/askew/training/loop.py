@@ -20,7 +20,7 @@ from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint
 from askew.training.build import Built
 from askew.training.collapse import sample_of, signs_of
-from askew.training.faults import kept_batch
+from askew.training.faults import kept_step
 from askew.training.fingerprint import contents_of, refuse_other_data
 from askew.training.interfaces import Evaluation, Hook, Reporter, Storage
 from askew.training.measuring import Measuring
@@ -199,13 +199,13 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.method.learning_rates().get(group.get("name", ""), learning_rate)
         torch.manual_seed(seed_of_step(config.seed, self.done, distributed.rank()))
-        batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+        given, batch = batch, {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
         batch = self.loader.views.finish(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms, gathered = self.backward(batch, self.schedule.progress(self.done))
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.method.parameters() if p.grad is not None])
         if not (math.isfinite(norm.item()) and math.isfinite(loss.item())):
-            self._fail(batch, loss, terms, norm)
+            self._fail(given, loss, terms, norm)
         if config.grad_clip_norm > 0:
             torch.nn.utils.clip_grads_with_norm_(self.method.parameters(), config.grad_clip_norm, norm)
         self.optimizer.step()
@@ -215,9 +215,9 @@ class Trainer:
         return {**measured, "learning_rate": learning_rate, "gradient_norm": norm.item()}
 
     def _fail(self, batch: Batch, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
-        """Keep the batch that gave a loss or gradient which is not finite, and end the run."""
+        """Keep the step that gave a loss or gradient which is not finite, and end the run."""
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
-        where = kept_batch(batch, self.storage.fault_file(self.done, distributed.rank())) if self.storage else ""
+        where = kept_step(self, batch, loss, terms, norm)
         raise RunFailed(
             f"step {self.done}: loss {loss.item():.4g}, gradient norm {norm.item():.4g} ({values}) "
             f"is not finite{where}. Lower train.learning_rate, set train.grad_clip_norm=1, or try train.precision=fp32"
