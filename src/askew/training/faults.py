@@ -39,9 +39,10 @@ def kept_step(trainer: "Trainer", batch: Batch, loss: Tensor, terms: Terms, norm
     facts = {**facts_of(trainer), "loss": repr(loss.item()), "gradient_norm": repr(norm.item())}
     facts["terms"] = {name: repr(value.item()) for name, value in terms.items()}  # JSON has no NaN
     files = {BATCH: {key: value.detach().cpu().contiguous() for key, value in batch.items()}}
+    state = checkpoint.state_of(trainer.method, trainer.optimizer)  # every rank is here: gradients are those of all
     try:
         if rank == 0:
-            files |= checkpoint.on_cpu(checkpoint.state_of(trainer.method, trainer.optimizer))
+            files |= checkpoint.on_cpu(state)
             for older in folder.parent.parent.glob("step-*"):
                 if older != folder.parent:
                     shutil.rmtree(older, ignore_errors=True)

@@ -18,6 +18,7 @@ from askew.devices import peak_memory_mb
 from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
 from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint
+from askew.training.alarms import Alarms
 from askew.training.build import Built
 from askew.training.collapse import sample_of, signs_of
 from askew.training.faults import kept_step
@@ -70,6 +71,7 @@ class Trainer:
         self.bad_samples = BadSamples()
         self.window, self.profile = Window(), Profile()
         self.saver = Saver(self)
+        self.alarms = Alarms(self.method.loss_at_chance(self.loader.batch_size).get("contrast"))
 
     @cached_property
     def contents(self) -> dict[str, Any]:
@@ -98,6 +100,7 @@ class Trainer:
         self.done, self.saver.step, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
         self.measuring.is_pending = facts.get("not_evaluated", False)
+        self.alarms.raised |= set(facts.get("alarms", ()))
 
     def run(self, until: int | None = None) -> None:
         """Train to step `until` (default: the end), saving as the recipe says.
@@ -247,7 +250,11 @@ class Trainer:
             "skipped": self.bad_samples.total,
             "seconds": round(self.seconds, 3),
         }
+        if alarms := self.alarms.after(line, self.schedule):
+            line["alarms"] = alarms
         self._append(line)
+        for text in alarms.values():
+            self._say(f"alarm    step {self.done}: {text}")
         if distributed.is_main():
             self.reporter.progress(line, tuple(terms), self.total)
         return line

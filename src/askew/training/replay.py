@@ -61,16 +61,15 @@ class Fault:
                 facts.append(json.loads((folder / FACTS).read_text(encoding="utf-8")))
                 batches.append(load_file(folder / BATCH))
                 rank, ranks = rank + 1, int(facts[0]["ranks"])
-            recipe = Recipe.model_validate(facts[0]["recipe"])
-            for one in facts:
-                _ = [float(value) for value in values_of(one).values()], one["seed"], one["progress"]
+            fault = cls(path, facts, batches, Recipe.model_validate(facts[0]["recipe"]))
+            _ = fault.recorded, [(one["seed"], one["progress"], one["num_samples"]) for one in facts]
         except (OSError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise UserError(_damaged(path, error)) from error
         except ValueError as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(_damaged(path, error)) from error
-        return cls(path, facts, batches, recipe)
+        return fault
 
     @property
     def recorded(self) -> Values:
@@ -152,7 +151,12 @@ def replayed(fault: Fault, recipe: Recipe, device: torch.device) -> Found:
     facts, found = fault.facts[0], Found()
     method = build_method(recipe, pretrained=False)
     method.allocate(facts["num_samples"])
-    Checkpoint(fault.path / "rank-0", facts["step"], {}).load_method(method)
+    if missing := [key for key in method.views if key not in fault.batches[0]]:
+        raise UserError(f"{fault.path}: the batch has no {', '.join(missing)}, which these settings need; leave them")
+    try:
+        Checkpoint(fault.path / "rank-0", facts["step"], {}).load_method(method)
+    except (OSError, SafetensorError) as error:
+        raise UserError(_damaged(fault.path, error)) from error
     method = method.to(device).train()
     views, step = build_views(recipe, method.views), Step(method, recipe.train.precision, recipe.train.loss_chunk_size)
     found.watch(method)

@@ -116,6 +116,7 @@ def facts_of(trainer: "Trainer") -> dict[str, Any]:
         "drawn": trainer.bad_samples.drawn,
         "bad_samples": dict(trainer.bad_samples.causes),
         "not_evaluated": trainer.measuring.is_pending,
+        "alarms": sorted(trainer.alarms.raised),
     }
 
 
