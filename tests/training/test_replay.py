@@ -98,7 +98,7 @@ def test_a_newer_fault_takes_the_place_of_an_older_one(run, tmp_path):
 
 def test_other_settings_can_be_tried(run, healthy):
     shown = printed(run[0], "--set", "loader.micro_batch_size=4")
-    assert "with loader.micro_batch_size=4, not finite: loss,contrast" in shown
+    assert "with loader.micro_batch_size=4, not finite: loss, contrast" in shown
     shown = printed(healthy, "--set", "train.precision=bf16")
     assert "with train.precision=bf16, all is finite" in shown
     assert "every output is finite" in shown

@@ -91,15 +91,14 @@ def places(found: Found) -> list[str]:
 def verdict(fault: Fault, found: Found, settings: Sequence[str], device: torch.device) -> tuple[bool, str]:
     """Whether the step is not finite again, and what that says."""
     recorded, values = fault.recorded, found.values
-    wrong = [name for name, value in values.items() if not math.isfinite(value)]
+    wrong = ", ".join(name for name, value in values.items() if not math.isfinite(value))
     if settings:
-        how = f"with {', '.join(settings)}"
-        return bool(wrong), f"{how}, {f'not finite: {chr(44).join(wrong)}' if wrong else 'all is finite'}"
+        return bool(wrong), f"with {', '.join(settings)}, {f'not finite: {wrong}' if wrong else 'all is finite'}"
     if not wrong:
         return False, f"{fault.path}: not reproduced: all is finite now{_why(fault, device)}"
     if recorded.keys() == values.keys() and all(_same(recorded[name], values[name]) for name in values):
         return True, "reproduced: every number is that of the run, bit for bit"
-    return True, f"reproduced: {', '.join(wrong)} again not finite; other numbers differ{_why(fault, device)}"
+    return True, f"reproduced: not finite again: {wrong}; other numbers differ{_why(fault, device)}"
 
 
 def _same(one: float, other: float) -> bool:

@@ -62,7 +62,10 @@ class Fault:
                 batches.append(load_file(folder / BATCH))
                 rank, ranks = rank + 1, int(facts[0]["ranks"])
             fault = cls(path, facts, batches, Recipe.model_validate(facts[0]["recipe"]))
-            _ = fault.recorded, [(one["seed"], one["progress"], one["num_samples"]) for one in facts]
+            _ = (
+                fault.recorded,
+                [(one["seed"], one["progress"], one["num_samples"], one["step"], one["device"]) for one in facts],
+            )
         except (OSError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             raise UserError(_damaged(path, error)) from error
         except ValueError as error:
