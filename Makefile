@@ -6,8 +6,9 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 # More options for `askew train`, e.g. SETS="--set train.max_steps=10"
 SETS   ?=
+DRILL  ?=
 
-.PHONY: train test test-gpu check docs format clean
+.PHONY: train test test-gpu drill check docs format clean
 
 train: $(STAMP)
 	$(BIN)/askew train tiny $(SETS)
@@ -19,6 +20,10 @@ test: $(STAMP)
 # On a machine with a CUDA device: what must be as on the CPU
 test-gpu: $(STAMP)
 	ASKEW_TEST_DEVICE=cuda $(BIN)/python -m pytest tests/gpu
+
+# 200 trials of everything that can happen to a run; docs/training.md. DRILL="--trials 20 --kinds kill,flip" for fewer
+drill: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/drill.py $(DRILL)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests scripts benchmarks examples

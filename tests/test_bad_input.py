@@ -28,6 +28,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 from standins import micro_model
 from torch.utils.data import DataLoader
 
@@ -714,6 +715,46 @@ def an_unstarted_run(here: Path) -> str:
     (here / "run").mkdir()
     RunDirectory(here / "run").write_recipe(micro_recipe(here / "pairs.csv"))
     return "run"
+
+
+REPLAY = "A step that failed"
+
+
+def failed(here: Path) -> list:
+    """A run whose loss was not finite, and the command that takes its last step again."""
+    settings = ("train.learning_rate=1e30", "train.grad_clip_norm=0", "train.epochs=20", "method.name=clip")
+    end(askew_here(*training(pairs(here), *settings), cwd=here), 3)
+    return ["replay", "run"]
+
+
+def part_of_a_step(here: Path, facts: str) -> list:
+    """The part of rank 0 of a step, with this in its file of facts."""
+    folder = here / "run" / "fault" / "step-000000001" / "rank-0"
+    folder.mkdir(parents=True)
+    (folder / "fault.json").write_text(facts, encoding="utf-8")
+    save_file({"id": torch.arange(2)}, folder / "batch.safetensors")
+    return ["replay", "run"]
+
+
+@fault(REPLAY, "a run that has none", "run holds no step that failed; name a run that ended with a loss")
+def no_step(here):
+    (here / "run").mkdir()
+    return ["replay", "run"]
+
+
+@fault(REPLAY, "a damaged one", "run/fault/step-000000001 is damaged (", "resume the run")
+def damaged_step(here):
+    return part_of_a_step(here, '{"ranks": 1, "recipe"')
+
+
+@fault(REPLAY, "a rank that has kept nothing", "rank 1 of 2 has kept nothing", "resume the run")
+def lost_rank(here):
+    return part_of_a_step(here, '{"ranks": 2}')
+
+
+@fault(REPLAY, "a setting without effect on it", "--set train.learning_rate: the kept step does not depend on it")
+def setting_without_effect(here):
+    return [*failed(here), "--set", "train.learning_rate=1e-3"]
 
 
 WEIGHTS = "Pretrained weights"

@@ -159,8 +159,8 @@ def test_a_run_that_fails_exits_with_three_and_keeps_the_batch(table, tmp_path):
     done = askew("train", "tiny", "--data", table, "--out", tmp_path / "run", *micro_settings(), *settings)
     line = one_line(done, code=3)
     assert "is not finite" in line
-    assert "the batch is in" in line
-    assert len(list((tmp_path / "run" / "fault").glob("*.safetensors"))) == 1
+    assert "the step is kept" in line
+    assert len(list((tmp_path / "run" / "fault").glob("step-*/rank-0/batch.safetensors"))) == 1
 
 
 def test_recipes_are_listed_and_printed_as_yaml_that_is_taken_back(table, tmp_path):

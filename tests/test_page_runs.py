@@ -22,6 +22,7 @@ from micro_runs import askew_here, micro_recipe, micro_settings, train
 from page_commands import Block, Command, blocks, commands
 
 PARSED_ONLY = {  # a pattern of a command: why it is not run
+    r"^askew replay": "it needs a step that failed; tests/training/test_replay.py",
     r"^torchrun": "it starts processes; tests/training/test_two_ranks.py runs several ranks",
     r"^srun": "it is a program of SLURM; tests/test_distributed.py sets its variables",
     r"--resume": "it needs a run that was stopped; tests/runs/test_resume.py and test_extend.py",

@@ -723,6 +723,8 @@ adding("words_of_another_tokenizer", "set views.short_strategy=random", "--set",
 fixing("changed_tokenizer", "put its files back", encoder())
 
 
+setting("setting_without_effect", "use train.precision", "train.learning_rate", "train.precision=fp32")
+
 WITHOUT = {  # lines that name no command to try, and why
     "unknown_tracker": "it names optional packages, which a test may not have",
     "unknown_tower": "the right name is a tower too large for a test",
@@ -736,6 +738,9 @@ WITHOUT = {  # lines that name no command to try, and why
     "push_without_owner": "a push needs a login; tests/export/test_push.py has one",
     "nothing_to_resume": "there is no run",
     "report_of_no_run": "there is no run",
+    "no_step": "there is no run",
+    "damaged_step": "there is no run",
+    "lost_rank": "there is no run",
     "study_suite_without_folder": "the data sets of the catalogue are not there",
     "tables_of_no_record": "there is no record",
 }

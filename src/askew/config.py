@@ -102,6 +102,7 @@ class TrainSettings(Part):
     checkpoint_steps: int = Field(default=0, ge=0)  # steps between checkpoints; 0 = only checkpoint_minutes counts
     checkpoint_minutes: float = Field(default=10, gt=0)
     keep_checkpoints: int = Field(default=2, ge=1)
+    checkpoint_async: bool = True  # written from a copy on the CPU while the next steps are taken
 
     @field_validator("track", mode="before")
     @classmethod

@@ -109,3 +109,26 @@ def test_nothing_is_unpickled():
     tree = ast.parse(Path(checkpoint.__file__).read_text(encoding="utf-8"))
     imported = {a.name for n in ast.walk(tree) if isinstance(n, ast.Import | ast.ImportFrom) for a in n.names}
     assert not imported & {"pickle", "torch", "load"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"total": 9', '"total": 8'), ('"step": 2', '"step": 3'), ("manifest_sha256", "manifest_sha257")]
+)
+def test_a_manifest_that_says_something_else_is_damaged(tmp_path, trained, old, new):
+    for step in (1, 2):
+        save(tmp_path, step, trained)
+    file, warned = tmp_path / "step-000000002" / "manifest.json", []
+    text = file.read_text(encoding="utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), encoding="utf-8")
+    assert checkpoint.latest(tmp_path, warned.append).step == 1
+    assert "manifest.json does not have the recorded sha256" in warned[0]
+
+
+def test_checkpoints_of_earlier_versions_are_read(tmp_path, trained):
+    save(tmp_path, 2, trained)
+    file = tmp_path / "step-000000002" / "manifest.json"
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    del manifest["manifest_sha256"]
+    file.write_text(json.dumps(manifest), encoding="utf-8")
+    assert checkpoint.latest(tmp_path, pytest.fail).step == 2

@@ -149,7 +149,7 @@ def test_a_non_finite_step_stops_the_run_before_the_weights_move_and_keeps_the_b
     if poison == "weight":
         with pytest.raises(RunFailed, match=r"step 2: loss nan, .*is not finite.*Lower train.learning_rate"):
             trainer.run()
-        saved = load_file(tmp_path / "fault" / "batch-step2-rank0.safetensors")
+        saved = load_file(tmp_path / "fault" / "step-000000002" / "rank-0" / "batch.safetensors")
         assert torch.equal(saved["match_id"], expected)
     else:
         made = trainer_of(trainer.recipe).loader.batch(2)

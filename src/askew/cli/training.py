@@ -1,4 +1,4 @@
-"""Commands that train: `train`, `study`, and `recipes`, which lists what they train."""
+"""Commands that train: `train`, `study`, `replay`, and `recipes`, which lists what they train."""
 
 from pathlib import Path
 from typing import Annotated
@@ -69,6 +69,20 @@ def finetune_retrieval(
     check_choice("--weights", weights, WEIGHTS)
     asked = FineTuneRequest(model, suite, data_root, data, validation, test, weights, _rates(rates), tuple(sets or ()))
     fine_tune(asked, out, Console(quiet=not is_main()))
+
+
+@app.command()
+def replay(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="A run that failed, its folder `fault`, or one step.")],
+    sets: Sets = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+) -> None:
+    """Take the step again at which a run ended with a loss or gradient that is not finite, and say where it began."""
+    from askew.report.console import Console
+    from askew.runs.replay import replay as take_again
+
+    check_choice("--device", device, ("cpu", "cuda", "mps"))
+    take_again(path, sets or [], device, Console())
 
 
 def _rates(text: str) -> tuple[float, ...]:

@@ -19,7 +19,7 @@ Batch = MutableMapping[str, Tensor]
 Terms = dict[str, Tensor]
 RESERVED = (  # names that a term of the loss may not have: the loop logs its own values under them
     *("step", "epoch", "samples", "loss", "learning_rate", "gradient_norm", "samples_per_second", "data_wait"),
-    *("logit_scale", "peak_memory_mb", "skipped", "seconds", "tflops", "utilisation"),
+    *("logit_scale", "peak_memory_mb", "skipped", "seconds", "tflops", "utilisation", "alarms"),
     *("image_rank", "text_rank", "modality_gap", "image_uniformity", "text_uniformity", "alignment"),
 )
 

@@ -147,6 +147,7 @@ SHARED = {
     "train.checkpoint_steps": "ours",
     "train.checkpoint_minutes": "ours",
     "train.keep_checkpoints": "ours",
+    "train.checkpoint_async": "ours; affects speed only",
     "evaluation": "ours: `askew eval` tests the last weights (SLIP's code keeps the best on ImageNet)",
 }
 

@@ -11,7 +11,7 @@ results.before.jsonl     results of the weights that training started from
 best/, best.json         the best model by `evaluation.best`, and its step and value
 report.html, report/     the report, and its figures as SVG
 inspect/                 what `askew inspect` writes; see inspection.py
-fault/                   batches that made a step fail
+fault/step-N             a step that failed, for `askew replay`; see training/faults.py
 tensorboard/, wandb/, trackio/   what the trackers of `train.track` keep here
 exported/step-N          models of a checkpoint, made for fine-tuning from a run that is not finished
 examples.json            what a report shows of the model with single images and texts
@@ -209,9 +209,14 @@ class RunDirectory:
         """The file that keeps the run's id at Weights & Biases."""
         return self.tracked("wandb") / "id.txt"
 
-    def fault_file(self, step: int, rank: int) -> Path:
-        """Where a batch that made a step fail is kept."""
-        return self.path / "fault" / f"batch-step{step}-rank{rank}.safetensors"
+    @property
+    def faults(self) -> Path:
+        """The folder of steps that failed; see training/faults.py."""
+        return self.path / "fault"
+
+    def fault(self, step: int) -> Path:
+        """Where a step that failed is kept."""
+        return self.faults / f"step-{step:09d}"
 
     # Results
 

@@ -46,6 +46,7 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "train.checkpoint_steps",
     "train.checkpoint_minutes",
     "train.keep_checkpoints",
+    "train.checkpoint_async",
     "train.device",
     "views.word_counts",  # where the table lies; its sha256 must be the same
     "evaluation.report",

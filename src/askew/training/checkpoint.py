@@ -3,6 +3,7 @@
 A checkpoint is a folder that appears as a whole: a crash leaves all of it or nothing.
 """
 
+import hashlib
 import json
 import shutil
 import time
@@ -19,9 +20,13 @@ from askew import distributed
 from askew.config import TrainSettings
 from askew.data.files import replacing_directory, sha256_of
 from askew.errors import UserError
-from askew.training.sharding import scattered, state_of
+from askew.training import sharding
 
 MANIFEST = "manifest.json"
+METHOD, OPTIMIZER = "method.safetensors", "optimizer.safetensors"
+OF_MANIFEST = "manifest_sha256"
+OF_EARLIER_VERSIONS = {"step", "facts", "sha256"}  # what their manifests have: nothing vouches for them
+State = dict[str, dict[str, Tensor]]  # the tensors of each file, by name
 
 
 class Policy:
@@ -60,11 +65,11 @@ class Checkpoint:
             UserError: names or shapes do not fit.
         """
         self.load_method(method)
-        saved = load_file(self.path / "optimizer.safetensors")
+        saved = load_file(self.path / OPTIMIZER)
         parameters, slots = dict(method.named_parameters()), dict[str, dict[str, Tensor]]()
         for key, value in saved.items():
             name, slot = key.rsplit("/", 1)
-            slots.setdefault(name, {})[slot] = scattered(value, parameters.get(name))
+            slots.setdefault(name, {})[slot] = sharding.scattered(value, parameters.get(name))
         names = parameter_names(method)
         packed = optimizer.state_dict()
         order = [names[id(p)] for group in optimizer.param_groups for p in group["params"]]
@@ -77,8 +82,8 @@ class Checkpoint:
         Raises:
             UserError: names or shapes do not fit.
         """
-        saved, present = load_file(self.path / "method.safetensors"), method.state_dict()
-        state = {name: scattered(value, present.get(name)) for name, value in saved.items()}
+        saved, present = load_file(self.path / METHOD), method.state_dict()
+        state = {name: sharding.scattered(value, present.get(name)) for name, value in saved.items()}
         try:
             method.load_state_dict(state, strict=True)
         except RuntimeError as error:
@@ -95,31 +100,52 @@ def save(
 ) -> None:
     """Write `folder/step-N`, then remove all but the newest `keep` checkpoints.
 
-    Every rank enters: a state that is spread over ranks is collected here. Rank 0 writes, and no rank leaves before it
-    has.
+    Every rank enters: see `state_of`. Rank 0 writes, and no rank leaves before it has.
     """
-    state, slots = state_of(method, optimizer)
-    distributed.on_main(lambda: _write(folder, step, state, slots, facts, keep))
+    state = state_of(method, optimizer)
+    distributed.on_main(lambda: write(folder, step, on_cpu(state), facts, keep))
 
 
-def _write(
-    folder: Path, step: int, state: dict[str, Tensor], slots: dict[str, Tensor], facts: dict[str, Any], keep: int
-) -> None:
+def state_of(method: nn.Module, optimizer: optim.Optimizer) -> State:
+    """Everything that a checkpoint holds, by file and name: on any device, and maybe the live tensors themselves.
+
+    Every rank enters: a state that is spread over ranks is collected. What rank 0 gets is written. The optimiser's
+    tensors are named PARAMETER/SLOT.
+    """
+    state, slots = sharding.state_of(method, optimizer)
+    return {METHOD: state, OPTIMIZER: slots}
+
+
+def on_cpu(state: State) -> State:
+    """The same tensors as they are written. Those that are on the CPU already may be the same memory."""
+    return {
+        file: {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        for file, tensors in state.items()
+    }
+
+
+def write(folder: Path, step: int, state: State, facts: dict[str, Any], keep: int) -> None:
+    """What `save` does on rank 0 with tensors on the CPU. Nothing of it needs the main thread."""
     final = folder / f"step-{step:09d}"
     for leftover in folder.glob("step-*.tmp"):  # of a crash or a full disk
         if not leftover.name.startswith(final.name):  # those of this step are for replacing_directory to judge
             shutil.rmtree(leftover, ignore_errors=True)
     with replacing_directory(final) as temporary:
-        files = {"method.safetensors": state, "optimizer.safetensors": slots}
-        for name, tensors in files.items():
+        for name, tensors in state.items():
             save_file(tensors, temporary / name)
-        manifest = {"step": step, "facts": facts, "sha256": {name: sha256_of(temporary / name) for name in files}}
+        manifest = {"step": step, "facts": facts, "sha256": {name: sha256_of(temporary / name) for name in state}}
+        manifest[OF_MANIFEST] = _sha256_of_manifest(manifest)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     present = checkpoints(folder)
     position = present.index(final)
     # Later ones were damaged, and passed over when the run was resumed
     for old in [*present[: max(0, position + 1 - keep)], *present[position + 1 :]]:
         shutil.rmtree(old)
+
+
+def _sha256_of_manifest(manifest: dict[str, Any]) -> str:
+    """Of what it says, in one way of writing it."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -132,10 +158,13 @@ def latest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     for path in reversed(checkpoints(folder)):
         try:
             manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+            is_old = manifest.keys() == OF_EARLIER_VERSIONS
+            if not is_old and manifest.pop(OF_MANIFEST, "") != _sha256_of_manifest(manifest):
+                raise ValueError(f"{MANIFEST} does not have the recorded sha256")
             for name, expected in manifest["sha256"].items():
                 if sha256_of(path / name) != expected:
                     raise ValueError(f"{name} does not have the recorded sha256")
             return Checkpoint(path, manifest["step"], manifest["facts"])
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
             warn(f"checkpoint {path} is damaged ({error}); using the one before it")
     return None

@@ -40,7 +40,7 @@ class FeatureCache:
     @torch.no_grad()
     def __call__(self, batch: Batch, progress: float) -> Taken:
         """The loss, its terms, and the samples of all ranks, without gradient."""
-        return self.step.compare(_joined([self.step.encode(part) for part in self._parts(batch)]), progress)
+        return self.step.compare(joined([self.step.encode(part) for part in self._parts(batch)]), progress)
 
     def backward(self, batch: Batch, progress: float) -> Taken:
         """The same, and the gradients of all parameters, averaged over ranks and added to what they hold.
@@ -51,9 +51,9 @@ class FeatureCache:
         seed, parts = torch.initial_seed(), self._parts(batch)
         targets = [self.step.targets(part) for part in parts]
         with torch.no_grad():
-            embedded = _joined([self._embed(seed, i, parts[i], targets[i]) for i in range(len(parts))])
+            embedded = joined([self._embed(seed, i, parts[i], targets[i]) for i in range(len(parts))])
         leaves = {key: value.requires_grad_(value.is_floating_point()) for key, value in embedded.items()}
-        loss, terms, gathered = self.step.compare({**ids_of(batch), **_joined(targets), **leaves}, progress)
+        loss, terms, gathered = self.step.compare({**ids_of(batch), **joined(targets), **leaves}, progress)
         loss.backward()
         cached = {key: leaf.grad.split(self.micro_batch_size) for key, leaf in leaves.items() if leaf.grad is not None}
         for i, part in enumerate(parts):
@@ -75,5 +75,6 @@ class FeatureCache:
         return [dict(zip(split, values, strict=True)) for values in zip(*split.values(), strict=True)]
 
 
-def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+def joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Tensors (B, ...) of several parts of a batch, one after the other."""
     return {key: torch.cat([part[key] for part in parts]) for key in parts[0]}

@@ -43,8 +43,8 @@ class Storage(Protocol):
         """Add one logged step."""
         ...
 
-    def fault_file(self, step: int, rank: int) -> Path:
-        """Where a batch that made a step fail is kept."""
+    def fault(self, step: int) -> Path:
+        """Where a step that failed is kept."""
         ...
 
 

@@ -17,14 +17,16 @@ from askew.devices import peak_memory_mb
 from askew.errors import THEN_RESUME, Interrupted, RunFailed, UserError, writing
 from askew.methods.base import RESERVED, Batch
 from askew.training import checkpoint, sharding
+from askew.training.alarms import Alarms
 from askew.training.build import Built
 from askew.training.collapse import sample_of, signs_of
-from askew.training.faults import kept_batch
+from askew.training.faults import kept_step
 from askew.training.fingerprint import contents_of, refuse_other_data
 from askew.training.interfaces import Evaluation, Hook, Reporter, Storage
 from askew.training.measuring import Measuring
 from askew.training.optimizer import make_optimizer
 from askew.training.profile import Profile, Window
+from askew.training.saving import Saver
 from askew.training.schedule import LONGEST_SHARE, PaceMeter, Schedule
 from askew.training.signals import SignalGuard, StopWaiting
 from askew.training.step import seed_of_step
@@ -66,11 +68,13 @@ class Trainer:
         self._transfer = Transfer(self.device, self.method.towers.text)
         self.optimizer = make_optimizer(self.method, config, self.device)  # after wrapping: it may replace parameters
         self.schedule = Schedule.of(config, self.loader.steps_per_epoch)
-        self.done, self._saved = 0, 0
+        self.done = 0
         self.seconds = 0.0
         self.bad_samples = BadSamples()
         self._utilisation = Utilisation(self.recipe, self.device) if config.count_flops else None
         self.window, self.profile = Window(self._utilisation), Profile()
+        self.saver = Saver(self)
+        self.alarms = Alarms(self.method.loss_at_chance(self.loader.batch_size).get("contrast"))
 
     @cached_property
     def contents(self) -> dict[str, Any]:
@@ -96,9 +100,10 @@ class Trainer:
             )
         refuse_other_data(str(found.path), facts, self.loader.source, self.loader.fingerprint, self.contents)
         found.load(self.method, self.optimizer)  # state of each sample has room for these data and no others
-        self.done, self._saved, self.seconds = found.step, found.step, facts["seconds"]
+        self.done, self.saver.step, self.seconds = found.step, found.step, facts["seconds"]
         self.bad_samples = BadSamples(facts["drawn"], Counter(facts["bad_samples"]))
         self.measuring.is_pending = facts.get("not_evaluated", False)
+        self.alarms.raised |= set(facts.get("alarms", ()))
 
     def run(self, until: int | None = None) -> None:
         """Train to step `until` (default: the end), saving as the recipe says.
@@ -109,13 +114,13 @@ class Trainer:
         """
         self.window, self.profile = Window(self._utilisation), Profile()
         self._pace = PaceMeter(max(1, self.recipe.loader.num_workers), LONGEST_SHARE * 60 * self.recipe.train.minutes)
-        saving = checkpoint.Policy(self.recipe.train)
+        self.saver.policy = checkpoint.Policy(self.recipe.train)  # its time begins now
         if self.storage is not None:
             _ = self.contents  # now, while the data are there, and not after a signal
         first, before, started = self.done, self.seconds, time.monotonic()
-        with SignalGuard(self.reporter.say) as guard, deaths_reported():
+        with SignalGuard(self.reporter.say) as guard, deaths_reported(), self.saver.settling(self._say):
             self._measure_first(guard)
-            for batch in self._batches(guard, saving, until):
+            for batch in self._batches(guard, until):
                 distributed.at_step(self.done + 1)
                 record = self._one_step(batch)
                 self.done += 1
@@ -125,8 +130,8 @@ class Trainer:
                 line = self._log(record | measured) if measured or self._is_logged(first, until) else None
                 for hook in self.hooks:
                     hook(self, line)
-                if saving.is_due(self.done) or self.done == self.total:
-                    self.save(saving)
+                if self.saver.policy.is_due(self.done) or self.done == self.total:
+                    self.saver.save(wait=self.done == self.total)
                 if self.profile.is_due:
                     self._say(self.profile.verdict())
             if distributed.any_rank(bool(guard.received)):
@@ -143,28 +148,13 @@ class Trainer:
             for hook in self.hooks:
                 hook(self, line)
 
-    def save(self, saving: checkpoint.Policy | None = None) -> None:
-        """Write a checkpoint of the present step. Every rank enters; rank 0 writes."""
-        if saving is not None:
-            saving.saved()
-        if self.storage is None:
-            return
-        facts = {
-            "total": self.total,
-            "data": self.loader.fingerprint,
-            "contents": self.contents,
-            "seconds": self.seconds,
-            "drawn": self.bad_samples.drawn,
-            "bad_samples": dict(self.bad_samples.causes),
-            "not_evaluated": self.measuring.is_pending,
-        }
-        folder, keep, self._saved = self.storage.checkpoints, self.recipe.train.keep_checkpoints, self.done
-        with self.profile.measure("saving"), writing(f"step {self.done}: the checkpoint", folder, THEN_RESUME):
-            checkpoint.save(folder, self.done, self.method, self.optimizer, facts, keep)
+    def save(self) -> None:
+        """Write a checkpoint of the present step, and wait until it is there. Every rank enters; rank 0 writes."""
+        self.saver.save(wait=True)
 
     # Batches
 
-    def _batches(self, guard: SignalGuard, saving: checkpoint.Policy, until: int | None) -> Iterator[Batch]:
+    def _batches(self, guard: SignalGuard, until: int | None) -> Iterator[Batch]:
         """Batches from the present step on. The number of steps may be settled on the way. A signal ends the wait."""
         batches: Batches | None = None
         try:
@@ -179,8 +169,8 @@ class Trainer:
                     pass
                 except (RunFailed, UserError) as error:
                     batch = {"failed": str(error)}
-                if self._agree(batch, guard, saving.is_late) and self.done > self._saved:
-                    self.save(saving)
+                if self._agree(batch, guard, self.saver.is_late) and self.done > self.saver.step:
+                    self.saver.save(wait=False)
                 yield batch
         finally:
             if batches is not None:
@@ -204,8 +194,9 @@ class Trainer:
 
     def _stop(self, guard: SignalGuard) -> NoReturn:
         """Save what there is, and end the run. Every rank enters."""
-        if self.done > self._saved:
+        if self.done > self.saver.step:
             self.save()
+        self.saver.wait()
         raise Interrupted(guard.received or signal.SIGTERM, self._how_to_resume())
 
     # One step
@@ -216,12 +207,12 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.method.learning_rates().get(group.get("name", ""), learning_rate)
         torch.manual_seed(seed_of_step(config.seed, self.done, distributed.rank()))
-        batch = self.loader.views.finish(self._transfer(batch))
+        given, batch = batch, self.loader.views.finish(dict(self._transfer(batch)))
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms, gathered = self.backward(batch, self.schedule.progress(self.done))
         norm = sharding.gradient_norm(self.method.parameters())
         if not (norm.isfinite() & loss.isfinite()):  # the one value that a step waits for on a GPU
-            self._fail(batch, loss, terms, norm)
+            self._fail(given, loss, terms, norm)
         if config.grad_clip_norm > 0:
             sharding.clip_gradients(self.method.parameters(), config.grad_clip_norm, norm)
         self.optimizer.step()
@@ -231,9 +222,9 @@ class Trainer:
         return {**measured, "learning_rate": learning_rate, "gradient_norm": norm}
 
     def _fail(self, batch: Batch, loss: Tensor, terms: dict[str, Tensor], norm: Tensor) -> None:
-        """Keep the batch that gave a loss or gradient which is not finite, and end the run."""
+        """Keep the step that gave a loss or gradient which is not finite, and end the run."""
         values = ", ".join(f"{name} {value.item():.4g}" for name, value in terms.items())
-        where = kept_batch(batch, self.storage.fault_file(self.done, distributed.rank())) if self.storage else ""
+        where = kept_step(self, batch, loss, terms, norm)
         raise RunFailed(
             f"step {self.done}: loss {loss.item():.4g}, gradient norm {norm.item():.4g} ({values}) "
             f"is not finite{where}. Lower train.learning_rate, set train.grad_clip_norm=1, or try train.precision=fp32"
@@ -261,7 +252,11 @@ class Trainer:
             "skipped": self.bad_samples.total,
             "seconds": round(self.seconds, 3),
         }
+        if alarms := self.alarms.after(line, self.schedule):
+            line["alarms"] = alarms
         self._append(line)
+        for text in alarms.values():
+            self._say(f"alarm    step {self.done}: {text}")
         if distributed.is_main():
             self.reporter.progress(line, tuple(terms), self.total)
         return line

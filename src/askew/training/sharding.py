@@ -80,9 +80,10 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float, norm: Ten
 
 
 def state_of(method: nn.Module, optimizer: optim.Optimizer) -> tuple[State, State]:
-    """The state of a method by its names, and that of its optimiser as PARAMETER/SLOT, on the CPU of rank 0.
+    """The state of a method by its names, and that of its optimiser as PARAMETER/SLOT, on rank 0.
 
-    Every rank enters. Parts are gathered one tensor at a time. Other ranks get nothing.
+    Every rank enters. Parts are gathered one tensor at a time, and kept on the CPU. All else is the live tensors. Other
+    ranks get nothing.
     """
     slots = {
         f"{name}/{slot}": value
@@ -95,10 +96,9 @@ def state_of(method: nn.Module, optimizer: optim.Optimizer) -> tuple[State, Stat
 def _collected(tensors: Mapping[str, Tensor]) -> State:
     collected: State = {}
     for name, tensor in tensors.items():
-        if is_shard(tensor) or distributed.is_main():
-            full = whole(tensor.detach())
-            if distributed.is_main():
-                collected[name] = full.cpu().contiguous()
+        full = whole(tensor.detach()).cpu() if is_shard(tensor) else tensor
+        if distributed.is_main():
+            collected[name] = full
     return collected
 
 

@@ -35,6 +35,7 @@ class ReadRun:
         recipe: None where it cannot be read; `problem` says why.
         facts: None where the run has none.
         lines: of the metrics, in the order of steps, numbers only.
+        alarms: that were raised, each with its step.
         left_out: what of the metrics could not be read, with counts.
         results: by weights ("student", "teacher", ...), the newest of each task.
         before: of the weights that training started from.
@@ -46,6 +47,7 @@ class ReadRun:
     problem: str
     facts: RunFacts | None
     lines: list[dict[str, float]]
+    alarms: list[str]
     left_out: Counter[str]
     results: dict[str, list[Scored]]
     before: dict[str, Result] = field(default_factory=dict)
@@ -96,7 +98,7 @@ def read_run(directory: RunDirectory, label: str = "") -> ReadRun:
         recipe = directory.read_recipe()
     except UserError as error:
         problem = str(error)
-    lines, left_out = _numbers(directory)
+    lines, alarms, left_out = _numbers(directory)
     return ReadRun(
         directory,
         label,
@@ -104,6 +106,7 @@ def read_run(directory: RunDirectory, label: str = "") -> ReadRun:
         problem,
         read_facts(directory),
         lines,
+        alarms,
         left_out,
         newest_results(directory.results, left_out),
         {
@@ -114,20 +117,27 @@ def read_run(directory: RunDirectory, label: str = "") -> ReadRun:
     )
 
 
-def _numbers(directory: RunDirectory) -> tuple[list[dict[str, float]], Counter[str]]:
-    """Lines in the order of steps, one for each: of a value that was logged twice, the last. Finite numbers only."""
+def _numbers(directory: RunDirectory) -> tuple[list[dict[str, float]], list[str], Counter[str]]:
+    """Lines in the order of steps, one for each: of a value that was logged twice, the last. Finite numbers only.
+
+    And the alarms in them.
+    """
     left_out = Counter[str]()
     found, damaged = directory.metrics.read_with_damage()
     if damaged:
         left_out["damaged lines of metrics.jsonl"] = damaged
     by_step: dict[int, dict[str, float]] = {}
+    alarms: dict[str, str] = {}
     for line in found:
+        raised = line.pop("alarms", {})
+        if isinstance(raised, dict):
+            alarms |= {str(name): f"step {line.get('step')}: {text}" for name, text in raised.items()}
         kept = {key: value for key, value in line.items() if _is_number(value)}
         if others := len(line) - len(kept):
             left_out["values in metrics.jsonl that are not finite numbers"] += others
         if "step" in kept:  # an evaluation that a signal had ended has a line of its own
             by_step[line["step"]] = by_step.get(line["step"], {}) | kept
-    return [by_step[step] for step in sorted(by_step)], left_out
+    return [by_step[step] for step in sorted(by_step)], list(alarms.values()), left_out
 
 
 def _is_number(value: Any) -> bool:

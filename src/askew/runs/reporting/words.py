@@ -77,6 +77,7 @@ def training_stats(run: ReadRun) -> list[tuple[str, str, str]]:
 def facts(run: ReadRun) -> list[tuple[str, str]]:
     """What was trained on what: names and texts."""
     pairs = [("run", str(run.directory.path)), ("state", state(run))]
+    pairs += [("alarm", printable(text, 1000)) for text in run.alarms]
     recipe, found = run.recipe, run.facts
     if recipe is not None:
         source = recipe.data.source
