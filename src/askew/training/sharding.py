@@ -84,10 +84,11 @@ def state_of(method: nn.Module, optimizer: optim.Optimizer) -> tuple[State, Stat
 
     Every rank enters. Parts are gathered one tensor at a time. Other ranks get nothing.
     """
+    states = optimizer.state
     slots = {
         f"{name}/{slot}": value
         for name, parameter in method.named_parameters()
-        for slot, value in optimizer.state.get(parameter, {}).items()
+        for slot, value in states.get(parameter, {}).items()
     }
     return _collected(method.state_dict()), _collected(slots)
 
