@@ -214,10 +214,6 @@ class RunDirectory:
         """The folder of steps that failed; see training/faults.py."""
         return self.path / "fault"
 
-    def fault(self, step: int) -> Path:
-        """Where a step that failed is kept."""
-        return self.faults / f"step-{step:09d}"
-
     # Results
 
     @property

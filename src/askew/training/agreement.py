@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-import askew
 from askew import distributed
 from askew.config import Recipe
 from askew.errors import UserError, printable
@@ -29,7 +28,7 @@ def what_runs(recipe: Recipe) -> dict[str, str]:
 
 def code_hash() -> str:
     """A hash of askew's source files."""
-    root = Path(askew.__file__).parent
+    root = Path(__file__).parents[1]
     content = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):
         content.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())

@@ -35,7 +35,7 @@ def kept_step(trainer: "Trainer", batch: Batch, loss: Tensor, terms: Terms, norm
     if trainer.storage is None:
         return ""
     step, rank = trainer.done, distributed.rank()
-    folder = trainer.storage.fault(step) / f"rank-{rank}"
+    folder = trainer.storage.faults / f"step-{step:09d}" / f"rank-{rank}"
     facts = {**facts_of(trainer), "loss": repr(loss.item()), "gradient_norm": repr(norm.item())}
     facts["terms"] = {name: repr(value.item()) for name, value in terms.items()}  # JSON has no NaN
     files = {BATCH: {key: value.detach().cpu().contiguous() for key, value in batch.items()}}

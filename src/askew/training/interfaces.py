@@ -43,8 +43,9 @@ class Storage(Protocol):
         """Add one logged step."""
         ...
 
-    def fault(self, step: int) -> Path:
-        """Where a step that failed is kept."""
+    @property
+    def faults(self) -> Path:
+        """The folder of steps that failed."""
         ...
 
 

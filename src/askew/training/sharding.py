@@ -85,10 +85,11 @@ def state_of(method: nn.Module, optimizer: optim.Optimizer) -> tuple[State, Stat
     Every rank enters. Parts are gathered one tensor at a time, and kept on the CPU. All else is the live tensors. Other
     ranks get nothing.
     """
+    states = optimizer.state
     slots = {
         f"{name}/{slot}": value
         for name, parameter in method.named_parameters()
-        for slot, value in optimizer.state.get(parameter, {}).items()
+        for slot, value in states.get(parameter, {}).items()
     }
     return _collected(method.state_dict()), _collected(slots)
 
