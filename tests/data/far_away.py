@@ -8,7 +8,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -52,6 +52,8 @@ class WebServer:
         ranges: whether it gives parts of files.
         faults: what becomes of the next requests for contents, one each: "503", "reset", "short" (the body ends too
             early), "cut" (it says so itself), "hang", "403", "noise" (other bytes); "" lets one through.
+        secret: what an address must end in; others are denied.
+        changed_after: number of requests for contents after which every caption has another letter.
         delay, bytes_per_second: of the link.
         requests: (method, path, range) of all requests so far.
     """
@@ -59,6 +61,8 @@ class WebServer:
     folder: Path
     ranges: bool = True
     faults: list[str] = field(default_factory=list)
+    secret: str = ""
+    changed_after: float = float("inf")
     delay: float = 0.0
     bytes_per_second: float = float("inf")
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -70,15 +74,19 @@ class WebServer:
         with self.lock:
             return self.faults.pop(0) if self.faults else ""
 
+    def start(self) -> ThreadingHTTPServer:
+        """Answer from now on, to the end of the process or until it is shut down."""
+        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
+        server.daemon_threads, server.block_on_close = True, False
+        server.handle_error = lambda *ignored: None  # who was cut off by a fault closes the connection
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        self.url = f"http://127.0.0.1:{server.server_port}"
+        return server
+
     @contextmanager
     def running(self) -> Iterator["WebServer"]:
         """Inside, it answers."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"store": self}))
-        server.daemon_threads = True
-        server.block_on_close = False
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        self.url = f"http://127.0.0.1:{server.server_port}"
+        server = self.start()
         try:
             yield self
         finally:
@@ -94,9 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
         """Nothing is printed."""
 
     def do_HEAD(self) -> None:
+        """Size and version."""
         self.answer(contents=False)
 
     def do_GET(self) -> None:
+        """Contents."""
         self.answer(contents=True)
 
     def answer(self, contents: bool) -> None:
@@ -105,6 +115,8 @@ class _Handler(BaseHTTPRequestHandler):
             store.requests.append((self.command, self.path, asked))
         time.sleep(store.delay)
         fault = store.fault() if contents else ""
+        if not self.path.endswith(store.secret):
+            fault = "403"
         file = store.folder / self.path.partition("?")[0].lstrip("/")
         if fault == "503" or fault == "403" or not file.is_file():
             self.send_response(int(fault or 404))
@@ -118,6 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "hang":
             time.sleep(3)
         data = file.read_bytes()
+        if sum(method == "GET" for method, _, _ in store.requests) > store.changed_after:
+            data = data.replace(b"picture number", b"picture Number")
         etag = hashlib.md5(data).hexdigest()
         partial = bool(asked and store.ranges)
         size = len(data)
@@ -135,5 +149,6 @@ class _Handler(BaseHTTPRequestHandler):
         if not contents:
             return
         time.sleep(len(data) / store.bytes_per_second)
-        self.wfile.write(data[: len(data) // 2] if fault in ("short", "cut") else data)
-        self.close_connection = fault == "short"
+        with suppress(ConnectionError):  # whoever asked had no patience
+            self.wfile.write(data[: len(data) // 2] if fault in ("short", "cut") else data)
+        self.close_connection = fault == "short"  # without the rest of the body

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from askew.data.remote.cache import ShardPart, PartCache
+from askew.data.remote.cache import PartCache, ShardPart
 
 Fill = Callable[[ShardPart, Path], None]
 Needed = tuple[int, ShardPart, Fill]  # the place of its block in the order, the part, and what fetches it

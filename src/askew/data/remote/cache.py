@@ -177,7 +177,8 @@ class PartCache:
                 used += facts.st_size
                 if entry.name not in keep:
                     others.append((facts.st_mtime_ns, entry.path, facts.st_size))
-            for _, path, size in sorted(others):
+            can_fit = used - sum(size for _, _, size in others) + part.size <= self.limit
+            for _, path, size in sorted(others) if can_fit else ():
                 if used + part.size <= self.limit:
                     break
                 used -= size if _removed_if_free(Path(path)) else 0

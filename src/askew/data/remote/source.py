@@ -15,7 +15,7 @@ import pyarrow as pa
 from askew.data.files import home_path
 from askew.data.remote.address import RemoteShard, shard_of, shards_of
 from askew.data.remote.ahead import FetchAhead, ahead_of
-from askew.data.remote.cache import ShardPart, PartCache
+from askew.data.remote.cache import PartCache, ShardPart
 from askew.data.remote.parts import ShardParts
 from askew.data.remote.store import FAILED, REQUEST, RemoteStore, shown
 from askew.data.sources.base import SourceOptions
@@ -28,6 +28,7 @@ from askew.errors import RunFailed, Unusable, UserError, printable
 
 MARGIN = 8 * 2**10  # bytes read on both sides of a single member: its text is there
 MISSES = 4  # members of one part that are read alone before the whole part is fetched, where no order was announced
+INDICES = ".index"  # the folder in the cache for what was learned of shards; its size does not count
 CHECKSUM = "_crc"  # of the columns of an index
 
 
@@ -40,17 +41,17 @@ def open_remote(text: str, named: Sequence[str], options: SourceOptions) -> "Rem
     Raises:
         UserError: the extra `remote` is not installed, the shards cannot be found, or do not fit the settings.
     """
+    if os.name == "nt":
+        raise UserError(f"data: {shown(text)}: shards are not read from afar on Windows; download them first")
     folder = home_path(options.remote_folder) if options.remote_folder else cache_folder() / "remote"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        (folder / INDICES).mkdir(parents=True, exist_ok=True)
         (folder / ".writable").touch()
     except OSError as error:
         raise UserError(
             f"data.remote_folder: {printable(str(folder), 400)} cannot be written to ({error.strerror}); name a folder "
             "on a local disk, to keep parts of shards in"
         ) from error
-    if os.name == "nt":
-        raise UserError(f"data: {shown(text)}: shards are not read from afar on Windows; download them first")
     store = RemoteStore(text, options, folder)
     shards, notes = shards_of(text, named, options, store)
     total, limit = sum(shard.size for shard in shards), int(options.remote_cache_gb * 1e9)
@@ -134,7 +135,8 @@ class RemoteTarSource(TarSource):
 
     def _index(self, path: RemoteShard) -> pa.Table:
         try:
-            return remote_index(path.url, path.size, path.version, lambda: self._build(path))
+            place = self._cache.folder / INDICES
+            return remote_index(path.url, path.size, path.version, place, lambda: self._build(path))
         except OSError as error:
             raise UserError(f"data: {error}") from error
 

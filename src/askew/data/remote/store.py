@@ -137,7 +137,10 @@ class RemoteStore:
                 return request()
             except (Unusable, UserError):
                 raise
-            except Exception as error:  # every store raises kinds of its own
+            except Exception as raised:  # every store raises kinds of its own
+                # fsspec takes a server that does not answer for a missing file
+                cause = raised.__cause__ if isinstance(raised, FileNotFoundError) else None
+                error = cause if isinstance(cause, Exception) else raised
                 if is_final(error) or attempt == retries:
                     raise self._fault(url, error, attempt + 1) from error
                 time.sleep(delay_before(attempt + 1, error))
@@ -215,7 +218,8 @@ def shown(url: str) -> str:
 
 def status_of(error: BaseException | None) -> int:
     """The HTTP status that an error of any store's library stands for, or 0."""
-    found = [getattr(error, name, None) for name in ("status", "code")]  # a cause may have a code of another kind
+    # A cause may have a status of another kind
+    found = [error.status if hasattr(error, "status") else getattr(error, "code", None)]  # type: ignore[union-attr]
     while error is not None:
         response = getattr(error, "response", None)
         found.append(getattr(response, "status_code", None))

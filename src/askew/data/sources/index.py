@@ -46,11 +46,12 @@ def indexed(path: Path, kind: str, build: Callable[[Path], tuple[pa.Table, dict[
     return _kept(stamp, places(path), lambda: build(path))
 
 
-def remote_index(url: str, size: int, version: str, build: Callable[[], tuple[pa.Table, dict[str, Any]]]) -> pa.Table:
-    """The index of a tar shard in a store, in the cache folder. It is valid only for this size and version."""
+def remote_index(
+    url: str, size: int, version: str, folder: Path, build: Callable[[], tuple[pa.Table, dict[str, Any]]]
+) -> pa.Table:
+    """The index of a tar shard in a store, kept in a folder. It is valid only for this size and version."""
     stamp = json.dumps({"format": FORMAT, "kind": "remote tar", "url": url, "size": size, "version": version})
-    place = cache_folder() / f"{stable_id(url):016x}{SUFFIX}"
-    return _kept(stamp, (place,), build)
+    return _kept(stamp, (folder / f"{stable_id(url):016x}{SUFFIX}",), build)
 
 
 def _kept(stamp: str, found: Sequence[Path], build: Callable[[], tuple[pa.Table, dict[str, Any]]]) -> pa.Table:
