@@ -97,7 +97,7 @@ class PartCache:
         Args:
             fill: writes the part's bytes to the file that is named.
             keep: names of parts that must stay. Of the others, those that were not used for longest make room.
-            wait: whether to wait while another process fetches it, or while such fetches take up the room.
+            wait: whether to wait while another process fetches it, or while what is in use takes up the room.
 
         Raises:
             Unusable: what `fill` raises.
@@ -157,7 +157,7 @@ class PartCache:
                 self._give_up(part, file)
 
     def _make_room(self, ledger: int, part: ShardPart, keep: Container[str]) -> tuple[bool, bool]:
-        """Reserve a part's bytes, removing others if need be: whether they fit, and whether others are being fetched.
+        """Reserve a part's bytes, removing others if need be: whether they fit, and whether there may be room soon.
 
         The folder is looked through only if the ledger says that it is full. What the ledger counts too much, because
         a process died, is corrected then.
@@ -181,7 +181,10 @@ class PartCache:
             for _, path, size in sorted(others) if can_fit else ():
                 if used + part.size <= self.limit:
                     break
-                used -= size if _removed_if_free(Path(path)) else 0
+                if _removed_if_free(Path(path)):
+                    used -= size
+                else:
+                    crowded = True
         fits = used + part.size <= self.limit
         _write(ledger, used + part.size if fits else used)
         return fits, crowded
