@@ -30,7 +30,7 @@ from askew.data.views import MaskedTokens, Normalise, Tokens, Views
 
 SHARDS, SAMPLES, FILES = 8, 512, 32  # shards, samples in each, and different JPEG files
 BLOCK, WINDOW = 256, 512
-BATCH, WARM, COUNTED = 32, 8, 24  # samples; batches
+BATCH, WARM, COUNTED = 32, 8, 16  # samples; batches
 
 
 class Store(BaseHTTPRequestHandler):

@@ -62,7 +62,7 @@ def open_remote(text: str, named: Sequence[str], options: SourceOptions) -> "Rem
     needed, what = (largest.size, str(largest)) if ranges else (total, f"{shown(text)}, whose server gives no parts")
     if needed > limit:
         raise UserError(
-            f"data: {what}: {needed / 1e9:,.3f} GB do not fit into data.remote_cache_gb={options.remote_cache_gb:g}; "
+            f"data: {what}: {needed / 1e9:,.4g} GB do not fit into data.remote_cache_gb={options.remote_cache_gb:g}; "
             "set it higher, and data.remote_folder to a disk with as much room"
         )
     whole = options.remote_read == "whole" or not ranges or (options.remote_read == "auto" and total <= limit)
@@ -146,7 +146,7 @@ class RemoteTarSource(TarSource):
         while True:
             if not self._cache.fetch(whole, self._fetch):
                 raise UserError(
-                    f"data: {shard}: no room for its {shard.size / 1e9:,.3f} GB; set data.remote_cache_gb higher"
+                    f"data: {shard}: no room for its {shard.size / 1e9:,.4g} GB; set data.remote_cache_gb higher"
                 )
             with self._cache.held(whole) as file:
                 if file is not None:
@@ -162,11 +162,9 @@ class RemoteTarSource(TarSource):
         """Raises RunFailed if the store has another version of a shard than when it was opened."""
         now = shard_of(shard.url, self._store.info(shard.url))
         if now != shard:
-            what = f"{shard.size:,} bytes, version {printable(shard.version) or 'unknown'}"
             raise RunFailed(
-                f"{shard} changed while in use: {what} when it was opened, {now.size:,} bytes, version "
-                f"{printable(now.version) or 'unknown'} now; put the former one back, and resume with --resume, or "
-                "start a new run with the new data"
+                f"{shard} changed while in use ({shard.size:,} bytes when it was opened, {now.size:,} now, of another "
+                "version); put the former one back, and resume with --resume, or start a new run with the new data"
             )
 
     def _read(self, shard: int, row: int, column: str) -> tuple[bytes, bytes]:
