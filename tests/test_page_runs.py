@@ -23,6 +23,7 @@ from page_commands import Block, Command, blocks, commands
 
 PARSED_ONLY = {  # a pattern of a command: why it is not run
     r"^askew replay": "it needs a step that failed; tests/training/test_replay.py",
+    r"s3://": "no bucket is there; tests/data/test_remote.py has a stand-in",
     r"^torchrun": "it starts processes; tests/training/test_two_ranks.py runs several ranks",
     r"^srun": "it is a program of SLURM; tests/test_distributed.py sets its variables",
     r"--resume": "it needs a run that was stopped; tests/runs/test_resume.py and test_extend.py",

@@ -17,7 +17,7 @@ from askew.recipes import find
 from askew.recipes.settings import leaves
 from helpers import write_pairs
 from micro_runs import askew_here, micro_settings
-from test_bad_input import DOC, FAULTS, SHORT_TEXT, line_of, parts, selection, trained, training
+from test_bad_input import DOC, FAULTS, SHORT_TEXT, far_away, line_of, parts, selection, trained, training
 from text_folders import edit_json, text_folder
 
 REMEDIES: dict[str, list[tuple[str, Callable[[Path, list], list]]]] = {}
@@ -724,6 +724,32 @@ fixing("changed_tokenizer", "put its files back", encoder())
 
 
 setting("setting_without_effect", "use train.precision", "train.learning_rate", "train.precision=fp32")
+
+
+def far(pattern: str) -> Callable[[Path, list], list]:
+    """Shards at the same server."""
+
+    def apply(here: Path, arguments: list) -> list:
+        data = str(arguments[arguments.index("--data") + 1])
+        return replaced(arguments, "--data", f"{data.rpartition('/')[0]}/{pattern}")
+
+    return apply
+
+
+def served(here: Path, arguments: list) -> list:
+    """The address of a server that answers."""
+    return far_away(here, "{url}/{00..01}.tar")
+
+
+remedy("web_folder", "s3://BUCKET/{00000..00099}.tar")(far("{00..01}.tar"))
+remedy("table_far_away", "only tar shards are read from afar")(far("{00..01}.tar"))
+remedy("shards_not_there", "name only shards that exist")(far("{00..01}.tar"))
+remedy("no_server", "check the address and the network")(served)
+remedy("denied_far_away", "or one that is signed")(far("{00..01}.tar?signature=abc"))
+setting("small_cache", "set it higher", "data.remote_cache_gb", "data.remote_cache_gb=0.1")
+setting("no_ranges", "leave data.remote_read out", "data.remote_read", "")
+setting("far_cache_in_a_file", "name a folder on a local disk", "data.remote_folder=cache.txt", "")
+changing("shard_changes", "or start a new run with the new data", "--out", "again")
 
 WITHOUT = {  # lines that name no command to try, and why
     "unknown_tracker": "it names optional packages, which a test may not have",

@@ -28,11 +28,16 @@ def replacing_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
-        os.replace(temporary, path)
+        move_into_place(temporary, path)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def move_into_place(written: Path, path: Path) -> None:
+    """Replace the file at `path` by one that is complete, and on disk, in the same folder."""
+    os.replace(written, path)
 
 
 @contextmanager

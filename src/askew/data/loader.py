@@ -221,6 +221,7 @@ class Loader:
             self._order = Order(len(source), self.seed, epoch, source.block, source.window)
         size = self.batch_size // self.world_size
         start = index * self.batch_size + self.rank * size
+        self._order.announce(self.source, start)
         bad: list[tuple[str, str]] = []
         return [self._sample(self._order, position, bad) for position in range(start, start + size)], bad
 

@@ -2,6 +2,7 @@
 
 import bisect
 from collections import OrderedDict
+from typing import Protocol, cast
 
 import numpy as np
 
@@ -9,6 +10,14 @@ from askew.data.sources.base import SHUFFLE_BLOCK, SHUFFLE_WINDOW
 
 ORDER = 0  # its random stream
 KEPT = 2  # windows: a batch may reach from one into the next
+
+
+class Expecting(Protocol):
+    """A source that reads from afar, and fetches what it is told it will be asked for."""
+
+    def expect(self, starts: np.ndarray, stops: np.ndarray, soon: int) -> None:
+        """(n,) ranges of indices, in the order in which they are needed, and how many of them are needed soon."""
+        ...
 
 
 class Order:
@@ -34,6 +43,7 @@ class Order:
         self._ends = np.cumsum(sizes)  # the position after the end of each block, in the order
         self._windows: OrderedDict[int, np.ndarray] = OrderedDict()
         self.made = 0  # number of windows computed so far
+        self._announced = -1  # the window
 
     def __len__(self) -> int:
         return self.num_samples
@@ -48,6 +58,25 @@ class Order:
             if len(self._windows) > KEPT:
                 self._windows.popitem(last=False)
         return int(self._windows[number][inside])
+
+    def announce(self, source: object, position: int) -> None:
+        """Tell a source, if it listens, which samples follow: once per window, and into the next epoch.
+
+        What this window and the next one need is needed soon.
+        """
+        window = position // self.window
+        if window == self._announced or not hasattr(source, "expect"):
+            return
+        self._announced = window
+        listener = cast(Expecting, source)
+        first = bisect.bisect_right(self._ends, window * self.window)
+        left = len(self._starts) - first
+        soon = min(bisect.bisect_left(self._ends, (window + 2) * self.window) + 1 - first, left)
+        if (window + 1) * self.window >= self.num_samples:
+            soon = left + self.window // self.block  # the first window of the next epoch
+        following = Order(self.num_samples, self.seed, self.epoch + 1, self.block, self.window)
+        starts = np.concatenate([self._starts[first:], following._starts])
+        listener.expect(starts, np.minimum(starts + self.block, self.num_samples), soon)
 
     def _window(self, number: int) -> np.ndarray:
         self.made += 1

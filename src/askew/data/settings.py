@@ -46,6 +46,13 @@ class DataSettings(Part):
     equal_captions: Literal["negatives", "positives"] = "negatives"
     allow_outside: bool = False  # whether listed paths may be absolute, or leave their folder by ..
     selected_from: str = ""  # where the data of a selection lie now, if they have moved; docs/inspect.md
+    # Of shards in a store (docs/sources.md#shards-far-away): whole, by ranges of bytes, or as the cache has room
+    remote_read: Literal["auto", "range", "whole"] = "auto"
+    remote_cache_gb: float = Field(default=50, gt=0)  # of what is kept of them on this machine, at most; 1e9 bytes
+    remote_folder: str = ""  # where it is kept; "" = askew/remote in the folder for caches
+    remote_requests: float = Field(default=0, ge=0)  # per second, of all processes on this machine; 0 = no limit
+    remote_timeout: float = Field(default=60, gt=0)  # seconds for a request of up to 32 MiB
+    remote_retries: int = Field(default=8, ge=0)  # of a request, with growing delays: two minutes in all
     max_megapixels: float = Field(default=64, gt=0, le=4000)  # larger images are bad samples; memory: docs/sources.md
 
     @property

@@ -14,6 +14,7 @@ from askew.config import (
     TrainSettings,
     ViewSettings,
 )
+from askew.data.sources.base import HOW_FETCHED
 from askew.methods.base import MethodConfig
 from askew.recipes.settings import leaves
 
@@ -93,6 +94,7 @@ SHARED = {
     "towers.std": "SLIP's code, ImageNet",
     "towers.interpolation": "for evaluation; open_clip's default (SLIP's code: bilinear)",
     "data": "set by --data SOURCE",
+    **{f"data.{name}": "ours; affects where data are read from, and speed" for name in HOW_FETCHED},
     "data.captions": "SLIP's code: one caption is drawn",
     "data.equal_captions": "SLIP's code: captions are not compared",
     "loader.num_workers": "ours; affects speed only",

@@ -9,7 +9,8 @@ from askew import distributed
 from askew.config import DataSettings, Recipe, TrainSettings
 from askew.data.files import home_path
 from askew.data.sources import EMBEDDED
-from askew.data.sources.recognise import FUNCTION, exists, expand_braces, parts_of
+from askew.data.sources.base import HOW_FETCHED
+from askew.data.sources.recognise import FUNCTION, exists, expand_braces, is_remote, parts_of
 from askew.errors import UserError, printable
 from askew.recipes.settings import leaves
 from askew.report.console import Console
@@ -38,6 +39,7 @@ RESUMABLE = (  # what may differ from the recorded recipe on --resume
     "loader.cache_mb",
     "loader.stall_minutes",
     "loader.micro_batch_size",
+    *(f"data.{name}" for name in HOW_FETCHED),
     "train.loss_chunk_size",
     "train.parallel",
     "train.activation_checkpointing",
@@ -215,7 +217,9 @@ def refuse_missing_data(source: str | list[str], directory: RunDirectory) -> Non
 
 
 def is_there(text: str) -> bool:
-    """Whether anything exists that a path with braces and wildcards names."""
+    """Whether anything exists that a path with braces and wildcards names. Stores are asked when it is opened."""
+    if is_remote(text):
+        return True
     paths = [home_path(text), *(home_path(part) for part in expand_braces(text))]
     return any(exists(path) or (exists(path.parent) and any(path.parent.glob(path.name or "*"))) for path in paths)
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -93,6 +93,8 @@ class SourceOptions:
         layout: what a folder holds, if it could be two things: "pairs" or "classes".
         allow_outside: whether listed paths may lead out of that folder.
         selected_from: where the data of a selection lie now; "" where they lay when it was made. See selection.py.
+        remote_read, remote_cache_gb, remote_folder, remote_requests, remote_timeout, remote_retries: how shards in a
+            store are fetched, which does not change the samples. See data/remote.
     """
 
     image_column: str = ""
@@ -104,8 +106,15 @@ class SourceOptions:
     layout: str = "auto"
     allow_outside: bool = False
     selected_from: str = ""
+    remote_read: str = "auto"
+    remote_cache_gb: float = 50.0
+    remote_folder: str = ""
+    remote_requests: float = 0.0
+    remote_timeout: float = 60.0
+    remote_retries: int = 8
 
 
+HOW_FETCHED = tuple(field.name for field in fields(SourceOptions) if field.name.startswith("remote_"))
 FINGERS = 64  # samples whose names go into a hash
 
 

@@ -51,6 +51,13 @@ class EachCaption:
         inside, number = self._locate(index)
         return f"{self.inner.name(inside)}, caption {number + 1}"
 
+    def expect(self, starts: np.ndarray, stops: np.ndarray, soon: int) -> None:
+        """Tell a source that reads from afar which of its samples are needed, in this order."""
+        expect = getattr(self.inner, "expect", None)
+        if expect is not None:
+            inside = np.searchsorted(self._ends, starts, side="right"), np.searchsorted(self._ends, stops - 1, "right")
+            expect(inside[0], inside[1] + 1, soon)
+
     def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
             raise IndexError(index)

@@ -6,7 +6,7 @@ processes of a machine share its memory. It is valid only for a file of the same
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,25 @@ def indexed(path: Path, kind: str, build: Callable[[Path], tuple[pa.Table, dict[
     """
     status = path.stat()
     stamp = json.dumps({"format": FORMAT, "kind": kind, "size": status.st_size, "mtime_ns": status.st_mtime_ns})
-    for place in places(path):
+    return _kept(stamp, places(path), lambda: build(path))
+
+
+def remote_index(
+    url: str, size: int, version: str, folder: Path, build: Callable[[], tuple[pa.Table, dict[str, Any]]]
+) -> pa.Table:
+    """The index of a tar shard in a store, kept in a folder. It is valid only for this size and version."""
+    stamp = json.dumps({"format": FORMAT, "kind": "remote tar", "url": url, "size": size, "version": version})
+    return _kept(stamp, (folder / f"{stable_id(url):016x}{SUFFIX}",), build)
+
+
+def _kept(stamp: str, found: Sequence[Path], build: Callable[[], tuple[pa.Table, dict[str, Any]]]) -> pa.Table:
+    for place in found:
         table = load(place, stamp)
         if table is not None:
             return table
-    table, found = build(path)
-    table = table.replace_schema_metadata({"stamp": stamp, "facts": json.dumps(found)}).combine_chunks()
-    for place in places(path):
+    table, learned = build()
+    table = table.replace_schema_metadata({"stamp": stamp, "facts": json.dumps(learned)}).combine_chunks()
+    for place in found:
         if save(place, table):
             loaded = load(place, stamp)
             if loaded is not None:

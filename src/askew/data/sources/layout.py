@@ -85,20 +85,24 @@ class ShardLayout:
         return {"have": have, "faults": dict(self.faults), "examples": self.examples, "beside": beside}
 
 
-def layout(path: Path) -> tuple[pa.Table, dict[str, Any]]:
+def layout(path: Path, called: Path | None = None) -> tuple[pa.Table, dict[str, Any]]:
     """The samples of one shard, in order: `id`, and for the image and each text its first block (0 = none) and size.
 
     `split` is the split that the first folder of the name stands for, as a number (splits.py). Members whose names
     differ only in the suffix make up a sample. Sizes are in bytes. Facts: how many samples have each kind of member,
     how many faults of each kind there are, and examples of them.
+
+    Args:
+        called: what messages call the shard, if not `path`.
     """
-    found = ShardLayout(path)
+    found = ShardLayout(called or path)
     with PositionedFile(path) as file:
         start = file.read(6, 0)
         for magic, name in COMPRESSED.items():
             if start.startswith(magic):
                 raise UserError(
-                    f"data: {path} is compressed with {name}, which does not allow random access; unpack it to a .tar"
+                    f"data: {found.path} is compressed with {name}, which does not allow random access; unpack it to a "
+                    ".tar"
                 )
         try:
             for member in members(file):

@@ -44,6 +44,17 @@ class MixedSource:
         number, inside = self._locate(index)
         return self.sources[number].name(inside)
 
+    def expect(self, starts: np.ndarray, stops: np.ndarray, soon: int) -> None:
+        """Tell those sources that read from afar which of their samples are needed, in the order of the mixture."""
+        for source, first, weight in zip(self.sources, [0, *self._ends], self.weights, strict=False):
+            expect, size = getattr(source, "expect", None), len(source)
+            if expect is None:
+                continue
+            begin = first + size * np.arange(weight)  # of each time that an epoch sees the source
+            low, high = np.maximum(starts[:, None], begin) - begin, np.minimum(stops[:, None], begin + size) - begin
+            places, turn = np.nonzero(low < high)
+            expect(low[places, turn], high[places, turn], soon, places)
+
     def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < len(self):
             raise IndexError(index)

@@ -23,6 +23,7 @@ EMBEDDED = "embedded"
 PLUS, WEIGHTED = " + ", re.compile(r"(.+?)\s*\*\s*(-?\d+(?:\.\d+)?)")
 RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 CHOICE = re.compile(r"\{([^{}]*,[^{}]*)\}")
+REMOTE = re.compile(r"(s3|gs|gcs|hf|https?)://", re.IGNORECASE)
 FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 SOURCE_NAMES = ("__len__", "__getitem__", "name", "describe", "notes", "block", "window")
 WILDCARDS = "*?["
@@ -73,7 +74,7 @@ def absolute_source(source: str) -> str:
     """The same source as a text that does not depend on the working directory."""
     parts = []
     for text, weight in parts_of(source):
-        named = text == EMBEDDED or is_function(text)
+        named = text == EMBEDDED or is_function(text) or is_remote(text)
         where = text if named else os.path.abspath(home_path(text))
         parts.append(where if weight == 1 else f"{where}*{weight}")
     return PLUS.join(parts)
@@ -82,6 +83,11 @@ def absolute_source(source: str) -> str:
 def is_function(text: str) -> bool:
     """Whether a text names `module:function`, which is imported and called."""
     return FUNCTION.fullmatch(text) is not None and not exists(Path(text))
+
+
+def is_remote(text: str) -> bool:
+    """Whether a text is an address of shards in a store, such as `s3://...`."""
+    return REMOTE.match(text) is not None
 
 
 def _open_recorded(source: str, options: SourceOptions) -> Source:
@@ -98,6 +104,12 @@ def _open(text: str, options: SourceOptions) -> Source:
         return EmbeddedSource()
     if is_function(text):
         return open_custom(text, options)
+    if is_remote(text):
+        from askew.data.remote.source import open_remote
+
+        remote = open_remote(text, expand_braces(text), options)
+        _refuse_idle_split(text, [Path(shard.name) for shard in remote.shards], remote, options)
+        return remote
     paths, said = paths_of(text, options)
     source = noted(open_paths(text, paths, options), said)
     _refuse_idle_split(text, paths, source, options)

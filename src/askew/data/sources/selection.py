@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from askew.data.sources.base import EVALUATED, Sample, Source, SourceOptions, names_hash
+from askew.data.sources.base import EVALUATED, HOW_FETCHED, Sample, Source, SourceOptions, names_hash
 from askew.data.sources.probe import probed
 from askew.errors import Unusable, UserError, printable
 
@@ -155,7 +155,8 @@ def open_selection(paths: Sequence[Path], options: SourceOptions, open_source: O
     if any(Path(source) == path.absolute() for path in paths):
         raise UserError(f"{where}: selects from itself; {MOVED}")
     try:
-        inner = open_source(source, origin.options)
+        how = {name: getattr(options, name) for name in HOW_FETCHED}
+        inner = open_source(source, replace(origin.options, **how))
     except UserError as error:
         raise UserError(f"{where} selects from {printable(source, 400)}: {error}; {MOVED}") from error
     then, now = origin.contents, contents_of_source(inner, 0)
@@ -172,7 +173,8 @@ def _refuse_idle_options(where: str, options: SourceOptions) -> None:
     idle = [
         f"data.{field.name}={printable(str(getattr(options, field.name)))}"
         for field in fields(SourceOptions)
-        if field.name not in ("selected_from", "split") and getattr(options, field.name) != getattr(default, field.name)
+        if field.name not in ("selected_from", "split", *HOW_FETCHED)
+        and getattr(options, field.name) != getattr(default, field.name)
     ]
     idle += [f"data.split={printable(options.split)}"] if options.split not in (default.split, EVALUATED) else []
     if idle:

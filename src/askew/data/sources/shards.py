@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import accumulate
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +27,14 @@ from askew.data.sources.positioned import PositionedFile
 from askew.data.sources.tar import TAR_BLOCK, Damaged, check_header, header_name, number
 from askew.data.sources.texts import captions_in
 from askew.errors import Unusable, UserError, printable
+
+
+class Shard(Protocol):
+    """What a shard is called: its file's name, and as a text where it lies."""
+
+    @property
+    def name(self) -> str: ...
+
 
 OPEN_FILES = 64  # kept open by each process, or fewer where the system allows few
 
@@ -56,8 +65,9 @@ class TarSource:
     """
 
     block, window = SHUFFLE_BLOCK, SHUFFLE_WINDOW
+    index_threads = min(32, 2 * (os.cpu_count() or 1))
 
-    def __init__(self, paths: Sequence[Path], options: SourceOptions):
+    def __init__(self, paths: Sequence[Shard], options: SourceOptions):
         self.paths = tuple(paths)
         self._files: OrderedDict[int, PositionedFile] = OrderedDict()
         self._process = os.getpid()
@@ -107,12 +117,18 @@ class TarSource:
         )
 
     def _open_indices(self) -> None:
-        with ThreadPoolExecutor(max_workers=min(32, 2 * (os.cpu_count() or 1))) as pool:
-            self._tables = list(pool.map(_index, self.paths))
+        with ThreadPoolExecutor(max_workers=self.index_threads) as pool:
+            self._tables = list(pool.map(self._index, self.paths))
         self._ends = list(accumulate(map(len, self._tables)))
         self._ids = [mapped(table, "id") for table in self._tables]
         self._arrays: dict[tuple[int, str], np.ndarray] = {}
         self._select()
+
+    def _index(self, path: Any) -> pa.Table:
+        try:
+            return indexed(path, "tar", layout)
+        except OSError as error:
+            raise UserError(f"data: {path}: cannot be read ({error.strerror or error})") from error
 
     def _select(self) -> None:
         """Which rows of each index are read, if not all: those of one split."""
@@ -127,15 +143,13 @@ class TarSource:
     def __getitem__(self, index: int) -> Sample:
         shard, row = self._locate(index)
         key = int(self._ids[shard][row])
-        block, size = self._place(shard, row, "image")
-        if not block:
+        if not self._place(shard, row, "image")[0]:
             raise Unusable(self._without_image(shard, row), "no image")
-        image, header = self._read(shard, block, size)
+        image, header = self._read(shard, row, "image")
         name = header_name(header).decode("utf-8", "replace").removeprefix("./")
-        block, size = self._place(shard, row, self._text)
         captions: tuple[str, ...] = ()
-        if block:
-            captions = captions_in(self._read(shard, block, size)[0], self._text, self._field)
+        if self._place(shard, row, self._text)[0]:
+            captions = captions_in(self._read(shard, row, self._text)[0], self._text, self._field)
         if self._repeated:
             key = stable_id(f"{self.paths[shard].name}/{key}")
         return Sample(key, None, image, captions, (), f"{self.paths[shard].name}/{name}")
@@ -152,18 +166,21 @@ class TarSource:
         row = index - (self._ends[shard - 1] if shard else 0)
         return shard, int(self._rows[shard][row]) if self._rows else row
 
-    def _place(self, shard: int, row: int, column: str) -> tuple[int, int]:
-        for name in (column, f"{column}_size"):
-            if (shard, name) not in self._arrays:
-                self._arrays[shard, name] = mapped(self._tables[shard], name)
-        return int(self._arrays[shard, column][row]), int(self._arrays[shard, f"{column}_size"][row])
+    def _column(self, shard: int, name: str) -> np.ndarray:
+        if (shard, name) not in self._arrays:
+            self._arrays[shard, name] = mapped(self._tables[shard], name)
+        return self._arrays[shard, name]
 
-    def _read(self, shard: int, block: int, size: int) -> tuple[bytes, bytes]:
+    def _place(self, shard: int, row: int, column: str) -> tuple[int, int]:
+        return int(self._column(shard, column)[row]), int(self._column(shard, f"{column}_size")[row])
+
+    def _read(self, shard: int, row: int, column: str) -> tuple[bytes, bytes]:
         """A member's contents and its header, which shows whether the shard has changed since it was indexed."""
+        block, size = self._place(shard, row, column)
         if size > MAX_BYTES:
             name = self._member(shard, block)
             raise Unusable(f"{name}: {size:,} bytes are over the limit of {MAX_BYTES:,}", "file too large")
-        data = self._file(shard).read(TAR_BLOCK + size, (block - 1) * TAR_BLOCK)
+        data = self._at(shard, TAR_BLOCK + size, (block - 1) * TAR_BLOCK)
         header, content = data[:TAR_BLOCK], data[TAR_BLOCK:]
         try:
             check_header(header, "")
@@ -180,7 +197,7 @@ class TarSource:
         return content, header
 
     def _member(self, shard: int, block: int) -> str:
-        header = self._file(shard).read(TAR_BLOCK, (block - 1) * TAR_BLOCK)
+        header = self._at(shard, TAR_BLOCK, (block - 1) * TAR_BLOCK)
         return f"{self.paths[shard].name}/{header_name(header).decode('utf-8', 'replace')}"
 
     def _without_image(self, shard: int, row: int) -> str:
@@ -190,6 +207,10 @@ class TarSource:
         beside = facts(self._tables[shard]).get("beside", {}).get(str(row))
         return f"{message}; {printable(beside)} is there, which is not read as an image" if beside else message
 
+    def _at(self, shard: int, size: int, position: int) -> bytes:
+        """Up to `size` bytes from a position of a shard on; fewer at its end."""
+        return self._file(shard).read(size, position)
+
     def _file(self, shard: int) -> PositionedFile:
         if self._process != os.getpid():  # the parent closes its own files
             self._files, self._process = OrderedDict(), os.getpid()
@@ -197,7 +218,7 @@ class TarSource:
             if len(self._files) >= most_open_files():
                 self._files.popitem(last=False)[1].close()
             try:
-                self._files[shard] = PositionedFile(self.paths[shard])
+                self._files[shard] = PositionedFile(Path(str(self.paths[shard])))
             except FileNotFoundError as error:
                 raise Unusable(f"{self.paths[shard]} is gone", "shard gone") from error
         self._files.move_to_end(shard)
@@ -218,13 +239,6 @@ class TarSource:
                 file.close()
 
 
-def _index(path: Path) -> pa.Table:
-    try:
-        return indexed(path, "tar", layout)
-    except OSError as error:
-        raise UserError(f"data: {path}: cannot be read ({error.strerror or error})") from error
-
-
 def mapped(table: pa.Table, name: str) -> np.ndarray:
     """A column of an index, without a copy: pages of the file, which are read when they are used."""
     column = table[name]
@@ -238,7 +252,7 @@ def has_repeats(ids: Sequence[np.ndarray]) -> bool:
     return bool((together[1:] == together[:-1]).any())
 
 
-def shard_names(paths: Sequence[Path]) -> str:
+def shard_names(paths: Sequence[Shard]) -> str:
     """`7 tar shards 00000.tar to 00006.tar`."""
     if len(paths) == 1:
         return f"tar {paths[0].name}"
