@@ -1,6 +1,7 @@
 """When and how a run saves: a copy of its state is written in a thread while the next steps are taken."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ class Saver:
     """
 
     def __init__(self, trainer: "Trainer"):
-        self._trainer, self.step = trainer, trainer.done
+        self._trainer: Trainer = weakref.proxy(trainer)  # a cycle would keep a finished run's memory and open files
+        self.step = trainer.done
         self.policy = checkpoint.Policy(trainer.recipe.train)
         self._copy: checkpoint.State = {}
         self._thread: threading.Thread | None = None
