@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,13 @@ def write_shards(folder: Path, shards: int, samples: int, name: str = "{:05d}.ta
                     member.size = len(data)
                     tar.addfile(member, io.BytesIO(data))
     return folder
+
+
+@lru_cache
+def contents_of(file: Path, modified: int) -> tuple[bytes, str]:
+    """A file, and its ETag."""
+    data = file.read_bytes()
+    return data, hashlib.md5(data).hexdigest()
 
 
 @dataclass
@@ -131,10 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault == "hang":
             time.sleep(3)
-        data = file.read_bytes()
+        data, etag = contents_of(file, file.stat().st_mtime_ns)
         if sum(method == "GET" for method, _, _ in store.requests) > store.changed_after:
-            data = data.replace(b"picture number", b"picture Number")
-        etag = hashlib.md5(data).hexdigest()
+            data, etag = data.replace(b"picture number", b"picture Number"), "another"
         partial = bool(asked and store.ranges)
         size = len(data)
         if partial:

@@ -123,10 +123,10 @@ def test_batches_are_those_of_the_local_run_bit_for_bit_and_so_are_resumed_ones(
     source = far(web, remote_read=read)
     emptied(own_cache)
     web.faults = list(FAULTS)
-    here, there = loader_of(local), loader_of(source, num_workers=workers)
-    assert_same_batches(here, there, 0, 4)
+    assert_same_batches(loader_of(local), loader_of(source, num_workers=workers), 0, 4)
     emptied(own_cache)
-    assert_same_batches(here, there, 27, 32)  # resumed, and into the next epoch
+    resumed = loader_of(source, num_workers=workers)
+    assert_same_batches(loader_of(local), resumed, 27, 32)  # and into the next epoch
 
 
 @pytest.mark.parametrize("mix", ["plain", "each", "mixed"])
