@@ -155,7 +155,7 @@ def test_of_ranks_with_one_bug_one_shows_its_traceback(ranks):
 def test_ranks_that_torchrun_starts_again_continue_their_run(ranks, tmp_path):
     """A rank is killed after step 5 of 8, whose checkpoints are whole; nobody says --resume."""
     process = ranks("killed once", "--max-restarts", "1")
-    _, printed = process.communicate(timeout=150)
+    _, printed = process.communicate(timeout=300)
     assert process.returncode == 0, printed
     assert "restart  1: run continues from its last checkpoint" in printed
     assert "(from step 5)" in printed
