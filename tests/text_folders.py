@@ -1,4 +1,4 @@
-"""Micro text encoders of Hugging Face with tokenizers trained on the spot: five languages in four scripts."""
+"""Micro text encoders of Hugging Face with tokenizers made on the spot: five languages in four scripts."""
 
 import json
 from functools import cache
@@ -21,16 +21,20 @@ T5_SIZES = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 2, "num_heads":
 
 @cache
 def tokenizer(kind: str):
-    """A WordPiece tokenizer as BERT's, or a Unigram one as XLM-R's or mT5's, which has no mask token."""
+    """A WordPiece tokenizer as BERT's, of all words and letters; or a trained Unigram one as XLM-R's or mT5's."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     if kind == "bert":
         names = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
-        made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-        made.normalizer = normalizers.BertNormalizer(strip_accents=False)
-        made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        trainer = trainers.WordPieceTrainer(vocab_size=300, special_tokens=list(names.values()), show_progress=False)
+        normalizer, splitter = normalizers.BertNormalizer(strip_accents=False), pre_tokenizers.BertPreTokenizer()
+        texts = map(normalizer.normalize_str, [*CAPTIONS, MICRO_CAPTIONS])
+        words = {word for text in texts for word, _ in splitter.pre_tokenize_str(text)}
+        letters = {letter for word in words for letter in word}
+        # A trained vocabulary would be another one each time: its trainer breaks ties by the order of a hash table
+        pieces = [*names.values(), *sorted(letters | words | {f"##{letter}" for letter in letters})]
+        made = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+        made.normalizer, made.pre_tokenizer = normalizer, splitter
     else:
         names = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
         if kind == "mt5":
@@ -40,7 +44,7 @@ def tokenizer(kind: str):
         trainer = trainers.UnigramTrainer(
             vocab_size=300, special_tokens=list(names.values()), unk_token="<unk>", show_progress=False
         )
-    made.train_from_iterator([*CAPTIONS, MICRO_CAPTIONS], trainer)
+        made.train_from_iterator([*CAPTIONS, MICRO_CAPTIONS], trainer)
     ends = [names[end] for end in ("cls", "sep") if end in names]
     single = f"{names['cls']} $A {names['sep']}" if "cls" in names else f"$A {names['sep']}"
     made.post_processor = processors.TemplateProcessing(

@@ -72,8 +72,13 @@ def num_restarts() -> int:
 
 
 def launcher() -> str:
-    """The torchrun that started this process: the same after a restart, and no other."""
-    return f"{os.environ.get('TORCHELASTIC_RUN_ID', '')} {socket.gethostname()} {os.getppid()}"
+    """The torchrun that started this process: the same after a restart, and no other.
+
+    torchrun has a folder of its own for the errors of its ranks: FOLDER/attempt_N/RANK/error.json.
+    """
+    errors = Path(os.environ.get("TORCHELASTIC_ERROR_FILE", ""))
+    own = errors.parents[2] if len(errors.parents) > 3 else os.getppid()
+    return f"{os.environ.get('TORCHELASTIC_RUN_ID', '')} {socket.gethostname()} {own}"
 
 
 # Who waits for whom
