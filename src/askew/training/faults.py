@@ -39,7 +39,9 @@ def kept_step(trainer: "Trainer", batch: Batch, loss: Tensor, terms: Terms, norm
     facts = {**facts_of(trainer), "loss": repr(loss.item()), "gradient_norm": repr(norm.item())}
     facts["terms"] = {name: repr(value.item()) for name, value in terms.items()}  # JSON has no NaN
     files = {BATCH: {key: value.detach().cpu().contiguous() for key, value in batch.items()}}
-    state = checkpoint.state_of(trainer.method, trainer.optimizer)  # every rank is here: gradients are those of all
+    # A norm that is not finite is that of all ranks, so that all are here; a loss may be that of this rank alone
+    together = trainer.recipe.train.parallel == "ddp" or not norm.isfinite()
+    state = checkpoint.state_of(trainer.method, trainer.optimizer) if together else {}
     try:
         if rank == 0:
             files |= checkpoint.on_cpu(state)
@@ -53,6 +55,8 @@ def kept_step(trainer: "Trainer", batch: Batch, loss: Tensor, terms: Terms, norm
     except (OSError, SafetensorError) as error:
         return f"; the step could not be kept ({error})"
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    if not together:
+        return f"; its batch is kept in {folder}, without the state, of which every rank has a part"
     return f"; the step is kept ({size:.0f} MB), take it again: askew replay {folder.parent}"
 
 
