@@ -18,6 +18,7 @@ import tarfile
 import tempfile
 import threading
 import time
+from contextlib import suppress
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -48,7 +49,8 @@ class Store(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Contents, or a part of them."""
-        self.answer(contents=True)
+        with suppress(ConnectionError):  # a worker that is ended hangs up
+            self.answer(contents=True)
 
     def answer(self, contents: bool) -> None:
         """Answer after the link's delay, at its speed."""
