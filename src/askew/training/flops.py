@@ -15,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from askew import distributed
 from askew.config import Recipe
 from askew.training.build import build
+from askew.training.transfer import Transfer
 
 HALFWAY = 0.5  # of training: a term that fades in or out is there
 
@@ -36,7 +37,7 @@ def flops_per_sample(recipe: Recipe) -> float:
         built = build(plain, pretrained=False)
         batch = built.loader.batch(0)
         batch.pop("bad_samples")
-        batch = built.loader.views.finish({key: value.to(built.device) for key, value in batch.items()})
+        batch = built.loader.views.finish(Transfer(built.device, built.method.towers.text)(batch))
         with FlopCounterMode(display=False) as counter:
             built.backward(batch, HALFWAY)
     return counter.get_total_flops() * distributed.world_size() / built.loader.batch_size

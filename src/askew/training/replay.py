@@ -21,6 +21,7 @@ from askew.training.checkpoint import Checkpoint
 from askew.training.faults import BATCH, FACTS
 from askew.training.feature_cache import joined
 from askew.training.step import Step
+from askew.training.transfer import Transfer
 
 Values = dict[str, float]
 
@@ -163,7 +164,8 @@ def replayed(fault: Fault, recipe: Recipe, device: torch.device) -> Found:
     method = method.to(device).train()
     views, step = build_views(recipe, method.views), Step(method, recipe.train.precision, recipe.train.loss_chunk_size)
     found.watch(method)
-    batches = [views.finish({key: value.to(device) for key, value in batch.items()}) for batch in fault.batches]
+    transfer = Transfer(device, method.towers.text)
+    batches = [views.finish(dict(transfer(batch))) for batch in fault.batches]
     if len(batches) == 1:
         torch.manual_seed(facts["seed"])
         backward = parallel.backward_of(step, device, micro_batch_size=micro_batch_size(recipe))
