@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
 from jaxtyping import install_import_hook
 
 from offline import sitecustomize
@@ -17,6 +18,14 @@ for shared in ("evaluation", "data"):  # their stand-ins and formats serve tests
 install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
 # Every process of a fork server begins with these imports, in place of making them again
 multiprocessing.get_context("forkserver").set_forkserver_preload(["askew.runs.resume"])
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """25 pairs on disk. The import has to wait for the hook above."""
+    from micro_runs import table_of_25
+
+    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 # The slowest files: started last, each would keep one core busy alone, because a file stays on one worker

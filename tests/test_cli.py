@@ -12,12 +12,7 @@ import yaml
 from askew import __version__, recipes
 from askew.recipes.settings import to_yaml
 from helpers import write_pairs
-from micro_runs import as_options, askew, askew_here, metrics_of, micro_settings, table_of_25
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
+from micro_runs import as_options, askew, askew_here, metrics_of, micro_settings
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from askew.recipes.settings import override
 from askew.training import checkpoint
 from askew.training.build import build_method
 from helpers import micro_method, write_pairs
-from micro_runs import STEPS, metrics_of, micro_recipe, state_of, table_of_25, train, trainer_of
+from micro_runs import STEPS, metrics_of, micro_recipe, state_of, train, trainer_of
 from reference import equations
 
 MATCH_IDS = np.array([7, 7, 2, 5, 5, 5])
@@ -215,11 +215,6 @@ def test_config_rejects(fields):
 
 
 # A run
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 def test_a_run_moves_its_temperature_at_its_own_rate(table):

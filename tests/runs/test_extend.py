@@ -22,17 +22,11 @@ from micro_runs import (
     metrics_of,
     micro_recipe,
     state_of,
-    table_of_25,
     train,
     trainer_of,
 )
 
 LONGER = 18  # steps of six epochs
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture(scope="module", params=["clip", "mcd"])

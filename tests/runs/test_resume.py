@@ -31,11 +31,6 @@ from micro_runs import (
 TIME_DEPENDENT = {"samples_per_second", "data_wait", "peak_memory_mb", "seconds"}
 
 
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
-
-
 @pytest.fixture(scope="module", params=["clip", "mcd"])
 def whole(request, table, tmp_path_factory):
     """A recipe and the folder of its uninterrupted run."""

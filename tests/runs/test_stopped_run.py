@@ -14,14 +14,9 @@ from askew.runs.directory import RunDirectory
 from askew.runs.evaluate import load_model
 from askew.runs.export import export_checkpoint, pretrained_run
 from askew.training.export import save_models
-from micro_runs import askew_here, micro_recipe, table_of_25, train, trainer_of
+from micro_runs import askew_here, micro_recipe, train, trainer_of
 
 WEIGHTS = "open_clip_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture(scope="module")

@@ -22,15 +22,10 @@ from askew.runs.directory import RunDirectory
 from askew.runs.resume import changes
 from askew.runs.trackers import TRACKERS, TrackedRun
 from askew.runs.tracking import Tracking
-from micro_runs import metrics_of, micro_recipe, state_of, table_of_25, train
+from micro_runs import metrics_of, micro_recipe, state_of, train
 
 TRACKED = ("tensorboard", "wandb", "trackio")
 RESULTS = {"results/task/top1": 0.5, "results of the teacher/task/top1": 0.75}
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 class Fake:

@@ -10,17 +10,12 @@ from askew.runs.reporting.read import read_run
 from askew.training import alarms
 from askew.training.alarms import Alarms
 from askew.training.schedule import Schedule
-from micro_runs import metrics_of, micro_recipe, table_of_25, trainer_of
+from micro_runs import metrics_of, micro_recipe, trainer_of
 
 SCHEDULE = Schedule.of(TrainSettings(epochs=40, warmup_epochs=4), 10)  # 400 steps, of which 40 warm up
 QUIET = {"contrast": 1.0, "logit_scale": 14.0, "image_rank": 9.0, "text_rank": 9.0}
 QUIET |= {"image_uniformity": -2.0, "text_uniformity": -2.0}
 EMPTY = {"image_rank": 1.1, "image_uniformity": -0.02}
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 def first_raised(values, every=10, chance=2.0, **changing):

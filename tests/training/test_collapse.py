@@ -9,14 +9,9 @@ from askew.methods.base import RESERVED
 from askew.objectives.geometry import alignment, effective_rank, modality_gap, uniformity
 from askew.training import loop
 from askew.training.collapse import MOST_ROWS, sample_of, signs_of
-from micro_runs import METHODS, assert_same_state, metrics_of, micro_recipe, state_of, table_of_25, train, trainer_of
+from micro_runs import METHODS, assert_same_state, metrics_of, micro_recipe, state_of, train, trainer_of
 
 SIGNS = {"image_rank", "text_rank", "modality_gap", "image_uniformity", "text_uniformity", "alignment"}
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 def gathered(num=6, width=4, **changed):

@@ -6,12 +6,7 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 
-from micro_runs import metrics_of, micro_recipe, table_of_25, train
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
+from micro_runs import metrics_of, micro_recipe, train
 
 
 def test_compiled_towers_train_alike(table, tmp_path):

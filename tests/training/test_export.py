@@ -18,7 +18,7 @@ from askew.runs.evaluate import load_model
 from askew.training.build import build_method
 from askew.training.towers import build_towers, resolve
 from helpers import micro_towers
-from micro_runs import METHODS, micro_recipe, table_of_25, train, trainer_of
+from micro_runs import METHODS, micro_recipe, train, trainer_of
 
 CAPTIONS = ["a red kite", "owl", "the tiny round paper boat under a tree beside a lamp and a shoe and a cup and an owl"]
 TIMM = TowerSettings(
@@ -54,11 +54,6 @@ OPEN_CLIP_ALONE = """
                      text=model.encode_text(tokenizer(captions), normalize=True),
                      preprocessed=torch.stack([preprocess(p) for p in pictures]))
 """
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 def trained(table, folder, method, towers):

@@ -19,15 +19,10 @@ from askew.training.feature_cache import FeatureCache
 from askew.training.step import Step
 from askew.training.towers import build_towers
 from helpers import micro_batch, micro_method, micro_towers, rows, write_pairs
-from micro_runs import metrics_of, micro_recipe, state_of, table_of_25, train, trainer_of
+from micro_runs import metrics_of, micro_recipe, state_of, train, trainer_of
 
 PROGRESS = 0.4
 MICRO = ["loader.micro_batch_size=3"]  # of batches of 8: the last of three micro-batches has two samples
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("data"))
 
 
 def with_dropout():

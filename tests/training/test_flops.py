@@ -1,20 +1,14 @@
 """Floating-point operations of a step: CLIP's against a count by hand, and nothing that a run has is touched."""
 
-import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from askew.config import TowerSettings
 from askew.training.flops import flops_per_sample
 from askew.training.towers import resolve
-from micro_runs import micro_recipe, table_of_25, trainer_of
+from micro_runs import micro_recipe, trainer_of
 
 BATCH, PATCHES, WIDTH, JOINT = 8, 4, 32, 16  # 32 pixels in patches of 16
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 def recipe_of(table, method="clip", layers=1, **train):

@@ -17,12 +17,6 @@ from askew.training.schedule import learning_rate_at
 from helpers import METHOD_NAMES, METHODS, micro_method
 from micro_runs import STEPS, assert_same_state, metrics_of, micro_recipe, state_of, table_of_25, train, trainer_of
 
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
-
-
 # Schedule and parameters
 
 

@@ -10,15 +10,10 @@ from askew.config import TrainSettings
 from askew.errors import UserError
 from askew.recipes.settings import override
 from askew.training.optimizer import Both, CautiousAdamW, make_optimizer
-from micro_runs import METHODS, micro_recipe, state_of, table_of_25, train, trainer_of
+from micro_runs import METHODS, micro_recipe, state_of, train, trainer_of
 
 KINDS = ("adamw", "muon", "cautious_adamw")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("optimizers"))
 
 
 def steps(optimizer, parameters, gradients):

@@ -12,14 +12,9 @@ from askew.errors import RunFailed
 from askew.runs.directory import RunDirectory
 from askew.training import faults
 from askew.training.replay import Fault, replayed
-from micro_runs import askew_here, micro_recipe, table_of_25, trainer_of
+from micro_runs import askew_here, micro_recipe, trainer_of
 
 POISONED = "towers.text.projection.weight"
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture(scope="module")

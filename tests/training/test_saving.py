@@ -12,12 +12,7 @@ from safetensors.torch import load_file
 from askew.errors import Interrupted, RunFailed, UserError
 from askew.runs.directory import RunDirectory
 from askew.training import checkpoint, saving
-from micro_runs import assert_same_state, micro_recipe, table_of_25, trainer_of
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
+from micro_runs import assert_same_state, micro_recipe, trainer_of
 
 
 def trainer_in(folder, table, hook=None, say=lambda text: None, **settings):

@@ -21,15 +21,9 @@ from micro_runs import (
     micro_recipe,
     micro_settings,
     state_of,
-    table_of_25,
     train,
     trainer_of,
 )
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture

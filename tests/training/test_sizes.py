@@ -16,15 +16,10 @@ from askew.recipes.settings import from_yaml, override
 from askew.training.build import build_method
 from askew.training.export import save_models
 from askew.training.towers import changed_sizes, resolve
-from micro_runs import as_options, askew_here, micro_recipe, table_of_25, train
+from micro_runs import as_options, askew_here, micro_recipe, train
 
 WEIGHTS = "open_clip_model.safetensors"
 TIMM = {"timm_model_name": "test_convnext2", "timm_pool": "avg", "timm_proj": "linear", "image_size": 32}
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture(scope="module")

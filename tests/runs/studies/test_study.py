@@ -17,16 +17,11 @@ from askew.runs.studies import evaluating, one
 from askew.runs.studies import run as study
 from askew.runs.studies.plan import read_study
 from askew.runs.train import start
-from micro_runs import metrics_of, micro_settings, table_of_25
+from micro_runs import metrics_of, micro_settings
 
 SETTINGS = [setting for setting in micro_settings() if setting != "--set"]
 QUIET = Console(quiet=True)
 FAST = {"recipe": "tiny-clip", "set": ["train.learning_rate=2e-3"]}
-
-
-@pytest.fixture(scope="module")
-def table(tmp_path_factory):
-    return table_of_25(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture
