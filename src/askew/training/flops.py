@@ -37,7 +37,7 @@ def flops_per_sample(recipe: Recipe) -> float:
         built = build(plain, pretrained=False)
         batch = built.loader.batch(0)
         batch.pop("bad_samples")
-        batch = built.loader.views.finish(Transfer(built.device, built.method.towers.text)(batch))
+        batch = built.loader.views.finish(dict(Transfer(built.device, built.method.towers.text)(batch)))
         with FlopCounterMode(display=False) as counter:
             built.backward(batch, HALFWAY)
     return counter.get_total_flops() * distributed.world_size() / built.loader.batch_size
