@@ -16,6 +16,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(OFFLINE), os.enviro
 for shared in ("evaluation", "data"):  # their stand-ins and formats serve tests/runs too
     sys.path.append(str(Path(__file__).parent / shared))
 install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
+# Nothing here loses its power: what is written need not be on the disk before a test goes on
+os.fsync = lambda descriptor: None
 # Every process of a fork server begins with these imports, in place of making them again
 multiprocessing.get_context("forkserver").set_forkserver_preload(["askew.runs.resume"])
 
@@ -30,7 +32,7 @@ def table(tmp_path_factory):
 
 # The slowest files: started last, each would keep one core busy alone, because a file stays on one worker
 LONGEST_FIRST = (
-    "test_pages",
+    *("test_remedies", "test_pages"),
     *("test_resume", "test_cli", "test_export", "test_finetune", "test_bad_input", "test_kill_drill", "test_contract"),
     *("test_loader", "test_two_ranks", "test_evaluate", "test_loop", "test_schedule", "test_faults", "test_towers"),
     *("test_distributed", "test_adding"),
