@@ -4,7 +4,8 @@ import json
 from functools import cache
 from pathlib import Path
 
-from helpers import WORDS
+from askew.config import TowerSettings
+from helpers import WORDS, micro_towers
 
 CAPTIONS = (
     "a red bicycle against a wall", "two dogs, one asleep", "an old boat on the lake", "a lamp under the tree",
@@ -76,3 +77,9 @@ def edit_json(file: Path, **fields) -> None:
     """Change fields of a JSON file; None removes one."""
     found = {**json.loads(file.read_text(encoding="utf-8")), **fields}
     file.write_text(json.dumps({k: v for k, v in found.items() if v is not None}), encoding="utf-8")
+
+
+def with_text_folder(folder: Path, **text_cfg: object) -> TowerSettings:
+    """Micro towers with the text tower of a folder, not resolved."""
+    fields = {"hf_model_name": str(folder), "hf_model_pretrained": False, "hf_proj_type": "linear", **text_cfg}
+    return micro_towers().model_copy(update={"text_cfg": {"context_length": 16, **fields}})

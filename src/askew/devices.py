@@ -1,6 +1,7 @@
 """What differs between devices: which there are, precision, memory."""
 
 import ctypes
+import os
 import platform
 import sys
 from pathlib import Path
@@ -60,6 +61,15 @@ def processor_name() -> str:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor()
+
+
+def keep_few_kernels() -> None:
+    """Let oneDNN keep 256 kernels, with the memory that each holds, in place of 1,024. Call it before its first use.
+
+    Texts of other lengths make other kernels in every step, so that a run grows by gigabytes until the last of these
+    places is taken. A step of askew's own recipes uses fewer than 256. A variable that is set already is left alone.
+    """
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "256")
 
 
 def keep_freed_memory() -> None:

@@ -3,6 +3,7 @@
 import json
 import pickle
 import shutil
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -183,3 +184,36 @@ def test_captions_that_are_gone_make_a_bad_sample(data, tmp_path):
     assert source[0].captions
     with pytest.raises(Unusable, match="has 2 captions"):
         source[1]
+
+
+class Listener:
+    """A source of numbers, which is told what is needed."""
+
+    block, window, notes, describe = 8, 32, (), "numbers"
+
+    def __len__(self):
+        return 1000
+
+    def expect(self, starts, stops, soon, places=None):
+        self.told = list(zip(places.tolist(), starts.tolist(), stops.tolist(), strict=True)), soon
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_source_far_away_is_told_what_is_needed_and_little_else(seed):
+    rng = np.random.default_rng(seed)
+    samples = np.unique(np.concatenate([rng.integers(0, 1000, size=40), np.arange(300, 420)]))
+    origin = Origin("numbers", SourceOptions(), {"captions": 1000})
+    one = SelectionSource(Listener(), samples, np.zeros(len(samples), np.int64), origin, "list.parquet")
+    starts = rng.permutation(np.arange(0, len(one), one.block))
+    stops = np.minimum(starts + one.block, len(one))
+    one.expect(starts, stops, 3)
+    told, soon = one.inner.told
+    assert soon == 3
+    assert [place for place, _, _ in told] == sorted(place for place, _, _ in told)
+    for place, (start, stop) in enumerate(zip(starts, stops, strict=True)):
+        ranges = [(low, high) for number, low, high in told if number == place]
+        assert all(any(low <= index < high for low, high in ranges) for index in samples[start:stop])
+        assert all({low, high - 1} <= set(samples[start:stop].tolist()) for low, high in ranges)
+        assert all(after[0] - before[1] >= Listener.block for before, after in pairwise(ranges))
+    one.expect(starts, stops, 3, places=2 * np.arange(len(starts)))  # in a mixture
+    assert {place for place, _, _ in one.inner.told[0]} == set(range(0, 2 * len(starts), 2))

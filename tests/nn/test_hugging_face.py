@@ -13,8 +13,7 @@ from askew.nn.plain import plain_config, plain_state
 from askew.training.optimizer import is_block_matrix
 from askew.training.text import text_of
 from askew.training.towers import build_towers, open_clip_config, resolve
-from helpers import micro_towers
-from text_folders import CAPTIONS, text_folder
+from text_folders import CAPTIONS, text_folder, with_text_folder
 
 KINDS = ("bert", "xlm-roberta", "mt5")
 POOLERS = {"bert": "cls_pooler", "xlm-roberta": "mean_pooler", "mt5": "mean_pooler"}
@@ -27,8 +26,7 @@ def folders(tmp_path_factory):
 
 def settings(folder, **text_cfg) -> TowerSettings:
     """Resolved micro towers with the text tower of a folder, random."""
-    fields = {"hf_model_name": str(folder), "hf_model_pretrained": False, "hf_proj_type": "linear", **text_cfg}
-    return resolve(micro_towers().model_copy(update={"text_cfg": {"context_length": 16, **fields}}))
+    return resolve(with_text_folder(folder, **text_cfg))
 
 
 def tokens(towers: TowerSettings, captions=CAPTIONS) -> torch.Tensor:

@@ -46,13 +46,13 @@ def dev(options):
 """
 
 
-def command(ranks, out):
+def command(ranks, out, *more):
     launch = (
         ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "-m", "askew"] if ranks > 1 else ["-m", "askew"]
     )
     sets = ["train.device=cpu", "method.name=clip", "evaluation.during=devs:dev", "evaluation.before=true"]
     sets += ["evaluation.batch_size=8", "evaluation.best=devs-dev/mean_recall", "train.epochs=2"]
-    options = [part for one in sets for part in ("--set", one)]
+    options = [part for one in (*sets, *more) for part in ("--set", one)]
     return [
         forked.python(),
         *launch,
@@ -76,11 +76,13 @@ def folder(tmp_path_factory):
     return folder
 
 
-def ran(folder, ranks, out, case="whole"):
+def ran(folder, ranks, out, *more, case="whole"):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CASE": case, "PYTHONPATH": str(folder)}
     environment["PYTHON_EXEC"] = forked.python()  # what torchrun starts the ranks with
     environment |= {"RANK": "0", "WORLD_SIZE": "1"} if ranks == 1 else {}
-    return subprocess.run(command(ranks, out), cwd=folder, env=environment, capture_output=True, text=True, timeout=150)
+    return subprocess.run(
+        command(ranks, out, *more), cwd=folder, env=environment, capture_output=True, text=True, timeout=150
+    )
 
 
 def evaluated(run):
@@ -106,6 +108,20 @@ def test_two_ranks_measure_what_one_measures(folder):
     assert all(np.array_equal(outcomes[0][name], outcomes[1][name]) for name in outcomes[0].files)
     assert (folder / "both" / "best" / "open_clip_config.json").is_file()
     assert both.stderr.count("eval     step 4: ") == 1
+
+
+def test_sharded_towers_are_measured_as_they_are_saved(folder):
+    sharded = ran(folder, 2, "sharded", "train.parallel=fsdp2", "loader.micro_batch_size=3")
+    assert sharded.returncode == 0, sharded.stderr
+    assert list(evaluated(folder / "sharded")) == [0, 2, 4]
+    again = subprocess.run(
+        [forked.python(), "-m", "askew", "eval", "sharded", "--data", "dev/pairs.csv", "--out", "again.jsonl"],
+        cwd=folder, capture_output=True, text=True, timeout=100
+    )  # fmt: skip
+    assert again.returncode == 0, again.stderr
+    during, after = ([json.loads(line)["values"] for line in (folder / name).read_text().splitlines()]
+                     for name in ("sharded/results.jsonl", "again.jsonl"))  # fmt: skip
+    assert during == after
 
 
 def test_a_rank_that_dies_in_an_evaluation_ends_the_run(folder):

@@ -1,6 +1,7 @@
 """The loop: schedule, groups of parameters, what is logged, and what stops it."""
 
 import math
+import os
 import warnings
 
 import pytest
@@ -199,3 +200,15 @@ def test_a_hook_is_called_after_every_step_with_what_was_logged(table):
     assert [step for step, line in calls if line is not None] == [1, 4, 6]
     assert calls[3][1]["step"] == 4
     assert "contrast" in calls[3][1]
+
+
+def test_a_run_on_a_cpu_keeps_few_kernels(table, monkeypatch):
+    """oneDNN reads the variable, before the first kernel is made."""
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "7")  # so that it is put back
+    monkeypatch.delenv(name)
+    trainer_of(micro_recipe(table, "clip", device="cpu"))
+    assert os.environ[name] == "256"
+    monkeypatch.setenv(name, "40")
+    trainer_of(micro_recipe(table, "clip", device="cpu"))
+    assert os.environ[name] == "40"  # somebody knows better

@@ -24,13 +24,7 @@ from askew.training.text import text_of
 from askew.training.towers import resolve
 from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, micro_towers, write_pairs
 from micro_runs import assert_same_state, metrics_of, micro_recipe, state_of, train
-from text_folders import CAPTIONS, edit_json, text_folder
-
-
-def settings(folder, **text_cfg):
-    """Micro towers with the text tower of a folder, not resolved."""
-    fields = {"hf_model_name": str(folder), "hf_model_pretrained": False, "hf_proj_type": "linear", **text_cfg}
-    return micro_towers().model_copy(update={"text_cfg": {"context_length": 16, **fields}})
+from text_folders import CAPTIONS, edit_json, text_folder, with_text_folder
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +35,7 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def micro_text(folder, monkeypatch):
     """The micro method and its batches with this text tower."""
-    resolved = resolve(settings(folder))
+    resolved = resolve(with_text_folder(folder))
     text = text_of(resolved)
     monkeypatch.setattr(micro, "micro_towers", lambda: resolved)
     monkeypatch.setattr(micro, "Tokens", partial(Tokens, folder=text.folder))
@@ -75,7 +69,7 @@ def finished(tmp_path_factory):
     here = tmp_path_factory.mktemp("run")
     drops = text_folder(here / "encoder", "bert", dropout=0.2)
     recipe = micro_recipe(write_pairs(here / "data", 25), checkpoint_steps=4, keep_checkpoints=9)
-    recipe = recipe.model_copy(update={"towers": settings(drops, hf_pooler_type="cls_pooler")})
+    recipe = recipe.model_copy(update={"towers": with_text_folder(drops, hf_pooler_type="cls_pooler")})
     train(recipe, here / "run")
     return here
 
@@ -168,7 +162,7 @@ def test_a_pair_of_tokenizer_and_weights_that_do_not_fit_is_not_evaluated(finish
 def test_without_transformers_both_sides_name_the_extra(finished, folder, monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"pip install 'askew\[text\]'"):
-        resolve(settings(folder))
+        resolve(with_text_folder(folder))
     with pytest.raises(UserError, match=r"pip install 'askew\[text\]'"):
         askew.load(str(finished / "run" / "model"))
 
@@ -183,7 +177,7 @@ def test_words_of_the_caption_leave_out_special_tokens(micro_text):
 
 
 def test_names_of_hidden_fields_are_dropped(folder):
-    made = resolve(settings(folder, width=256, heads=4)).text_cfg
+    made = resolve(with_text_folder(folder, width=256, heads=4)).text_cfg
     assert set(made) == {
         *("hf_model_name", "hf_tokenizer_name", "hf_pooler_type", "hf_proj_type", "hf_model_pretrained"),
         "context_length",
@@ -199,7 +193,7 @@ def test_a_name_on_the_hub_is_taken_from_its_cache(tmp_path, monkeypatch):
     (cache / "refs" / "main").write_text("abc", encoding="utf-8")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    resolved = resolve(settings("org/encoder"))
+    resolved = resolve(with_text_folder("org/encoder"))
     assert resolved.text_cfg["hf_model_name"] == resolved.text_cfg["hf_tokenizer_name"] == "org/encoder"
     assert text_of(resolved).files.encoder == cache / "snapshots" / "abc"
     assert build_method(micro_recipe("x", "clip").model_copy(update={"towers": resolved})).towers.files.keys() == {
@@ -209,8 +203,8 @@ def test_a_name_on_the_hub_is_taken_from_its_cache(tmp_path, monkeypatch):
 
 def test_a_tokenizer_that_was_trained_again_is_read_again(tmp_path):
     here = text_folder(tmp_path / "encoder", "bert")
-    before = text_of(resolve(settings(here))).tokenizer
-    assert text_of(resolve(settings(here))).tokenizer is before
+    before = text_of(resolve(with_text_folder(here))).tokenizer
+    assert text_of(resolve(with_text_folder(here))).tokenizer is before
     text_folder(here, "xlm-roberta")
-    after = text_of(resolve(settings(here))).tokenizer
+    after = text_of(resolve(with_text_folder(here))).tokenizer
     assert (before.pad, after.pad) == (0, 1)

@@ -23,9 +23,11 @@ from askew.runs.resume import resume
 from askew.runs.train import start
 from askew.training import parallel
 from askew.training.step import Step
+from askew.training.towers import resolve
 from helpers import METHOD_NAMES, METHODS, micro_batch, micro_method, micro_towers, rows, write_pairs
 from micro_runs import assert_same_state, metrics_of, micro_recipe, state_of, trainer_of
 from several_ranks import join, reports_of
+from text_folders import text_folder, with_text_folder
 
 CASES = {  # the match ids of four and four samples, the samples without a masked token, and ids of captions, if any
     "distinct": ([0, 1, 2, 3, 4, 5, 6, 7], ()),
@@ -45,6 +47,8 @@ RUNS = {  # method, optimiser, and how far apart the weights may be: as a whole,
     "mcd": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),
     "mcd in micro-batches": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),  # on two ranks; alone as a whole
     "mcd sharded": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),  # likewise
+    "bert": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),  # a text tower of Hugging Face
+    "bert sharded": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),
     "albef": (ALBEF.Config(momentum=0.6, queue_size=12), "adamw", 1e-5, 1e-4),
     "words": (CLIP.Config(words_weight=1.0), "adamw", 1e-5, 1e-4),
     # Rounding may turn the sign of a gradient near 0, such as those of the keys' biases, which are 0 in exact numbers
@@ -81,12 +85,13 @@ def step_of(method, match_ids, unmasked, captions=None, chunk=0, micro=0, mode="
     return {name: value.item() for name, value in values.items()}, gradients, len(gathered["match_id"]), moved
 
 
-def run_of(method, optimizer, table, micro=0, mode="ddp"):
+def run_of(name, table, micro=0, mode="ddp"):
     """A whole run of three steps: real numbers of the state before and after, whole ones after, the logged losses."""
+    method, optimizer, *_ = RUNS[name]
     recipe = Recipe(
         name="micro",
         method=method,
-        towers=micro_towers(),
+        towers=resolve(with_text_folder(table.parent / "encoder")) if "bert" in name else micro_towers(),
         data=DataSettings(source=str(table)),
         views=ViewSettings(mask_probability=0.3),
         loader=LoaderSettings(batch_size=8, num_workers=0, micro_batch_size=micro),
@@ -167,7 +172,7 @@ def on_rank(rank, ports, folder):
     torch.set_num_threads(1)
     cases = [(name, config, case) for name, config in zip(METHOD_NAMES, METHODS, strict=True) for case in CASES]
     alone = [step_of(micro_method(config), *CASES[case]) for _, config, case in cases]
-    runs_alone = {name: run_of(*run[:2], folder / "pairs.csv") for name, run in RUNS.items()}
+    runs_alone = {name: run_of(name, folder / "pairs.csv") for name in RUNS}
     report = {"sizes": [distributed.world_size()], "cases": {}, "runs": {}}
 
     join(rank, 2, ports[0])
@@ -189,7 +194,7 @@ def on_rank(rank, ports, folder):
     for name, run_alone in runs_alone.items():
         micro = 3 if "micro-batches" in name else 0
         mode = "fsdp2" if "sharded" in name else "ddp"
-        before, after, numbers, losses = run_of(*RUNS[name][:2], folder / "pairs.csv", micro, mode)
+        before, after, numbers, losses = run_of(name, folder / "pairs.csv", micro, mode)
         assert apart(before, run_alone[0])["whole"] == 0
         moved, moved_alone = ({k: end[k] - before[k] for k in before} for end in (after, run_alone[1]))
         report["runs"][name] = {
@@ -211,6 +216,7 @@ def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("ranks")
     write_pairs(folder, num=16)
     write_pairs(folder / "other", num=20, seed=1)
+    text_folder(folder / "encoder")
     return [report | {"folder": folder} for report in reports_of("test_two_ranks", 2, folder)]
 
 

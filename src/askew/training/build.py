@@ -16,7 +16,7 @@ from askew.data.sources.each_caption import with_captions
 from askew.data.views import ImageView, MaskedTokens, Normalise, Tokens, Views
 from askew.data.words import WordCounts
 from askew.data.workers import refuse_unguarded_script
-from askew.devices import choose_device, choose_precision, keep_freed_memory
+from askew.devices import choose_device, choose_precision, keep_few_kernels, keep_freed_memory
 from askew.errors import UserError, printable
 from askew.methods.base import Method
 from askew.training import parallel
@@ -65,6 +65,7 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     train = recipe.train.model_copy(update={"precision": choose_precision(recipe.train.precision, device)})
     recipe = recipe.model_copy(update={"train": train})
     if device.type == "cpu":
+        keep_few_kernels()
         keep_freed_memory()
     distributed.start(device, stall=60 * recipe.loader.stall_minutes)
     refuse_disagreement(lambda: what_runs(recipe))

@@ -114,6 +114,23 @@ class SelectionSource:
         """The name that the other source gives it."""
         return self.inner.name(self.selected(index)[0])
 
+    def expect(self, starts: np.ndarray, stops: np.ndarray, soon: int, places: np.ndarray | None = None) -> None:
+        """Tell a source that reads from afar which of its samples are needed, in this order.
+
+        A range of the selection becomes several where more than a block of the other source is left out.
+        """
+        expect = getattr(self.inner, "expect", None)
+        if expect is None:
+            return
+        gaps = np.flatnonzero(np.diff(self._indices) > self.inner.block) + 1  # where another range begins
+        first, last = np.searchsorted(gaps, starts, side="right"), np.searchsorted(gaps, stops, side="left")
+        of_range = np.repeat(np.arange(len(starts)), last - first + 1)
+        inside = [gaps[one:other] for one, other in zip(first, last, strict=True)]
+        begin = np.concatenate([part for start, gap in zip(starts, inside, strict=True) for part in ([start], gap)])
+        end = np.concatenate([part for stop, gap in zip(stops, inside, strict=True) for part in (gap, [stop])])
+        places = np.arange(len(starts)) if places is None else places
+        expect(self._indices[begin], self._indices[end - 1] + 1, soon, places[of_range])
+
     def caption_counts(self) -> np.ndarray:
         """(n,) how many captions of each sample are listed."""
         return np.diff(self._starts)
