@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Int
 from open_clip.transformer import TextTransformer
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from askew.nn.cpu.packed_text import can_pack, token_features
 from askew.nn.encoded import Encoded, Projection, unit
@@ -68,6 +69,10 @@ class TextTower(nn.Module, ABC):
     def append_mask_token(self) -> None:
         """Add a row to the token embedding: the mean of the others plus the usual initial noise."""
 
+    def compile_trunk(self) -> None:
+        """Have torch.compile make code for the trunk that serves texts of every length."""
+        self.trunk.compile(dynamic=True)
+
     @abstractmethod
     def plain_state(self) -> dict[str, Tensor]:
         """Its parameters by their names in a saved open_clip model, without an appended mask token."""
@@ -98,6 +103,8 @@ class NativeTextTower(TextTower):
         text.text_projection = None
         text.output_tokens, text.pool_type, text.eos_id = True, "eos", END_TOKEN
         self.trunk = text
+        # A trunk with another mask than its own. It knows nothing of this tower, which may be copied
+        self._masked = lambda trunk, text, mask: functional_call(trunk, {"attn_mask": mask}, (text,))
 
     @property
     def causal(self) -> bool:
@@ -156,10 +163,15 @@ class NativeTextTower(TextTower):
                 return Encoded(pooled, unit(self.projection(pooled)), tokens)
         if self.causal and text.shape[1] < self.num_positions:
             mask = self.trunk.get_buffer("attn_mask")[: text.shape[1], : text.shape[1]]
-            pooled, tokens = torch.func.functional_call(self.trunk, {"attn_mask": mask}, (text,))
+            pooled, tokens = self._masked(self.trunk, text, mask)
         else:
             pooled, tokens = self.trunk(text)
         return Encoded(pooled, unit(self.projection(pooled)), tokens[wanted])
+
+    def compile_trunk(self) -> None:
+        """A mask that is the trunk's own would be of one length in compiled code, so it is an input of it."""
+        super().compile_trunk()
+        self._masked = torch.compile(self._masked, dynamic=True)
 
     @torch.no_grad()
     def append_mask_token(self) -> None:

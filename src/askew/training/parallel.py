@@ -100,4 +100,4 @@ def compile_towers(step: nn.Module, device: torch.device) -> None:
         if isinstance(module, ImageTower):
             module.trunk.compile()
         elif isinstance(module, TextTower):
-            module.trunk.compile(dynamic=True)
+            module.compile_trunk()
