@@ -12,7 +12,9 @@ from torch.utils.checkpoint import checkpoint
 
 from askew.objectives.masked_language import NOT_MASKED
 
-BUCKET = 64  # the number of masked tokens is rounded up to a multiple of this
+# Numbers of tokens in matrix products are rounded up to a multiple of this. On a CPU, oneDNN makes code for each number
+# and keeps it, with memory of its own: if none returns, every step waits for new code, and a run grows (dev/LOG.md)
+BUCKET = 64
 WORD_ROWS = 1024  # images whose logits of all words are in memory at once
 
 
@@ -35,7 +37,7 @@ class TokenHead(nn.Linear):
         """Logits of the R tokens that have a label, text by text, with their labels and the sample each belongs to.
 
         M is R rounded up to a multiple of BUCKET. The added rows are labelled NOT_MASKED and reach neither the loss nor
-        a gradient. Sizes that repeat allow memory to be reused: with arbitrary sizes, a CPU run grew by a gigabyte.
+        a gradient.
         """
         is_masked = labels != NOT_MASKED
         spare = -len(tokens) % BUCKET

@@ -13,6 +13,8 @@ from jaxtyping import Bool, Float, Int
 from open_clip.transformer import ResidualAttentionBlock, TextTransformer
 from torch import Tensor, nn
 
+from askew.nn.heads import BUCKET
+
 
 class Slots(NamedTuple):
     """Some tokens of each text, in order, either packed as rows (R,) or side by side in slots (B, S)."""
@@ -30,14 +32,19 @@ class Slots(NamedTuple):
         position[filled] = wanted.nonzero()[:, 1]
         return cls(filled, position, filled.flatten().nonzero().squeeze(1))
 
-    def side_by_side(self, rows: Float[Tensor, "R F"]) -> Float[Tensor, "B S F"]:
-        """The packed rows in their slots, and zeros in empty slots."""
+    def side_by_side(self, rows: Float[Tensor, "P F"]) -> Float[Tensor, "B S F"]:
+        """The packed rows in their slots, and zeros in empty slots. Spare rows behind the R packed ones are left out."""
         places = rows.new_zeros(self.filled.numel(), rows.shape[1])
-        return places.index_copy(0, self.flat, rows).view(*self.filled.shape, -1)
+        return places.index_copy(0, self.flat, rows[: len(self.flat)]).view(*self.filled.shape, -1)
 
-    def packed(self, slots: Float[Tensor, "B S F"]) -> Float[Tensor, "R F"]:
-        """The filled slots as rows."""
-        return slots.flatten(0, 1).index_select(0, self.flat)
+    def packed(self, slots: Float[Tensor, "B S F"]) -> Float[Tensor, "P F"]:
+        """The filled slots as rows, and spare rows of zeros."""
+        return with_spare_rows(slots.flatten(0, 1).index_select(0, self.flat))
+
+
+def with_spare_rows(rows: Tensor) -> Tensor:
+    """R rows, or indices of rows, and zeros behind them up to a multiple of BUCKET."""
+    return F.pad(rows, (0, 0) * (rows.ndim - 1) + (0, -len(rows) % BUCKET))
 
 
 def can_pack(text: TextTransformer) -> bool:
@@ -61,21 +68,26 @@ def token_features(
     keys = Slots.of(real)
     # Not by an index, whose gradient sums in no fixed order
     places = F.embedding(keys.position[keys.filled], trunk.positional_embedding)
-    x = trunk.token_embedding(text[real]) + places  # (T, F)
+    x = with_spare_rows(trunk.token_embedding(text[real]) + places)  # (P, F)
     blocks = cast(list[ResidualAttentionBlock], list(trunk.transformer.resblocks))
     for block in blocks[:-1]:
         x = _block(block, x, keys, torch.arange(len(x), device=x.device), keys)
-    return trunk.ln_final(_block(blocks[-1], x, keys, wanted[real].nonzero().squeeze(1), Slots.of(wanted)))
+    querying = wanted[real].nonzero().squeeze(1)
+    last = _block(blocks[-1], x, keys, with_spare_rows(querying), Slots.of(wanted))
+    return trunk.ln_final(last[: len(querying)])
 
 
 def _block(
     block: ResidualAttentionBlock,
-    x: Float[Tensor, "T F"],
+    x: Float[Tensor, "P F"],
     keys: Slots,
-    querying: Int[Tensor, " R"],
+    querying: Int[Tensor, " Q"],
     queries: Slots,
-) -> Float[Tensor, "R F"]:
-    """A block's output for the querying rows, each of which sees the tokens of its text up to itself."""
+) -> Float[Tensor, "Q F"]:
+    """A block's output for the querying rows, each of which sees the tokens of its text up to itself.
+
+    Spare rows stay behind the others. Nothing reads them, so they have no gradient.
+    """
     attention, width = cast(nn.MultiheadAttention, block.attn), x.shape[1]
     of_query, of_pair = attention.in_proj_weight.split((width, 2 * width))
     query_bias, pair_bias = attention.in_proj_bias.split((width, 2 * width))
