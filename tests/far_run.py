@@ -1,6 +1,6 @@
 """A whole run on two ranks from shards behind a faulty link, beside the same run from the same shards on this machine.
 
-    python tests/far_run.py DATA [--recipe tiny] [--samples 4000] [--shards 16] [--share 0.2] [--set KEY=VALUE]
+    python tests/far_run.py DATA [--recipe tiny] [--samples 4000] [--shards 16] [--share 0.02] [--set KEY=VALUE]
 
 DATA is any source of images and captions. Its samples become tar shards, and a web server of this machine gives them
 away: a share of its answers fails, in every way that tests/data/far_away.py knows. The cache has room for half of the
@@ -94,7 +94,7 @@ def main() -> int:
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--samples", type=int, default=4000)
     parser.add_argument("--shards", type=int, default=16)
-    parser.add_argument("--share", type=float, default=0.2, help="of the answers that fail")
+    parser.add_argument("--share", type=float, default=0.02, help="of the answers that fail")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "askew-far-run")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
     chosen = parser.parse_args()

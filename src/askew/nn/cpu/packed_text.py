@@ -33,7 +33,7 @@ class Slots(NamedTuple):
         return cls(filled, position, filled.flatten().nonzero().squeeze(1))
 
     def side_by_side(self, rows: Float[Tensor, "P F"]) -> Float[Tensor, "B S F"]:
-        """The packed rows in their slots, and zeros in empty slots. Spare rows behind the R packed ones are left out."""
+        """The packed rows in their slots, and zeros in empty slots. Spare rows behind the packed ones are left out."""
         places = rows.new_zeros(self.filled.numel(), rows.shape[1])
         return places.index_copy(0, self.flat, rows[: len(self.flat)]).view(*self.filled.shape, -1)
 
