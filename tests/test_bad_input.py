@@ -490,6 +490,11 @@ def muon_on_parts(here):
     return training(pairs(here), "train.parallel=fsdp2", "train.optimizer=muon")
 
 
+@fault(SETTING, "compiled towers in parts", "compiled towers do not run in parts (train.parallel=fsdp2)")
+def compiled_parts(here):
+    return training(pairs(here), "train.parallel=fsdp2", "train.compile=true")
+
+
 SHORT_TEXT = ("views.text=short", "views.word_counts=words.json")
 
 

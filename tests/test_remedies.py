@@ -341,6 +341,7 @@ adding(
 adding("nothing_to_mask", "method.mlm_weight=0", "--set", "method.mlm_weight=0")
 setting("means_of_two_sets", "choose another fading", "method.fading=two_sets", "method.fading=unfaded")
 setting("muon_on_parts", "set train.parallel=ddp", "train.parallel=fsdp2", "train.parallel=ddp")
+setting("compiled_parts", "set train.compile=false", "train.compile=true", "train.compile=false")
 setting("muon_on_parts", "or train.optimizer=adamw", "train.optimizer=muon", "train.optimizer=adamw")
 adding("no_patches_to_choose", "pool_type=tok", "--set", "towers.vision_cfg.pool_type=tok")
 adding("no_patches_to_choose", "or set method.aug_patches=all", "--set", "method.aug_patches=all")

@@ -126,6 +126,16 @@ class TrainSettings(Part):
             )
         return mode
 
+    @field_validator("compile")
+    @classmethod
+    def _of_whole_towers(cls, wanted: bool, info: ValidationInfo) -> bool:
+        if wanted and info.data.get("parallel") == "fsdp2":
+            raise ValueError(
+                "compiled towers do not run in parts (train.parallel=fsdp2); set train.compile=false, or "
+                "train.parallel=ddp"
+            )
+        return wanted
+
     @field_validator("min_learning_rate", "warmup_learning_rate")
     @classmethod
     def _below_the_peak(cls, rate: float, info: ValidationInfo) -> float:
