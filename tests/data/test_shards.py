@@ -5,6 +5,8 @@ import json
 import os
 import pickle
 import tarfile
+import threading
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -147,6 +149,48 @@ def test_an_index_is_kept_beside_the_shard_and_made_again_when_it_changes(tmp_pa
     (tmp_path / f"a.tar{SUFFIX}").write_bytes((tmp_path / f"a.tar{SUFFIX}").read_bytes()[:300])  # damaged
     assert len(open_source(str(path))) == 4
     assert calls == ["a.tar"] * 4
+
+
+def test_a_long_wait_for_indices_says_how_far_it_is(tmp_path, monkeypatch, caplog):
+    for number in range(3):
+        write_tar(tmp_path / f"{number}.tar", pairs(2, start=2 * number))
+    layout, go_on = shards_module.layout, threading.Event()
+
+    def last_is_slow(path):
+        if path.name == "2.tar":
+            assert go_on.wait(30)
+        return layout(path)
+
+    def said(line):
+        if "2 of 3" in line.getMessage():
+            go_on.set()
+        return True
+
+    monkeypatch.setattr(shards_module, "layout", last_is_slow)
+    monkeypatch.setattr(shards_module, "NEXT_LINE", 0.05)
+    caplog.handler.addFilter(said)
+    assert len(open_source(str(tmp_path / "{0..2}.tar"))) == 6
+    assert caplog.messages[-1] == "data: 2 of 3 shards are indexed; this is done once, when a shard is new"
+    caplog.clear()
+    assert len(open_source(str(tmp_path / "{0..2}.tar"))) == 6  # now it is there
+    assert not caplog.messages
+
+
+def test_the_first_shard_that_cannot_be_indexed_is_named_and_others_are_not_begun(tmp_path, monkeypatch):
+    for number in range(9):
+        write_tar(tmp_path / f"{number}.tar", pairs(1, start=number))
+    begun = []
+
+    def layout(path):
+        begun.append(path.name)
+        time.sleep(0.2 * (path.name != "0.tar"))
+        raise OSError(5, f"no luck with {path.name}")
+
+    monkeypatch.setattr(shards_module, "layout", layout)
+    monkeypatch.setattr(shards_module.TarSource, "index_threads", 1)
+    with pytest.raises(UserError, match=r"0\.tar: cannot be read \(no luck with 0"):
+        open_source(str(tmp_path / "{0..8}.tar"))
+    assert len(begun) < 9
 
 
 def test_if_the_folder_cannot_be_written_to_the_index_is_in_the_cache_or_in_memory(tmp_path, cache, monkeypatch):

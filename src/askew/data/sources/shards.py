@@ -1,10 +1,11 @@
 """Tar shards, read in any order through an index of byte offsets: without webdataset, reading order or saved state."""
 
 import bisect
+import logging
 import os
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +28,9 @@ from askew.data.sources.positioned import PositionedFile
 from askew.data.sources.tar import TAR_BLOCK, Damaged, check_header, header_name, number
 from askew.data.sources.texts import captions_in
 from askew.errors import Unusable, UserError, printable
+
+LOG = logging.getLogger(__name__)  # without a handler of the program's, it writes to standard error
+NEXT_LINE = 15.0  # seconds between two lines that say how many shards are indexed
 
 
 class Shard(Protocol):
@@ -117,12 +121,26 @@ class TarSource:
         )
 
     def _open_indices(self) -> None:
-        with ThreadPoolExecutor(max_workers=self.index_threads) as pool:
-            self._tables = list(pool.map(self._index, self.paths))
+        self._tables = self._indices()
         self._ends = list(accumulate(map(len, self._tables)))
         self._ids = [mapped(table, "id") for table in self._tables]
         self._arrays: dict[tuple[int, str], np.ndarray] = {}
         self._select()
+
+    def _indices(self) -> list[pa.Table]:
+        """The index of each shard. What takes long says how far it is."""
+        with ThreadPoolExecutor(max_workers=self.index_threads) as pool:
+            made = [pool.submit(self._index, path) for path in self.paths]
+            try:
+                done, left = wait(made, NEXT_LINE, FIRST_EXCEPTION)
+                while left and not any(one.exception() for one in done):
+                    ready = f"{len(made) - len(left):,} of {len(made):,} shards are indexed"
+                    LOG.warning(f"data: {ready}; this is done once, when a shard is new")
+                    done, left = wait(left, NEXT_LINE, FIRST_EXCEPTION)
+                return [one.result() for one in made]
+            finally:
+                for one in made:
+                    one.cancel()
 
     def _index(self, path: Any) -> pa.Table:
         try:
