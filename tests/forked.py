@@ -36,13 +36,12 @@ CLIENT = """#!{python} -IS
 import json, os, signal, socket, sys
 connection = socket.socket(socket.AF_UNIX)
 connection.connect({address!r})
-request = json.dumps(dict(argv=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ))).encode()
+place = f"{{os.path.abspath(sys.argv[0])}}.{{os.getpid()}}"
+request = json.dumps(dict(argv=sys.argv[1:], cwd=os.getcwd(), env=dict(os.environ), place=place)).encode()
 socket.send_fds(connection, [len(request).to_bytes(8, "big")], [0, 1, 2])
 connection.sendall(request)
 answers = connection.makefile()
 pid = int(answers.readline())
-with open(f"{{sys.argv[0]}}.{{os.getpid()}}", "w") as file:
-    file.write(str(pid))
 
 def relay(number, frame):
     try:
@@ -148,8 +147,14 @@ def watch(pid: int, connection: socket.socket) -> None:
 
 
 def become(request: dict, descriptors: list[int]) -> None:
-    """Take over what belongs to a process: session, streams, working directory, environment, path and signals."""
+    """Take over what belongs to a process: session, streams, working directory, environment, path and signals.
+
+    Its number is written down first: whoever has read a line of its output can ask `process_of`.
+    """
     os.setsid()
+    unfinished = Path(f"{request['place']}.tmp")
+    unfinished.write_text(str(os.getpid()), encoding="utf-8")
+    unfinished.replace(request["place"])
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
         os.close(descriptor)

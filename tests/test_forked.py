@@ -11,7 +11,8 @@ import pytest
 import forked
 
 FACTS = "import os, sys; print(sys.argv, os.getcwd(), os.environ['A'], sys.stdin.read()); print('é', file=sys.stderr)"
-WAITS = "import os, time; print(os.getpid(), flush=True); time.sleep(100)"
+# In short sleeps: Python does not notice a signal that comes just before it goes to sleep until it wakes
+WAITS = "import os, time; print(os.getpid(), flush=True); [time.sleep(0.1) for _ in range(1000)]"
 
 
 @pytest.fixture(params=["forked", "new"])
