@@ -135,7 +135,7 @@ class TarSource:
                 done, left = wait(made, NEXT_LINE, FIRST_EXCEPTION)
                 while left and not any(one.exception() for one in done):
                     ready = f"{len(made) - len(left):,} of {len(made):,} shards are indexed"
-                    LOG.warning(f"data: {ready}; this is done once, when a shard is new")
+                    LOG.warning(f"data: {ready} (no wait where an index was kept by an earlier run)")
                     done, left = wait(left, NEXT_LINE, FIRST_EXCEPTION)
                 return [one.result() for one in made]
             finally:
