@@ -139,7 +139,8 @@ class Drill:
         try:
             life = Life([str(self.recipe), "--out", str(run), *workers], run, ranks)
             how, expected = FAULTS[kind](rng, life, run)
-            outcome, more = self._after(run, whole, ranks, workers, expected)
+            more = too_old(run)
+            outcome, more = ("lost", more) if more else self._after(run, whole, ranks, workers, expected)
         except Hung:
             outcome = "hung"
         except Wrong as error:
@@ -225,6 +226,17 @@ def newest(run: Path) -> int:
     """The step of the newest checkpoint, or 0."""
     present = checkpoint.checkpoints(run / "checkpoints")
     return int(present[-1].name.removeprefix("step-")) if present else 0
+
+
+def too_old(run: Path) -> str:
+    """What is wrong if more than the checkpoint that was being written is gone; "" if it is not.
+
+    A step is logged before its checkpoint begins, and a checkpoint begins when the one before it is whole. So a step
+    that was logged after the beginning of one vouches for the one before.
+    """
+    due = (lines_of(run) - 1) // EVERY * EVERY - EVERY
+    there = newest(run)
+    return f", {lines_of(run)} steps were logged, and the newest checkpoint is of step {there}" if there < due else ""
 
 
 def resumed_from(run: Path) -> str:

@@ -287,6 +287,15 @@ def test_a_view_does_not_depend_on_its_neighbours():
     assert ((whole >= -1e-6) & (whole <= 1 + 1e-6)).all()
 
 
+def test_what_is_done_to_pixels_is_read_from_the_cpu_alone():
+    """Tensors on `meta` have no values, so this fails where the images' device would be waited for."""
+    image, parameters, whole = finished()
+    made = finish(image.to("meta"), parameters, STRONG.operations, Normalise((0.5,) * 3, (0.2,) * 3))
+    assert made.shape == whole.shape and made.is_meta
+    with pytest.raises((NotImplementedError, RuntimeError)):
+        finish(image.to("meta"), parameters.to("meta"), STRONG.operations, PLAIN)
+
+
 @pytest.mark.parametrize("samples", [1, 2, 5, 24, 100])
 def test_a_batch_is_the_same_in_pieces_of_any_size(monkeypatch, samples):
     image, parameters, whole = finished()

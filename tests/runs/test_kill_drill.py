@@ -71,3 +71,13 @@ def test_what_is_damaged_is_damaged():
     assert drill.says_the_same("manifest.json", b'{"a": 1}', b'{ "a": 1}')
     assert not drill.says_the_same("manifest.json", b'{"a": 1}', b'{"a": 3}')
     assert not drill.says_the_same("method.safetensors", b"1", b"1 ")
+
+
+def test_a_checkpoint_that_is_gone_is_missed(folder, results, tmp_path):
+    """A run that starts over ends like the others, so its end alone would not show it."""
+    run = tmp_path / "run"
+    shutil.copytree(folder / "whole-1", run)
+    assert drill.too_old(run) == ""
+    shutil.rmtree(run / "checkpoints" / f"step-{drill.STEPS:09d}")
+    shutil.rmtree(run / "checkpoints" / f"step-{drill.STEPS - drill.EVERY:09d}")
+    assert drill.too_old(run) == ", 10 steps were logged, and the newest checkpoint is of step 0"

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from askew.data.operations import OPERATIONS, PARAMETERS, Bound
+from askew.data.pixels import beside
 
 CHUNK = 2**20  # values that a CPU works on at a time: what its caches hold; results do not depend on it
 BLUR = PARAMETERS.index("blur")
@@ -15,7 +16,8 @@ JITTER = [place for place, operation in enumerate(OPERATIONS) if operation.proba
 def finish(image: Tensor, parameters: Tensor, bound: Sequence[Bound], normalise: Callable[[Tensor], Tensor]) -> Tensor:
     """uint8 (B, 3, H, W) and recorded numbers (B, P) to float32, normalised, channels last.
 
-    Each operation works only on the samples that it was drawn for. `normalise` works in place.
+    Each operation works only on the samples that it was drawn for. Which ones they are is read where the numbers are:
+    if they are on the CPU, a GPU that has the images is not waited for. `normalise` works in place.
     """
     chunk = max(1, CHUNK // image[0].numel())
     if image.device.type != "cpu" or chunk >= len(image):
@@ -44,12 +46,14 @@ def _operate(image: Tensor, parameters: Tensor, bound: Sequence[Bound]) -> Tenso
             continue
         first, last = int(wanted[0]), int(wanted[-1]) + 1
         neighbours = last - first == len(wanted)  # a slice needs no copy
-        part, numbers = (image[first:last], recorded[first:last]) if neighbours else (image[wanted], recorded[wanted])
+        rows = slice(first, last) if neighbours else beside(image, wanted)
+        part, numbers = image[rows], recorded[first:last] if neighbours else recorded[wanted]
         if operation.origin:
             part.clamp_(0, 1)  # rounding in the operations before may have left values just outside
+            numbers = beside(image, numbers)
         made = operation.apply(part, numbers, strength)
         if not neighbours:
-            image[wanted] = made
+            image[rows] = made
         elif made is not part:
             part.copy_(made)
     return image

@@ -1,7 +1,8 @@
 """What image operations do to pixels: whole batches, in place, on any device.
 
 Images are float32 (B, 3, H, W) in [0, 1]. Each function takes one number per sample, so that a sample's result does not
-depend on its neighbours. `operations.py` lists the operations that call them.
+depend on its neighbours. The numbers may be on the CPU while the images are on another device; then nothing waits for
+that device. `operations.py` lists the operations that call them.
 """
 
 import torch
@@ -12,18 +13,18 @@ LUMA = (0.2989, 0.587, 0.114)  # torchvision's rgb_to_grayscale
 
 def brightness_(image: Tensor, factor: Tensor) -> Tensor:
     """factor x image, clamped to 1; factor (B,) >= 0: 0 is black, 1 changes nothing."""
-    return image.mul_(_spread(factor)).clamp_(max=1)
+    return image.mul_(_spread(beside(image, factor))).clamp_(max=1)
 
 
 def contrast_(image: Tensor, factor: Tensor) -> Tensor:
     """Away from each image's mean luminance, clamped to [0, 1]; factor (B,): 0 is flat gray, 1 changes nothing."""
-    mean = (image.mean(dim=(2, 3)) * image.new_tensor(LUMA)).sum(dim=1)
+    mean, factor = (image.mean(dim=(2, 3)) * beside(image, torch.tensor(LUMA))).sum(dim=1), beside(image, factor)
     return image.mul_(_spread(factor)).add_(_spread((1 - factor) * mean)).clamp_(0, 1)
 
 
 def saturation_(image: Tensor, factor: Tensor) -> Tensor:
     """Away from each pixel's luminance, clamped to [0, 1]; factor (B,): 0 is grayscale, 1 changes nothing."""
-    return image.lerp_(luminance(image), _spread(1 - factor)).clamp_(0, 1)
+    return image.lerp_(luminance(image), _spread(1 - beside(image, factor))).clamp_(0, 1)
 
 
 def luminance(image: Tensor) -> Tensor:
@@ -48,8 +49,9 @@ def hue_(image: Tensor, shift: Tensor) -> Tensor:
     thirds = torch.round(3 * shift)
     t = 6 * shift - 2 * thirds
     if thirds.any():
-        source = (torch.arange(3, device=image.device) - thirds.long()[:, None]) % 3  # (B, 3)
+        source = beside(image, (torch.arange(3, device=shift.device) - thirds.long()[:, None]) % 3)  # (B, 3)
         image.copy_(image.gather(1, source[:, :, None, None].expand_as(image)))
+    t = beside(image, t)
     high, low = image.amax(dim=1), image.amin(dim=1)  # (B, H, W)
     common = image.sum(dim=1).addcmul_(high + low, (1 - t.abs())[:, None, None])
     after, before = ((2 * (side * t).clamp(min=0) - 2)[:, None, None] for side in (-1, 1))
@@ -68,6 +70,7 @@ def blur_(image: Tensor, sigma: Tensor) -> Tensor:
     """
     radius = torch.ceil(3 * sigma)
     reach = int(radius.max())
+    sigma, radius = beside(image, sigma), beside(image, radius)
     for dim in (2, 3):
         size = image.shape[dim]
         offset = torch.arange(min(reach, size - 1) + 1, device=image.device)
@@ -83,6 +86,11 @@ def blur_(image: Tensor, sigma: Tensor) -> Tensor:
         share = (weights @ inside.T).reciprocal_()  # (B, size)
         torch.mul(blurred, share[:, None, :, None] if dim == 2 else share[:, None, None, :], out=image)
     return image
+
+
+def beside(image: Tensor, numbers: Tensor) -> Tensor:
+    """The numbers on the device of the images."""
+    return numbers.to(image.device, non_blocking=True)
 
 
 def _spread(factor: Tensor) -> Tensor:

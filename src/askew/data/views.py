@@ -7,6 +7,7 @@ colour, blur and normalisation.
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,12 +20,14 @@ from askew.data.batch_stage import finish
 from askew.data.eda import WordEdits
 from askew.data.images import SHRINKS, Picture, PixelLimit, pixel_limit
 from askew.data.operations import PARAMETERS, Bound, Operation, bind, draw
+from askew.data.pixels import beside
 from askew.data.short_text import ShortText
 from askew.data.sources.base import stable_id
 from askew.data.tokens import MaskedTokens, Tokens
 
 FLIP = PARAMETERS.index("flip")
 Random = np.random.Generator
+Given = Mapping[str, Tensor] | None
 
 
 def resized_crop_box(
@@ -113,12 +116,16 @@ class ImageView:
         view = resized[0, :3].numpy()[:, :, :: -1 if drawn.flip else 1]
         return {self.key: torch.from_numpy(np.ascontiguousarray(view)), f"{self.key}_params": drawn.parameters}
 
-    def finish(self, batch: dict[str, Tensor], normalise: "Normalise") -> None:
+    def finish(self, batch: dict[str, Tensor], normalise: "Normalise", given: Given = None) -> None:
         """uint8 (B, 3, S, S) to normalised float32, in the batch and on its device.
 
         Channels last is the layout that convolutions read fastest; to a ViT it makes no difference.
+
+        Args:
+            given: where the recorded numbers are read (`Views.finish`).
         """
-        batch[self.key] = finish(batch[self.key], batch[f"{self.key}_params"], self.operations, normalise)
+        recorded = (batch if given is None else given)[f"{self.key}_params"]
+        batch[self.key] = finish(batch[self.key], recorded, self.operations, normalise)
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ class Normalise:
 
     def __call__(self, image: Tensor) -> Tensor:
         """Normalise (B, 3, H, W) in [0, 1], in place."""
-        mean, std = (image.new_tensor(v)[:, None, None] for v in (self.mean, self.std))
+        mean, std = (beside(image, torch.tensor(v))[:, None, None] for v in (self.mean, self.std))
         return image.sub_(mean).div_(std)
 
 
@@ -194,11 +201,16 @@ class Views:
                 made["text_aug"] = self._tokens(edited, stream(seed, "text_aug_short"), self.shorten)
         return made
 
-    def finish(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The batch stage of every wanted view, in the batch and on its device."""
+    def finish(self, batch: dict[str, Tensor], given: Given = None) -> dict[str, Tensor]:
+        """The batch stage of every wanted view, in the batch and on its device.
+
+        Args:
+            given: the batch as the loader gave it, on the CPU. The recorded numbers are read there, so that nothing
+                waits for the device of the batch.
+        """
         for view in self.images:
             if view.key in self.wanted:
-                view.finish(batch, self.normalise)
+                view.finish(batch, self.normalise, given)
         return batch
 
     def _tokens(self, caption: str, rng: Random, shorten: bool) -> Tensor:

@@ -102,10 +102,10 @@ def build(recipe: config.Recipe, say: Callable[[str], None] = lambda text: None,
     return Built(recipe, device, method, step, backward, loader, held_out)
 
 
-def micro_batch_size(recipe: config.Recipe) -> int:
-    """`loader.micro_batch_size`, or 0 where this rank's part of a batch is no larger."""
+def micro_batch_size(recipe: config.Recipe, ranks: int = 0) -> int:
+    """`loader.micro_batch_size`, or 0 where a rank's part of a batch is no larger. `ranks` is 0 for those of now."""
     size = recipe.loader.micro_batch_size
-    return size if size * distributed.world_size() < recipe.loader.batch_size else 0
+    return size if size * (ranks or distributed.world_size()) < recipe.loader.batch_size else 0
 
 
 def build_method(recipe: config.Recipe, pretrained: bool = True, custom: Custom = None) -> Method:

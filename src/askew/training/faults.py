@@ -40,11 +40,23 @@ def kept_step(trainer: "Trainer", batch: Batch, loss: Tensor, terms: Terms, norm
     facts["terms"] = {name: repr(value.item()) for name, value in terms.items()}  # JSON has no NaN
     files = {BATCH: {key: value.detach().cpu().contiguous() for key, value in batch.items()}}
     # A norm that is not finite is that of all ranks, so that all are here; a loss may be that of this rank alone
-    together = trainer.recipe.train.parallel == "ddp" or not norm.isfinite()
-    state = checkpoint.state_of(trainer.method, trainer.optimizer) if together else {}
+    if distributed.world_size() > 1 and norm.isfinite():
+        where = f"; the batch of rank {rank} is kept in {folder}, without the state and the other ranks' batches"
+        return _written(folder, facts, files) or where
+    state = checkpoint.state_of(trainer.method, trainer.optimizer)
+    if rank == 0:
+        files |= checkpoint.on_cpu(state)
+    # torchrun ends all ranks soon after one has ended, so none goes on before all have written
+    if failure := distributed.together(lambda: _written(folder, facts, files)):
+        return failure
+    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
+    return f"; the step is kept ({size:.0f} MB), take it again: askew replay {folder.parent}"
+
+
+def _written(folder: Path, facts: dict[str, Any], files: dict[str, dict[str, Tensor]]) -> str:
+    """Write a rank's part of a step, and remove older steps. Returns why it could not be written, or ""."""
     try:
-        if rank == 0:
-            files |= checkpoint.on_cpu(state)
+        if distributed.is_main():
             for older in folder.parent.parent.glob("step-*"):
                 if older != folder.parent:
                     shutil.rmtree(older, ignore_errors=True)
@@ -54,10 +66,7 @@ def kept_step(trainer: "Trainer", batch: Batch, loss: Tensor, terms: Terms, norm
             (temporary / FACTS).write_text(json.dumps(facts, indent=1), encoding="utf-8")
     except (OSError, SafetensorError) as error:
         return f"; the step could not be kept ({error})"
-    size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
-    if not together:
-        return f"; its batch is kept in {folder}, without the state, of which every rank has a part"
-    return f"; the step is kept ({size:.0f} MB), take it again: askew replay {folder.parent}"
+    return ""
 
 
 def facts_of(trainer: "Trainer") -> dict[str, Any]:

@@ -37,6 +37,13 @@ class FeatureCache:
         assert micro_batch_size > 0, f"a micro-batch has at least one sample, not {micro_batch_size}"
         self.step, self.micro_batch_size, self._reduce = step, micro_batch_size, reduce
 
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """What `Step.encode` gives, with the random numbers that `backward` draws."""
+        seed, parts = torch.initial_seed(), self._parts(batch)
+        targets = [self.step.targets(part) for part in parts]
+        embedded = [self._embed(seed, i, part, targets[i]) for i, part in enumerate(parts)]
+        return {**ids_of(batch), **joined(targets), **joined(embedded)}
+
     @torch.no_grad()
     def __call__(self, batch: Batch, progress: float) -> Taken:
         """The loss, its terms, and the samples of all ranks, without gradient."""

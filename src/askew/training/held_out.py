@@ -102,8 +102,8 @@ class HeldOut:
         try:
             with torch.random.fork_rng(devices), torch.no_grad():
                 for batch in self._batches():
-                    batch = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
-                    loss, terms, _ = self._step(self.loader.views.finish(batch), progress)
+                    moved = {key: value.to(self.device, non_blocking=True) for key, value in batch.items()}
+                    loss, terms, _ = self._step(self.loader.views.finish(moved, batch), progress)
                     for name, value in distributed.mean({"loss": loss, **terms}).items():
                         sums[name] = sums.get(name, 0.0) + value.item()
         finally:

@@ -207,7 +207,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.method.learning_rates().get(group.get("name", ""), learning_rate)
         torch.manual_seed(seed_of_step(config.seed, self.done, distributed.rank()))
-        given, batch = batch, self.loader.views.finish(dict(self._transfer(batch)))
+        given, batch = batch, self.loader.views.finish(dict(self._transfer(batch)), batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms, gathered = self.backward(batch, self.schedule.progress(self.done))
         norm = sharding.gradient_norm(self.method.parameters())

@@ -79,7 +79,10 @@ def _wrapped(step: nn.Module, device: torch.device) -> nn.Module:
             "ignore", FutureWarning
         )  # broadcast_buffers has a new name in newer versions of torch only
         return DistributedDataParallel(
-            step, device_ids=[device.index] if device.type == "cuda" else None, broadcast_buffers=False
+            step,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            broadcast_buffers=False,
+            gradient_as_bucket_view=True,  # gradients are not held twice
         )
 
 

@@ -19,7 +19,7 @@ from askew.training import parallel
 from askew.training.build import build_method, build_views, micro_batch_size
 from askew.training.checkpoint import Checkpoint
 from askew.training.faults import BATCH, FACTS
-from askew.training.feature_cache import joined
+from askew.training.feature_cache import FeatureCache, joined
 from askew.training.step import Step
 from askew.training.transfer import Transfer
 
@@ -143,8 +143,8 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 def replayed(fault: Fault, recipe: Recipe, device: torch.device) -> Found:
     """Take the step again, up to its gradient.
 
-    Several ranks are one process here: each rank's samples are encoded by themselves, with its own random numbers, and
-    compared all at once. So the loss is the mean over ranks but for rounding. Towers are not compiled.
+    Several ranks are one process here: each rank's samples are encoded by themselves, with its own random numbers (in
+    micro-batches, where the run had them), and compared all at once. So the loss is the mean over ranks but for rounding. Towers are not compiled.
 
     Args:
         recipe: that of the fault, or with other settings.
@@ -165,16 +165,16 @@ def replayed(fault: Fault, recipe: Recipe, device: torch.device) -> Found:
     views, step = build_views(recipe, method.views), Step(method, recipe.train.precision, recipe.train.loss_chunk_size)
     found.watch(method)
     transfer = Transfer(device, method.towers.text)
-    batches = [views.finish(dict(transfer(batch))) for batch in fault.batches]
+    batches = [views.finish(dict(transfer(batch)), batch) for batch in fault.batches]
+    size = micro_batch_size(recipe, len(batches))
     if len(batches) == 1:
         torch.manual_seed(facts["seed"])
-        backward = parallel.backward_of(step, device, micro_batch_size=micro_batch_size(recipe))
-        loss, terms, _ = backward(batches[0], facts["progress"])
+        loss, terms, _ = parallel.backward_of(step, device, micro_batch_size=size)(batches[0], facts["progress"])
     else:
-        encoded = []
+        encode, encoded = FeatureCache(step, size).encode if size else step.encode, []
         for one, batch in zip(fault.facts, batches, strict=True):
             torch.manual_seed(one["seed"])
-            encoded.append(step.encode(batch))
+            encoded.append(encode(batch))
         loss, terms, _ = step.compare(joined(encoded), facts["progress"])
         loss.backward()
     norm = torch.nn.utils.get_total_norm([p.grad for p in method.parameters() if p.grad is not None])
