@@ -36,7 +36,7 @@ CASES = {  # the match ids of four and four samples, the samples without a maske
     "equal captions across ranks": ([0, 1, 2, 3, 3, 5, 6, 7], (), [9, 1, 2, 4, 5, 1, 5, 8]),
 }
 # Of the four samples of a rank: as a whole; or in micro-batches of three and one, compared two at a time
-WAYS = {"whole": {}, "in micro-batches": {"micro": 3, "chunk": 2}}
+WAYS = {"whole": {}, "in micro-batches": {"micro": 3, "chunk": 2}, "blocks twice": {"recompute": True}}
 # With sharded towers, whose blocks are also computed twice; two teachers, chosen patches, and a projection used twice
 SHARDED = {"sharded": {"mode": "fsdp2"}, "sharded, in micro-batches": {"mode": "fsdp2", **WAYS["in micro-batches"]}}
 SHARDED["sharded, in micro-batches"]["recompute"] = True
@@ -59,7 +59,7 @@ WHOLE_NUMBERS = {"albef": ["queue.ids", "queue.position"], "words": ["words.coun
 TRIED = [(name, case, "whole") for name in METHOD_NAMES for case in CASES]
 TRIED += [(name, case, "in micro-batches") for name in METHOD_NAMES for case in (UNEVEN, "equal captions across ranks")]
 TRIED += [(name, UNEVEN, "sharded, in micro-batches") for name in METHOD_NAMES]
-TRIED += [(name, UNEVEN, "sharded") for name in WHOLE_SHARDED]
+TRIED += [(name, UNEVEN, way) for name in WHOLE_SHARDED for way in ("sharded", "blocks twice")]
 PROGRESS = 0.4
 CPU = torch.device("cpu")
 

@@ -1,7 +1,7 @@
 """FSDP2: the towers of a step in parts, one on each rank, and what must know of parts: gradients and saved state.
 
-Sharded are the trunks of all towers, the teacher's like the student's, by block. Everything else is small, or is read
-where no forward pass would bring it together, and is replicated: projections, heads, temperatures, queues, state of
+Sharded are the trunks of all towers, the teacher's like the student's, by block. Everything else is read where no
+forward pass would bring it together, and is replicated: projections, heads, temperatures, queues, state of
 samples. Each rank holds, updates and averages its part of a trunk, so gradients, optimiser and teacher are sharded too.
 """
 

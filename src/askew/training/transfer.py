@@ -1,4 +1,4 @@
-"""A batch on its way from the loader to the device: cut to the longest text, and copied beside the computation."""
+"""A batch on its way from the loader to the device: cut to the longest text, and copied on a stream of its own."""
 
 import torch
 from torch import Tensor
