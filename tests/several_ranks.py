@@ -23,19 +23,19 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def join(rank: int, size: int, port: int) -> None:
-    """Make this process one of several ranks."""
+def join(rank: int, size: int, port: int, device: str = "cpu") -> None:
+    """Make this process one of several ranks, which may share a GPU."""
     import torch
 
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(size)}
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    distributed.start(torch.device("cpu"))
+    distributed.start(torch.device(device), backend="gloo")
 
 
 def reports_of(module: str, size: int, folder: Path, num_ports: int = 1) -> list[dict]:
     """What `module.on_rank(rank, ports, folder)` returns in as many processes, which must all end within PATIENCE."""
     ports = [free_port() for _ in range(num_ports)]
-    folders = os.pathsep.join([str(TESTS / "training"), str(TESTS)])
+    folders = os.pathsep.join([str(TESTS / "training"), str(TESTS / "gpu"), str(TESTS)])
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([folders, os.environ["PYTHONPATH"]])}
     code = "import json, pathlib, sys, {0}; out = pathlib.Path(sys.argv[2]); rank = int(sys.argv[1])\n"
     code += "report = {0}.on_rank(rank, [int(port) for port in sys.argv[3:]], out)\n"

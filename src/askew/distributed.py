@@ -30,11 +30,12 @@ _watch: ranks.RankWatch | None = None
 _turns = 0  # calls of `together`, of which every rank makes the same
 
 
-def start(device: torch.device, stall: float = 0.0) -> None:
+def start(device: torch.device, stall: float = 0.0, backend: str = "") -> None:
     """Join the process group that torchrun announces. Without torchrun, do nothing.
 
     Args:
         stall: seconds that a rank may wait for its data while the others wait for it.
+        backend: of torch.distributed, in place of NCCL for a GPU and gloo for the rest. NCCL wants a GPU for each rank.
 
     Raises:
         UserError: the ranks cannot meet.
@@ -46,7 +47,7 @@ def start(device: torch.device, stall: float = 0.0) -> None:
         store, rank, size = next(dist.rendezvous("env://"))
         _store, _turns = dist.PrefixStore(f"askew {ranks.num_restarts()}", store), 0  # torchrun may keep its store
         limit = timedelta(seconds=max(SHORTEST, stall + MARGIN))
-        backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+        backend = backend or ("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         dist.init_process_group(backend, store=_store, rank=rank, world_size=size, timeout=limit)
         _watch = ranks.RankWatch(_store, rank, size)
     except (RuntimeError, ValueError, OSError) as error:
