@@ -291,7 +291,8 @@ def test_what_is_done_to_pixels_is_read_from_the_cpu_alone():
     """Tensors on `meta` have no values, so this fails where the images' device would be waited for."""
     image, parameters, whole = finished()
     made = finish(image.to("meta"), parameters, STRONG.operations, Normalise((0.5,) * 3, (0.2,) * 3))
-    assert made.shape == whole.shape and made.is_meta
+    assert made.shape == whole.shape
+    assert made.is_meta
     with pytest.raises((NotImplementedError, RuntimeError)):
         finish(image.to("meta"), parameters.to("meta"), STRONG.operations, PLAIN)
 

@@ -137,7 +137,8 @@ def test_a_non_finite_step_stops_the_run_before_the_weights_move_and_keeps_the_b
     else:
         finish = trainer.loader.views.finish
         object.__setattr__(trainer.loader, "views", type("Poisoned", (), {"finish": staticmethod(
-            lambda batch, _: {k: v * math.inf if k == "image" else v for k, v in finish(batch).items()})})())  # fmt: skip
+            lambda batch, _: {k: math.inf * v if k == "image" else v for k, v in finish(batch).items()}
+        )})())  # fmt: skip
     weights = {name: p.detach().clone() for name, p in trainer.method.named_parameters()}
     batch = trainer.loader.batch if poison == "weight" else None
     expected = batch(2)["match_id"] if batch else None

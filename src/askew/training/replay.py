@@ -144,7 +144,8 @@ def replayed(fault: Fault, recipe: Recipe, device: torch.device) -> Found:
     """Take the step again, up to its gradient.
 
     Several ranks are one process here: each rank's samples are encoded by themselves, with its own random numbers (in
-    micro-batches, where the run had them), and compared all at once. So the loss is the mean over ranks but for rounding. Towers are not compiled.
+    micro-batches, where the run had them), and compared all at once. So the loss is the mean over ranks but for
+    rounding. Towers are not compiled.
 
     Args:
         recipe: that of the fault, or with other settings.
