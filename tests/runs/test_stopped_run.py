@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from askew.errors import UserError
 from askew.recipes import find
@@ -108,3 +108,24 @@ def test_a_run_without_a_checkpoint_has_no_model(stopped, tmp_path):
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     with pytest.raises(UserError, match="neither a model nor a checkpoint"):
         load_model(str(tmp_path / "run"), torch.device("cpu"))
+
+
+def test_a_run_that_ends_between_its_two_models_is_not_taken_for_finished(table, tmp_path, monkeypatch):
+    recipe, written = micro_recipe(table, "mcd"), []
+    finished = train(recipe, tmp_path / "finished")
+
+    def save_one(state, path, **more):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path.parent.name)
+        save_file(state, path, **more)
+
+    monkeypatch.setattr("askew.training.export.save_file", save_one)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, tmp_path / "run")
+    assert written == ["teacher.tmp"]
+    monkeypatch.undo()
+    train(recipe, tmp_path / "run", resume=True)
+    for name in ("model", "teacher"):
+        weights = [folder / name / WEIGHTS for folder in (tmp_path / "run", finished)]
+        assert weights[0].read_bytes() == weights[1].read_bytes()

@@ -14,6 +14,7 @@ from askew.nn.plain import plain_config, plain_state
 from askew.nn.shards import is_shard
 from askew.nn.towers import DIRECTORY_CONFIG, DIRECTORY_WEIGHTS
 
+STUDENT = "model"
 Weights = dict[str, dict[str, Tensor]]  # of each model, by its name
 
 
@@ -39,6 +40,8 @@ def save_models(
 ) -> list[Path]:
     """Write `run/model` (the student), and `run/teacher` where the method has one; returns the folders.
 
+    The student comes last, so that a run that has it has all of them.
+
     `open_clip.create_model_and_transforms("local-dir:RUN/model")` loads them. A model with a text tower of Hugging
     Face has the configuration and the tokenizer of that beside its weights; docs/languages.md says how it is loaded.
 
@@ -47,7 +50,8 @@ def save_models(
         weights: what `weights_of` gave, where one rank alone writes; None asks for it here.
     """
     folders = []
-    for name, state in (weights_of(method, only) if weights is None else weights).items():
+    found = weights_of(method, only) if weights is None else weights
+    for name, state in sorted(found.items(), key=lambda one: one[0] == STUDENT):
         preprocess = {
             "size": towers.vision_cfg.get("image_size", 224),
             "mode": "RGB",
