@@ -44,6 +44,18 @@ def test_only_the_words_between_start_and_end_are_predicted():
     assert ids["released"] == text.tolist()
 
 
+@pytest.mark.parametrize("targets", ["words", "released"])
+def test_a_text_that_was_cut_on_its_way_has_the_same_words(targets):
+    """On a GPU texts are cut to the longest of the rank's batch."""
+    method = micro_method(CLIP.Config(words_weight=1.0, words_targets=targets)).eval()
+    batch = micro_batch(range(6))
+    longest = method.towers.text.num_needed(batch["text"])
+    assert longest < batch["text"].shape[1]
+    whole, cut = (method.embed({**batch, "text": batch["text"][:, :size]}) for size in (None, longest))
+    assert torch.equal(whole["words"], cut["words"])
+    torch.testing.assert_close(whole["words_logits"], cut["words_logits"])
+
+
 def test_counts_are_of_all_steps_and_stay_out_of_the_forward_pass():
     method = micro_method(CLIP.Config(words_weight=1.0))
     batch, step = micro_batch(range(6)), Step(method, "fp32")

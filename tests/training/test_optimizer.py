@@ -8,8 +8,10 @@ from torch import nn
 
 from askew.config import TrainSettings
 from askew.errors import UserError
+from askew.recipes import find
 from askew.recipes.settings import override
-from askew.training.optimizer import Both, CautiousAdamW, make_optimizer
+from askew.training.optimizer import Both, CautiousAdamW, is_block_matrix, make_optimizer
+from askew.training.towers import build_towers, resolve
 from micro_runs import METHODS, micro_recipe, state_of, train, trainer_of
 
 KINDS = ("adamw", "muon", "cautious_adamw")
@@ -203,6 +205,18 @@ def test_every_trained_parameter_is_in_one_group_and_blocks_are_muons(table, met
         0.0,
         trainer.recipe.train.weight_decay,
     }
+
+
+@pytest.mark.parametrize("recipe", ["photos-clip", "tiny-clip", "photos-aclip"])
+def test_muon_has_every_matrix_inside_the_blocks_of_real_towers(recipe):
+    pair = build_towers(resolve(find(recipe).towers), seed=0, mask_token=False)
+    inside = {
+        name: parameter
+        for name, parameter in pair.named_parameters()
+        if parameter.ndim == 2 and (".blocks." in name or ".resblocks." in name)
+    }
+    assert len(inside) >= 4
+    assert [name for name, parameter in inside.items() if not is_block_matrix(name, parameter)] == []
 
 
 def test_optimisers_differ(table, tmp_path):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -31,8 +32,11 @@ class WordsConfig(MethodConfig):
         """The head and the counts of the term. None if it is off."""
         if self.words_weight == 0:
             return None
-        size, is_word = towers.text.plain_vocab_size, towers.text.is_word
-        return WordPrediction(towers.image.width, size, self.words_weight, self.words_targets, is_word)
+        text = towers.text
+        return WordPrediction(
+            towers.image.width, text.plain_vocab_size, self.words_weight, self.words_targets, text.is_word,
+            text.num_positions, text.pad,
+        )  # fmt: skip
 
 
 class WordPrediction(nn.Module):
@@ -44,6 +48,9 @@ class WordPrediction(nn.Module):
         weight: of the term.
         targets: which ids of a caption are predicted.
         is_word: which tokens (B, L) are words.
+        length: of all texts. Those that were cut on the way to a device get their padding back, since ranks send
+            texts of one length, and pads may be predicted.
+        pad: the id of padding.
     """
 
     def __init__(
@@ -53,9 +60,11 @@ class WordPrediction(nn.Module):
         weight: float,
         targets: Targets,
         is_word: Callable[[Tensor], Tensor] = between_ends,
+        length: int = 0,
+        pad: int = 0,
     ):
         super().__init__()
-        self.is_word = is_word
+        self.is_word, self.length, self.pad = is_word, length, pad
         self.vocab_size, self.weight, self.targets = vocab_size, weight, targets
         self.head = WordHead(width, vocab_size)
         self.register_buffer("counts", torch.zeros(vocab_size, dtype=torch.int64))  # captions with each word
@@ -64,10 +73,13 @@ class WordPrediction(nn.Module):
     def embed(self, image: Encoded, text: Tensor) -> dict[str, Tensor]:
         """What the term needs of each sample: its words (B, L), their logits (B, L), the logsumexp of all (B,).
 
+        L is that of the whole context.
+
         Args:
             image: the encoded images. The head reads the mean of their patches.
             text: token ids of their captions, (B, L).
         """
+        text = F.pad(text, (0, max(0, self.length - text.shape[1])), value=self.pad)
         words = distinct_words(self._predicted(text))
         log_total, logits = self.head(image.patch_mean, words)
         return {"words": words, "words_logits": logits, "words_log_total": log_total}

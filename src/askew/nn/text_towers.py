@@ -25,10 +25,12 @@ class TextTower(nn.Module, ABC):
     Attributes:
         trunk: gives the features of tokens. It is the part that can be compiled.
         projection: from pooled features to the joint space.
+        pad: the id of padding.
     """
 
     trunk: Any
     projection: nn.Module
+    pad: int = 0
 
     @property
     @abstractmethod

@@ -18,7 +18,7 @@ from askew.nn.shards import is_shard, replicated
 # The matrices of a transformer block, by the ends of their names in open_clip, in timm, and in BERT and mT5
 BLOCK_MATRICES = (
     "attn.in_proj_weight", "attn.out_proj.weight", "mlp.c_fc.weight", "mlp.c_proj.weight", "attn.qkv.weight",
-    "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight",
+    "attn.proj.weight", "mlp.fc1.weight", "mlp.fc2.weight", "xca.qkv.weight", "xca.proj.weight",
     *(f"attention.self.{part}.weight" for part in ("query", "key", "value")),
     "intermediate.dense.weight", "output.dense.weight",
     *(f"SelfAttention.{part}.weight" for part in "qkvo"),
