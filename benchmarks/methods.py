@@ -52,8 +52,7 @@ def child(name: str, settings: list[str], steps: int) -> None:
     batch = trainer.loader.views.finish({key: value.to(trainer.device) for key, value in batches[-1].items()})
     counter = FlopCounterMode(display=False)
     with counter:
-        loss, _, _ = trainer.step(batch, 0.5)
-        loss.backward()
+        trainer.backward(batch, 0.5)
     print(json.dumps([statistics.median(seconds[2:]), counter.get_total_flops(), memory]))
 
 

@@ -37,6 +37,7 @@ CASES = {  # the match ids of four and four samples, the samples without a maske
 }
 # Of the four samples of a rank: as a whole; or in micro-batches of three and one, compared two at a time
 WAYS = {"whole": {}, "in micro-batches": {"micro": 3, "chunk": 2}, "blocks twice": {"recompute": True}}
+PATCH_SIZES = {"mcd-half": 8, "aclip": 8}  # enough patches to leave some out
 # With sharded towers, whose blocks are also computed twice; two teachers, chosen patches, and a projection used twice
 SHARDED = {"sharded": {"mode": "fsdp2"}, "sharded, in micro-batches": {"mode": "fsdp2", **WAYS["in micro-batches"]}}
 SHARDED["sharded, in micro-batches"]["recompute"] = True
@@ -171,7 +172,7 @@ def on_rank(rank, ports, folder):
     """What a rank does, alone and with the other one."""
     torch.set_num_threads(1)
     cases = [(name, config, case) for name, config in zip(METHOD_NAMES, METHODS, strict=True) for case in CASES]
-    alone = [step_of(micro_method(config), *CASES[case]) for _, config, case in cases]
+    alone = [step_of(micro_method(config, PATCH_SIZES.get(name, 16)), *CASES[case]) for name, config, case in cases]
     runs_alone = {name: run_of(name, folder / "pairs.csv") for name in RUNS}
     report = {"sizes": [distributed.world_size()], "cases": {}, "runs": {}}
 
@@ -182,7 +183,7 @@ def on_rank(rank, ports, folder):
     for name, case, way in TRIED:
         config, (values, gradients, num, moved) = steps[name, case]
         found_values, found, found_num, found_moved = step_of(
-            micro_method(config), *CASES[case], **(WAYS | SHARDED)[way]
+            micro_method(config, PATCH_SIZES.get(name, 16)), *CASES[case], **(WAYS | SHARDED)[way]
         )
         gaps = [(found_moved[key] - moved[key]).abs().max().item() for key in moved]
         report["cases"][f"{name}, {case}, {way}"] = {

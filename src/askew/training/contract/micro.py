@@ -28,23 +28,24 @@ ALWAYS_READ = {"id", "match_id"}
 PROGRESS = 0.4
 
 
-def micro_towers(**text_cfg) -> TowerSettings:
+def micro_towers(patch_size: int = 16, **text_cfg) -> TowerSettings:
     """The smallest native towers: a one-layer ViT with 2 x 2 patches and a one-layer causal text tower."""
     return TowerSettings(
         model="",
         embed_dim=16,
-        vision_cfg={"image_size": SIZE, "layers": 1, "width": 32, "patch_size": 16, "head_width": 16},
+        vision_cfg={"image_size": SIZE, "layers": 1, "width": 32, "patch_size": patch_size, "head_width": 16},
         text_cfg={"context_length": CONTEXT_LENGTH, "width": 32, "heads": 2, "layers": 1, **text_cfg},
     )
 
 
-def micro_method(config: MethodConfig) -> Method:
+def micro_method(config: MethodConfig, patch_size: int = 16) -> Method:
     """A method on micro towers in training mode, always with the same weights. It seeds PyTorch's generator.
 
     A teacher is moved away from its student, and an augmentation head away from zero, so that every parameter counts.
-    State of each sample is as if all had been seen.
+    State of each sample is as if all had been seen. Of 2 x 2 patches, which are one block, none can be left out; patches
+    of 8 pixels are 4 x 4.
     """
-    towers = build_towers(micro_towers(), seed=0, mask_token=config.needs_mask_token)
+    towers = build_towers(micro_towers(patch_size), seed=0, mask_token=config.needs_mask_token)
     method = config.build(towers, IDENTITY).train()
     method.allocate(MOST_ROWS)
     generator = torch.Generator().manual_seed(1)
