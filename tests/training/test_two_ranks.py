@@ -234,7 +234,8 @@ def test_two_ranks_give_the_gradients_of_one_process(ranks, name, case, way):
         assert found["num_compared"] == [8, 8]
         assert found["gradients"]["whole"] < 1e-5
         each = found["gradients"]["each"]
-        assert max(each.values()) < 1e-5, max(each, key=each.get)
+        # Heads with BatchNorm take the mean of features away, and most of the gradient of the last bias with it
+        assert max(each.values()) < (1e-4 if name == "aclip" else 1e-5), max(each, key=each.get)
         assert len(each) > 0.7 * found["gradients"]["of"]
         assert found["moved"] < 1e-5
 
