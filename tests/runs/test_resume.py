@@ -135,6 +135,12 @@ def test_every_other_optimiser_resumes_bit_equal(table, tmp_path, optimizer):
     assert slots == {"step", "exp_avg", "exp_avg_sq"} | ({"momentum_buffer"} if optimizer == "muon" else set())
 
 
+@pytest.mark.parametrize("scores", ["teacher", "random"])
+def test_chosen_patches_resume_bit_equal(table, tmp_path, scores):
+    sets = ["method.aug_patches=half", f"method.patch_scores={scores}", "towers.vision_cfg.patch_size=8"]
+    ends_bit_equal(override(micro_recipe(table, "mcd"), sets), tmp_path)
+
+
 def test_stopped_twice_with_other_numbers_of_workers(whole, tmp_path):
     recipe, reference = whole
     stop_at(recipe, tmp_path / "run", 2)

@@ -35,6 +35,11 @@ TIMM = TowerSettings(
 )
 TOWERS = {"vit": micro_towers(), "timm": TIMM, "bidirectional": micro_towers(no_causal_mask=True)}
 
+VARIANTS = {
+    "clip, words": ["method.words_weight=1"],
+    "mcd, normaliser": ["method.normaliser=global"],
+    "mcd, half": ["method.aug_patches=half"],
+}
 OPEN_CLIP_ALONE = """
     import sys
     sys.modules["askew"] = None  # any import of it fails
@@ -60,7 +65,8 @@ def trained(table, folder, method, towers):
     """A trained Trainer with its run directory saved as `askew train` does."""
     from askew.training.export import save_models
 
-    recipe = micro_recipe(table, method).model_copy(update={"towers": resolve(towers)})
+    recipe = override(micro_recipe(table, method.split(",")[0]), VARIANTS.get(method, []))
+    recipe = recipe.model_copy(update={"towers": resolve(towers)})
     folder.mkdir()
     trainer = trainer_of(recipe, folder)
     trainer.run()
@@ -80,6 +86,8 @@ CASES = [
     ("fastclip", "vit"),
     ("albef", "vit"),
     ("albef", "timm"),
+    ("aclip", "vit"),
+    *((variant, "vit") for variant in VARIANTS),
 ]
 PIXELS = torch.randn(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -106,7 +114,8 @@ def test_open_clip_alone_gives_the_same_embeddings_bit_for_bit(exported, method,
     tokens = torch.stack([Tokens(16).sample(caption) for caption in CAPTIONS])
     trainer.method.eval()
     towers_of = trainer.method.export_towers()
-    assert list(towers_of) == (["model", "teacher"] if method in ("mcd", "albef") else ["model"])
+    has_teacher = method.split(",")[0] in ("mcd", "albef", "aclip")
+    assert list(towers_of) == (["model", "teacher"] if has_teacher else ["model"])
     made = [np.load(run / name / "alone.npz") for name in towers_of]
     for (image_tower, text_tower), alone in zip(towers_of.values(), made, strict=True):
         with torch.no_grad():
