@@ -37,7 +37,7 @@ def micro_text(folder, monkeypatch):
     """The micro method and its batches with this text tower."""
     resolved = resolve(with_text_folder(folder))
     text = text_of(resolved)
-    monkeypatch.setattr(micro, "micro_towers", lambda: resolved)
+    monkeypatch.setattr(micro, "micro_towers", lambda patch_size: resolved)
     monkeypatch.setattr(micro, "Tokens", partial(Tokens, folder=text.folder))
     monkeypatch.setattr(micro, "MaskedTokens", partial(MaskedTokens, folder=text.folder, mask=text.mask))
     monkeypatch.setattr(micro, "ShortText", partial(ShortText, folder=text.folder))
