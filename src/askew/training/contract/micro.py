@@ -42,8 +42,8 @@ def micro_method(config: MethodConfig, patch_size: int = 16) -> Method:
     """A method on micro towers in training mode, always with the same weights. It seeds PyTorch's generator.
 
     A teacher is moved away from its student, and an augmentation head away from zero, so that every parameter counts.
-    State of each sample is as if all had been seen. Of 2 x 2 patches, which are one block, none can be left out; patches
-    of 8 pixels are 4 x 4.
+    State of each sample is as if all had been seen. Of 2 x 2 patches, which are one block, none can be left out.
+    Patches of 8 pixels are 4 x 4.
     """
     towers = build_towers(micro_towers(patch_size), seed=0, mask_token=config.needs_mask_token)
     method = config.build(towers, IDENTITY).train()
