@@ -36,6 +36,12 @@ def reuse(source: Path, row: str, plan: Path, out: Path, new_row: str, tasks: li
         if missing:
             raise SystemExit(f"{source}: {run.folder} was not evaluated on {missing[0]}")
         folder = planned[run.seed].folder
+        results, protocols = (
+            {task: part[task] for task in tasks if task in part} for part in (run.results, run.protocols)
+        )
+        made = replace(run, row=new_row, folder=folder, results=results, protocols=protocols, evaluated=wanted)
+        if not recorder.take_over(made):
+            raise SystemExit(f"{source}: the recipe of {run.folder} is not that of {new_row!r} in {plan}")
         for task in tasks:
             there, here = out / OUTCOMES / task, source / OUTCOMES / task
             there.mkdir(parents=True, exist_ok=True)
@@ -44,12 +50,6 @@ def reuse(source: Path, row: str, plan: Path, out: Path, new_row: str, tasks: li
             if (there / ITEMS).read_bytes() != (here / ITEMS).read_bytes():
                 raise SystemExit(f"{there / ITEMS} and {here / ITEMS} are not the same items")
             shutil.copy(here / f"{run.folder}.npz", there / f"{folder}.npz")
-        parts = ({task: part[task] for task in tasks if task in part} for part in (run.results, run.protocols))
-        results, protocols = parts
-        made = replace(run, row=new_row, folder=folder, results=results, protocols=protocols, evaluated=wanted)
-        if not recorder._is_current(made):
-            raise SystemExit(f"{source}: the recipe of {run.folder} is not that of {new_row!r} in {plan}")
-        recorder._lines[folder] = made
         taken.append(run.seed)
     recorder.write()
     return taken

@@ -41,8 +41,7 @@ class FeatureCache:
         """What `Step.encode` gives, with the random numbers that `backward` draws."""
         seed, parts = torch.initial_seed(), self._parts(batch)
         targets = [self.step.targets(part) for part in parts]
-        embedded = [self._embed(seed, i, part, targets[i]) for i, part in enumerate(parts)]
-        return {**ids_of(batch), **joined(targets), **joined(embedded)}
+        return {**ids_of(batch), **joined(targets), **self._embedded(seed, parts, targets)}
 
     @torch.no_grad()
     def __call__(self, batch: Batch, progress: float) -> Taken:
@@ -58,7 +57,7 @@ class FeatureCache:
         seed, parts = torch.initial_seed(), self._parts(batch)
         targets = [self.step.targets(part) for part in parts]
         with torch.no_grad():
-            embedded = joined([self._embed(seed, i, parts[i], targets[i]) for i in range(len(parts))])
+            embedded = self._embedded(seed, parts, targets)
         leaves = {key: value.requires_grad_(value.is_floating_point()) for key, value in embedded.items()}
         loss, terms, gathered = self.step.compare({**ids_of(batch), **joined(targets), **leaves}, progress)
         loss.backward()
@@ -71,6 +70,9 @@ class FeatureCache:
                 torch.autograd.backward([again[key] for key in trained], [cached[key][i] for key in trained])
         distributed.average_gradients(replicated(self.step.method.parameters()))
         return loss.detach(), {name: value.detach() for name, value in terms.items()}, gathered
+
+    def _embedded(self, seed: int, parts: list[Batch], targets: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+        return joined([self._embed(seed, i, part, targets[i]) for i, part in enumerate(parts)])
 
     def _embed(self, seed: int, index: int, part: Batch, targets: dict[str, Tensor]) -> dict[str, Tensor]:
         torch.manual_seed(seed + index * self.micro_batch_size)

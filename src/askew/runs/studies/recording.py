@@ -101,6 +101,12 @@ class Recorder:
         self._lines[run.folder] = made
         self.write()
 
+    def take_over(self, made: RecordedRun) -> bool:
+        """Have a run of another study as one of this study's. Whether it could be: its recipe must be the same."""
+        if self._is_current(made):
+            self._lines[made.folder] = made
+        return self._lines.get(made.folder) is made
+
     def write(self) -> None:
         """Write what there is, in the order of the study."""
         runs = tuple(self._lines[run.folder] for run in self.study.runs() if run.folder in self._lines)
