@@ -94,7 +94,8 @@ def _pending(runs: StudyRuns, recorder: Recorder, console: Console, elsewhere: b
             recorder.add(run, runs.directory(run))
     if len(pending) < len(recipes):
         console.say(f"study    {len(recipes) - len(pending)} of {len(recipes)} runs are finished already")
-    return pending
+    # The first seed of all rows, then the second: a study that stops early compares all rows
+    return sorted(pending, key=lambda run: study.seeds_of(run.row).index(run.seed))
 
 
 def _refuse_missing_data(run: PlannedRun, source: str | list[str]) -> None:
