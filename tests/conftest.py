@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,6 +19,8 @@ for shared in ("evaluation", "data"):  # their stand-ins and formats serve tests
 install_import_hook(["askew.objectives", "askew.nn"], "beartype.beartype")
 # Nothing here loses its power: what is written need not be on the disk before a test goes on
 os.fsync = lambda descriptor: None
+# A shell that starts the tests in the background lets them, and all that they start, ignore Ctrl-C
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Every process of a fork server begins with these imports, in place of making them again
 multiprocessing.get_context("forkserver").set_forkserver_preload(["askew.runs.resume"])
 
@@ -35,7 +38,8 @@ LONGEST_FIRST = (
     *("test_remedies", "test_pages"),
     *("test_resume", "test_cli", "test_export", "test_finetune", "test_bad_input", "test_kill_drill", "test_contract"),
     *("test_loader", "test_two_ranks", "test_evaluate", "test_loop", "test_schedule", "test_faults", "test_towers"),
-    *("test_distributed", "test_adding"),
+    *("test_distributed", "test_adding", "test_wheel", "test_page_runs", "test_few_shot", "test_during_ranks"),
+    *("test_signals", "test_pixel_limit", "test_three_ranks", "test_remote", "test_far_run", "test_compile"),
 )
 
 

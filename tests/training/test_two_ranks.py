@@ -14,6 +14,7 @@ from askew import distributed
 from askew.config import DataSettings, LoaderSettings, Recipe, TrainSettings, ViewSettings
 from askew.methods.albef import ALBEF
 from askew.methods.clip import CLIP
+from askew.methods.fastclip import FastCLIP
 from askew.methods.mcd import MCD
 from askew.nn.shards import whole
 from askew.recipes.settings import from_yaml, override
@@ -52,11 +53,14 @@ RUNS = {  # method, optimiser, and how far apart the weights may be: as a whole,
     "bert sharded": (MCD.Config(momentum=0.6), "adamw", 1e-5, 1e-4),
     "albef": (ALBEF.Config(momentum=0.6, queue_size=12), "adamw", 1e-5, 1e-4),
     "words": (CLIP.Config(words_weight=1.0), "adamw", 1e-5, 1e-4),
+    "fastclip": (FastCLIP.Config(), "adamw", 1e-5, 1e-4),  # numbers of each sample, which the other rank may have seen
+    "all data": (MCD.Config(momentum=0.6, normaliser="global"), "adamw", 1e-5, 1e-4),
     # Rounding may turn the sign of a gradient near 0, such as those of the keys' biases, which are 0 in exact numbers
     "cautious": (CLIP.Config(), "cautious_adamw", 3e-4, 0.1),
     "muon": (CLIP.Config(), "muon", 3e-3, 3e-2),  # its matrix products are in bfloat16
 }
-WHOLE_NUMBERS = {"albef": ["queue.ids", "queue.position"], "words": ["words.counts", "words.seen"]}
+WHOLE_NUMBERS = {"fastclip": ["steps"], "all data": ["normaliser.steps"]}
+WHOLE_NUMBERS |= {"albef": ["queue.ids", "queue.position"], "words": ["words.counts", "words.seen"]}
 TRIED = [(name, case, "whole") for name in METHOD_NAMES for case in CASES]
 TRIED += [(name, case, "in micro-batches") for name in METHOD_NAMES for case in (UNEVEN, "equal captions across ranks")]
 TRIED += [(name, UNEVEN, "sharded, in micro-batches") for name in METHOD_NAMES]
@@ -115,7 +119,8 @@ def run_of(name, table, micro=0, mode="ddp"):
     lines = []
     trainer = trainer_of(recipe, progress=lines.append)
     state = trainer.method.state_dict()
-    before = {name: whole(value).clone() for name, value in state.items() if value.is_floating_point()}
+    # The logarithm of a running mean that nothing has gone into is -inf, from which no distance can be taken
+    before = {k: whole(value).clone().nan_to_num(neginf=0) for k, value in state.items() if value.is_floating_point()}
     trainer.run()
     after = {name: whole(value) for name, value in trainer.method.state_dict().items()}
     numbers = {name: value.tolist() for name, value in after.items() if name not in before}
