@@ -62,8 +62,19 @@ def measure(source: Path, settings: list[str], arguments: argparse.Namespace) ->
     return statistics.median(found["seconds"]), found["batch"]
 
 
+def operations(recipe: str, settings: list[str]) -> float:
+    """Floating-point operations of a step of this tree, divided by its samples."""
+    from askew import recipes
+    from askew.recipes.settings import override
+    from askew.training.flops import flops_per_sample
+    from askew.training.towers import resolve
+
+    made = override(recipes.find(recipe), settings)
+    return flops_per_sample(made.model_copy(update={"towers": resolve(made.towers)}))
+
+
 def main() -> None:
-    """Print samples/s, and the ratio to the other tree or settings."""
+    """Print samples/s, and the ratio to the other tree or settings. With other settings, that of operations too."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", nargs="?", default="tiny")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
@@ -81,6 +92,8 @@ def main() -> None:
     variants = {"here": here}
     if arguments.more:
         variants = {"without": here, "with": (here[0], arguments.set + arguments.more)}
+        before, after = (operations(arguments.recipe, settings) for _, settings in variants.values())
+        print(f"operations of a sample: {before / 1e9:.4f} and {after / 1e9:.4f} GFLOP, {after / before:.3f} times")
     if arguments.against:
         variants = {str(arguments.against): (arguments.against.resolve(), arguments.set), "here": here}
     ratios = []
