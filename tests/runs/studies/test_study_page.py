@@ -5,9 +5,9 @@ import pytest
 from askew.report.console import Console
 from askew.runs.studies.curves import curve_lines, words
 from askew.runs.studies.measures import measures
-from askew.runs.studies.page import publish
+from askew.runs.studies.page import _warnings, publish
 from askew.runs.studies.record import Record
-from made_records import SIZES, growing, study, two_methods, written
+from made_records import SIZES, growing, run, study, two_methods, written
 
 QUIET = Console(quiet=True)
 
@@ -66,6 +66,26 @@ def test_a_study_that_has_only_begun(tmp_path):
     assert "1 rows" not in table.read_text(encoding="utf-8")
     assert "0 are finished" in table.read_text(encoding="utf-8")
     assert "No finished run has been evaluated yet" in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told"),
+    [
+        ([1, 1, 1], ["every row has one seed, which says nothing of others"]),
+        ([2, 1, 1], ["one seed, which says nothing of others: row 1; row 2"]),
+        ([2, *[1] * 5], ["5 of 6 rows have one seed, which says nothing of others"]),
+        ([2, 2], []),
+        ([1], ["one seed, which says nothing of others: row 0"]),
+    ],
+)
+def test_rows_with_one_seed_are_told(tmp_path, seeds, told):
+    plan = {f"row {number}": {"recipe": "tiny", "seeds": list(range(many))} for number, many in enumerate(seeds)}
+    runs = [
+        run(tmp_path, row, seed, f"{row}-{seed}", 0.3, 1000)
+        for row, many in zip(plan, seeds, strict=True)
+        for seed in range(many)
+    ]
+    assert _warnings(Record(study(plan), tuple(runs), tmp_path)) == told
 
 
 def test_names_are_escaped_and_the_same_record_gives_the_same_files(tmp_path):

@@ -32,6 +32,7 @@ from askew.runs.studies.tables import (
 )
 
 TABLE, PAGE = "table.md", "study.html"
+NAMED = 4  # rows with one seed that the warning names; of more it says how many
 INTERVALS = (
     "Of a mean over runs that have a seed each and answer the same items. The variance of the items' part is the mean "
     "covariance of two seeds' runs over items (captions of one image together, or within classes); that of the seeds' "
@@ -115,12 +116,16 @@ def _lead(record: Record) -> str:
 
 
 def _warnings(record: Record) -> list[str]:
-    planned, alone = len(list(record.study.runs())), [row for row in rows_of(record) if len(record.of(row)) == 1]
-    told = []
+    planned, rows = len(list(record.study.runs())), list(rows_of(record))
+    alone, told = [row for row in rows if len(record.of(row)) == 1], []
     if len(record.runs) < planned:
         told.append(f"{planned - len(record.runs)} of {planned} runs are not finished; what is here may change")
-    if alone:
-        told.append(f"one seed, which says nothing of others: {', '.join(map(label, alone))}")
+    if 1 < len(alone) == len(rows):
+        told.append("every row has one seed, which says nothing of others")
+    elif len(alone) > NAMED:
+        told.append(f"{len(alone)} of {len(rows)} rows have one seed, which says nothing of others")
+    elif alone:
+        told.append(f"one seed, which says nothing of others: {'; '.join(map(label, alone))}")
     return told
 
 
