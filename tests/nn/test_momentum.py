@@ -56,6 +56,11 @@ def test_endpoints_are_exact():
     assert (alpha_at(0.0), alpha_at(1.0)) == (0.0, 1.0)
     assert momentum_at(1.0, 0.3) == 1.0
     assert momentum_at(0.0, 0.5) == 0.5
+    assert [momentum_at(p, 0.9, 0.97) for p in (0.0, 0.5, 1.0)] == pytest.approx([0.9, 0.935, 0.97])
+
+
+def test_equal_ends_are_a_constant():
+    assert {momentum_at(p, 0.97, 0.97) for p in np.linspace(0, 1, 11)} == {0.97}
 
 
 def test_update_by_hand(student):

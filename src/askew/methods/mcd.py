@@ -33,7 +33,8 @@ class MCD(OneSpaceMethod):
         mlm_weight: float = Field(default=0.2, ge=0)  # beta of Eq. (13); DeCLIP's weight; 0 turns the term off
         # Initial tau of image-image, image-text and text-text pairs; docs/deviations.md
         temperatures: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.1, 0.07, 0.07)
-        momentum: float = Field(default=0.996, ge=0, le=1)  # m at step 0, cosine to 1; Sec. 4.4; docs/deviations.md
+        momentum: float = Field(default=0.996, ge=0, le=1)  # m at step 0, Sec. 4.4; docs/deviations.md
+        momentum_end: float = Field(default=1.0, ge=0, le=1)  # m at the end of a cosine; constant if as momentum
         # The terms of Eq. (10). Ablations omit some, or use soft_alignment, which the paper argues against. Those of
         # texts are Eqs. (7) and (8) with shortened captions in the place of augmented images; ours
         terms: tuple[Term, ...] = Field(default=("positive", "negative", "noisy"), min_length=1)
@@ -121,16 +122,15 @@ class MCD(OneSpaceMethod):
                 distilled[term] = self.readings[term](of_texts if term in OF_SHORT_TEXT else ratios, self.rho)
 
         loss = contrast + alpha * sum(distilled.values())  # Eq. (10)
-        levels = {"alpha": alpha, "momentum": momentum_at(progress, config.momentum)}
-        logged = {name: loss.new_tensor(level) for name, level in levels.items()}
-        terms = {"contrast": contrast, **all_data, **distilled, **logged}
+        terms = {"contrast": contrast, **all_data, **distilled, "alpha": loss.new_tensor(alpha)}
+        terms["momentum"] = loss.new_tensor(momentum_at(progress, config.momentum, config.momentum_end))
         loss, terms = with_masked_language(loss, terms, gathered, config.mlm_weight)  # Eqs. (11), (13)
         return with_words(self.words, loss, terms, local, gathered)
 
     def after_step(self, gathered: dict[str, Tensor], progress: float) -> None:
         """Eq. (12): the teacher follows the student's image tower, including its projection."""
         super().after_step(gathered, progress)
-        self.teacher.update(self.towers.image, momentum_at(progress, self.config.momentum))
+        self.teacher.update(self.towers.image, momentum_at(progress, self.config.momentum, self.config.momentum_end))
 
     def loss_at_chance(self, num_samples: int) -> dict[str, float]:
         """At step 0: every anchor against 3N - 3 negatives. A masked token among the whole vocabulary."""

@@ -105,10 +105,9 @@ class GlobalNormaliser(nn.Module):
         fixed = with_parameters(similarity, local["similarity"][0])
         space, match, num = one_space(fixed, local, gathered), matches(local, gathered), len(local["row"])
         gamma = gamma_at(progress, self.gamma_decay, self.gamma_min)
-        before = self.log_u.read(local["row"])
-        before = (
-            before if self.training else torch.full_like(before, -torch.inf)
-        )  # held-out samples are not of the data
+        # Held-out samples are not of the data: their rows are of another source, and mean nothing here
+        never = space.logits.new_full((num, len(ROLES) ** 2), -torch.inf)
+        before = self.log_u.read(local["row"]) if self.training else never
         mean = log_mean_negatives(space.logits, space.positive).view(len(ROLES), num)
         own = own_logits(fixed, local)
         log_u = running_means(mean, own, before, gamma)

@@ -10,12 +10,13 @@ from torch import nn
 from askew.nn.shards import part
 
 
-def momentum_at(progress: float, start: float) -> float:
-    """The momentum m of Eq. (12) at progress k / T: from `start` at 0 to 1 at 1, along a cosine.
+def momentum_at(progress: float, start: float, end: float = 1.0) -> float:
+    """The momentum m of Eq. (12) at progress k / T: from `start` at 0 to `end` at 1, along a cosine.
 
-    m = 1 - (1 - start) (1 + cos(pi progress)) / 2. For example, start 0.9 gives 0.9, 0.95, 1 at progress 0, 0.5, 1.
+    m = end - (end - start) (1 + cos(pi progress)) / 2. For example, start 0.9 gives 0.9, 0.95, 1 at progress 0, 0.5, 1.
+    Equal ends are a constant m.
     """
-    return 1.0 - (1.0 - start) * (1.0 + math.cos(math.pi * progress)) / 2.0
+    return end - (end - start) * (1.0 + math.cos(math.pi * progress)) / 2.0
 
 
 def alpha_at(progress: float, start: float = 0.0) -> float:

@@ -199,6 +199,7 @@ OF_METHOD = {
     "mcd": {
         "method.temperatures": "ours: MCD builds on UniCLIP's similarity by domain, values not found",
         "method.momentum": "not printed in MCD Sec. 4.4; DINO's and A-CLIP's code",
+        "method.momentum_end": "MCD Sec. 4.4: a cosine to 1",
         "method.mlm_weight": "not printed in MCD Eq. (13); DeCLIP's weight",
         "method.terms": "MCD Eq. (10): all three",
         "method.similarity": "ours: by domains, as in UniCLIP, which row (a) of Table 5 is part of",

@@ -179,7 +179,7 @@ def _baseline(record: Record, found: Sequence[Measure], baseline: str) -> Baseli
                 100 * one.estimate.mean,
                 100 * one.estimate.low,
                 100 * one.estimate.high,
-                one.estimate.clear,
+                one.clear,
                 one.estimate.num_seeds == 1,
             )
             for one in compare(measure, baseline)

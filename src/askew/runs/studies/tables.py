@@ -33,13 +33,16 @@ class BesideBaseline:
     holm: bool
 
     @property
+    def clear(self) -> bool:
+        """Whether the interval excludes zero as it is shown; never with one seed."""
+        return self.estimate.num_seeds > 1 and bool(star(self.estimate.low, self.estimate.high).strip())
+
+    @property
     def marks(self) -> str:
         """`*` if the interval excludes zero, `**` if it does after Holm's correction, a dagger for one seed."""
         if self.estimate.num_seeds == 1:
             return ALONE
-        if not star(self.estimate.low, self.estimate.high).strip():
-            return ""
-        return "**" if self.holm else "*"
+        return ("**" if self.holm else "*") if self.clear else ""
 
 
 # What every row reached
