@@ -17,6 +17,7 @@ PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
 FENCE = re.compile(r" *```")
 ITEM = re.compile(r"( *)([-*+]|\d+\.) +(?=\S)")
 LINK = re.compile(r"\[([^]\[]+)\]\((\.\./[^)#\s]+)(#[^)\s]+)?\)")
+FIGURE = re.compile(r"!\[([^]\[]+)\]\(\.\./([^)\s]+)\)")
 EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 FUNCTION = re.compile(r"(<mi>(?:log|max|min|cos)</mi>)(?!<mo)")  # a thin space around it, if no bracket follows
 THIN = '<mspace width="0.17em"/>'
@@ -25,7 +26,11 @@ PRIME = "\u2032"
 
 
 def on_files(files: Files, config) -> Files:
-    """The changelog lies outside docs/."""
+    """The changelog and the figures of studies lie outside docs/."""
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for _, path in FIGURE.findall(page.read_text(encoding="utf-8")):
+            if files.get_file_from_path(figure_in_the_site(path)) is None:
+                files.append(File.generated(config, figure_in_the_site(path), abs_src_path=str(ROOT / path)))
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     here = re.sub(r"\]\(docs/", "](", text)
     there = re.sub(r"\]\((?!\w+\.md|https?:|#)", "](../", here)
@@ -35,7 +40,13 @@ def on_files(files: Files, config) -> Files:
 
 def on_page_markdown(markdown: str, **_) -> str:
     """A page as Python-Markdown must read it."""
+    markdown = FIGURE.sub(lambda found: f"![{found[1]}]({figure_in_the_site(found[2])})", markdown)
     return nested(LINK.sub(within_the_site, markdown))
+
+
+def figure_in_the_site(path: str) -> str:
+    """Where a figure above docs/ is in the site."""
+    return f"figures/{path.replace('/', '-')}"
 
 
 def within_the_site(link: re.Match) -> str:

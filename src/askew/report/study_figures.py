@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LABEL_WIDTH = 215  # points
+NAMES, LINE = 2.6, 0.16  # inches: the names beside the costs, and one of them
 
 
 @dataclass(frozen=True)
@@ -125,13 +126,21 @@ def growth_chart(lines: Sequence[GrowthLine], x_label: str, y_label: str = "%") 
 
 
 def cost_chart(points: Sequence[CostPoint], x_label: str, y_label: str) -> "Figure":
-    """What every row reached over what it cost, on a logarithmic axis, with its interval and its name."""
+    """What every row reached over what it cost, on a logarithmic axis, with its interval and its name.
+
+    The highest point comes first. Where there are more points than colours, each has a number.
+    """
+    points = sorted(points, key=lambda point: -point.mean)
+    numbered, height = len(points) > len(COLOURS), max(HEIGHT * 1.4, LINE * len(points) + 0.6)
     with style():
-        figure = blank(WIDTH * 1.2, HEIGHT * 1.4)
+        figure = blank(WIDTH + NAMES, height)
         ax = figure.subplots()
         ax.set_xscale("log")
         for number, point in enumerate(points):
             colour = COLOURS[number % len(COLOURS)]
+            if numbered:
+                at = (point.cost, point.mean)
+                ax.annotate(str(number + 1), at, (3, 2), textcoords="offset points", fontsize="small")
             if isfinite(point.low):
                 ax.plot([point.cost] * 2, [point.low, point.high], color=colour, linewidth=1, alpha=0.7)
             ax.plot([point.cost], [point.mean], marker="o", ms=5, color=colour)
@@ -141,8 +150,10 @@ def cost_chart(points: Sequence[CostPoint], x_label: str, y_label: str) -> "Figu
         ax.set_xlabel(x_label)
         ax.set_ylabel(y_label)
         figure.tight_layout(pad=0.4)
-        figure.subplots_adjust(right=0.68)
-        _name_ends(ax, [(p.mean, p.label, COLOURS[n % len(COLOURS)]) for n, p in enumerate(points)], 0.055)
+        figure.subplots_adjust(right=WIDTH / (WIDTH + NAMES), top=1 - LINE / 2 / height)  # half a line above the first
+        names = [f"{number}  {p.label}" if numbered else p.label for number, p in enumerate(points, 1)]
+        ends = [(p.mean, names[n], COLOURS[n % len(COLOURS)]) for n, p in enumerate(points)]
+        _name_ends(ax, ends, LINE / (height * ax.get_position().height), 72 * NAMES)
     return figure
 
 
@@ -165,10 +176,10 @@ def short_count(value: float) -> str:
     return f"{value:.3g}"
 
 
-def _name_ends(ax: "Axes", ends: Sequence[tuple[float, str, str]], gap: float = GAP) -> None:
+def _name_ends(ax: "Axes", ends: Sequence[tuple[float, str, str]], gap: float = GAP, width: float = 90) -> None:
     """Write (value, label, colour) at the right, as near to the values as labels that do not overlap can be."""
     low, high = ax.get_ylim()
     wanted = [(value - low) / (high - low) for value, _, _ in ends]
     for place, (_, label, colour) in zip(spread(wanted, gap), ends, strict=True):
-        ax.text(1.035, place, fitted(label, 90), transform=ax.transAxes, va="center")
+        ax.text(1.035, place, fitted(label, width), transform=ax.transAxes, va="center")
         ax.plot([1.015], [place], marker="s", ms=4, color=colour, transform=ax.transAxes, clip_on=False)
