@@ -96,7 +96,7 @@ def forest_chart(rows: Sequence[ForestRow], baseline: str) -> "Figure":
 def growth_chart(lines: Sequence[GrowthLine], x_label: str, y_label: str = "%") -> "Figure":
     """Learning curves over a logarithmic axis: runs as small points, means with their intervals, fits and a band."""
     with style():
-        figure = blank(WIDTH, HEIGHT + 0.35)
+        figure = blank(WIDTH + 0.8, HEIGHT + 0.35)
         ax = figure.subplots()
         ax.set_xscale("log")
         ends = []
@@ -120,7 +120,7 @@ def growth_chart(lines: Sequence[GrowthLine], x_label: str, y_label: str = "%") 
         ax.set_ylim(bottom=0)
         ax.set_xlabel(x_label)
         ax.set_ylabel(y_label)
-        _name_ends(ax, ends)
+        _name_ends(ax, ends, width=140)
         figure.tight_layout(pad=0.4)
     return figure
 

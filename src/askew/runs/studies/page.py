@@ -199,11 +199,11 @@ def _curve_part(record: Record, measure: Measure) -> CurvePart:
         (over_operations, "operations", "Against operations", "floating-point operations of training"),
     ):
         if lines:
-            figure = growth_chart(drawn(lines), x)
+            figure = growth_chart(drawn(lines), x, f"{measure.title}, %")
             caption = "Small points are runs, large ones their means with intervals; the curve is the best fit."
             figures.append(DrawnFigure(f"curve-{slug}-{axis}", title, caption, figure))
     if any(line.curve for line in over_pairs):
-        figure = growth_chart(extrapolated(over_pairs, MILLION), "pairs of the training data")
+        figure = growth_chart(extrapolated(over_pairs, MILLION), "pairs of the training data", f"{measure.title}, %")
         caption = "Every curve that the points allow. The band holds the intervals of all of them."
         figures.append(DrawnFigure(f"curve-{slug}-million", "What it may be at a million pairs", caption, figure))
     return CurvePart(measure.name, figures, words(over_pairs))
