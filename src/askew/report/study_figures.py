@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LABEL_WIDTH = 215  # points
-NAMES, LINE = 2.6, 0.16  # inches: the names beside the costs, and one of them
+PLOT, NAMES, LINE = 2.6, 1.85, 0.16  # inches: the costs, the names beside them, and one name
 
 
 @dataclass(frozen=True)
@@ -128,19 +128,16 @@ def growth_chart(lines: Sequence[GrowthLine], x_label: str, y_label: str = "%") 
 def cost_chart(points: Sequence[CostPoint], x_label: str, y_label: str) -> "Figure":
     """What every row reached over what it cost, on a logarithmic axis, with its interval and its name.
 
-    The highest point comes first. Where there are more points than colours, each has a number.
+    The highest point comes first. Where there are more points than colours, they have numbers.
     """
     points = sorted(points, key=lambda point: -point.mean)
     numbered, height = len(points) > len(COLOURS), max(HEIGHT * 1.4, LINE * len(points) + 0.6)
     with style():
-        figure = blank(WIDTH + NAMES, height)
+        figure = blank(PLOT + NAMES, height)
         ax = figure.subplots()
         ax.set_xscale("log")
         for number, point in enumerate(points):
             colour = COLOURS[number % len(COLOURS)]
-            if numbered:
-                at = (point.cost, point.mean)
-                ax.annotate(str(number + 1), at, (3, 2), textcoords="offset points", fontsize="small")
             if isfinite(point.low):
                 ax.plot([point.cost] * 2, [point.low, point.high], color=colour, linewidth=1, alpha=0.7)
             ax.plot([point.cost], [point.mean], marker="o", ms=5, color=colour)
@@ -150,11 +147,27 @@ def cost_chart(points: Sequence[CostPoint], x_label: str, y_label: str) -> "Figu
         ax.set_xlabel(x_label)
         ax.set_ylabel(y_label)
         figure.tight_layout(pad=0.4)
-        figure.subplots_adjust(right=WIDTH / (WIDTH + NAMES), top=1 - LINE / 2 / height)  # half a line above the first
+        figure.subplots_adjust(right=PLOT / (PLOT + NAMES), top=1 - LINE / 2 / height)  # half a line above the first
         names = [f"{number}  {p.label}" if numbered else p.label for number, p in enumerate(points, 1)]
         ends = [(p.mean, names[n], COLOURS[n % len(COLOURS)]) for n, p in enumerate(points)]
-        _name_ends(ax, ends, LINE / (height * ax.get_position().height), 72 * NAMES)
+        _name_ends(ax, ends, LINE / (height * ax.get_position().height), 66 * NAMES)
+        if numbered:
+            _number(ax, points)
     return figure
+
+
+def _number(ax: "Axes", points: Sequence[CostPoint]) -> None:
+    """A number beside each point, in the first of four places that is free; none in a crowd that leaves no place."""
+    taken: list[tuple[float, float, float]] = []
+    for number, point in enumerate(points, 1):
+        x, y = ax.transData.transform((point.cost, point.mean)) * 72 / ax.figure.dpi  # in points, as letters are
+        width = 7.0 * len(str(number))
+        for right, up in ((4, 2), (-4 - width, 2), (4, -11), (-4 - width, -11)):
+            left, low = x + right, y + up
+            if all(left > other + w or left + width < other or abs(low - at) > 12 for other, at, w in taken):
+                taken.append((left, low, width))
+                ax.annotate(str(number), (point.cost, point.mean), (right, up), textcoords="offset points")
+                break
 
 
 def _decimal(ax: "Axes") -> None:
