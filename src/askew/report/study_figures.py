@@ -150,7 +150,8 @@ def cost_chart(points: Sequence[CostPoint], x_label: str, y_label: str) -> "Figu
         figure.subplots_adjust(right=PLOT / (PLOT + NAMES), top=1 - LINE / 2 / height)  # half a line above the first
         names = [f"{number}  {p.label}" if numbered else p.label for number, p in enumerate(points, 1)]
         ends = [(p.mean, names[n], COLOURS[n % len(COLOURS)]) for n, p in enumerate(points)]
-        _name_ends(ax, ends, LINE / (height * ax.get_position().height), 66 * NAMES)
+        room = 72 * NAMES - 11  # points, less the mark before a name
+        _name_ends(ax, ends, LINE / (height * ax.get_position().height), room)
         if numbered:
             _number(ax, points)
     return figure
