@@ -1611,6 +1611,22 @@ def study_of_few_captions(here):
     return studying(here, evaluate=[{"wrong_captions": "few/pairs.csv"}])
 
 
+@fault(STUDY, "a row that the study does not have", "--row: 'CLPI' is no row; did you mean 'CLIP'")
+def row_of_no_study(here):
+    return studying(here, "--row", "CLPI")
+
+
+@fault(STUDY, "a seed that no row has", "--seed 7: the rows do not have it; they have 0")
+def seed_of_no_row(here):
+    return studying(here, "--seed", "7")
+
+
+@fault(STUDY, "a row of a record to be run", "studies/one is a folder", "give the study's YAML file")
+def row_of_a_record(here):
+    end(askew_here(*studying(here, "--record", "studies/one"), cwd=here), 0)
+    return ["study", "studies/one", "--row", "CLIP", "--out", "again"]
+
+
 @fault(STUDY, "a record in a folder of something else", "--record data holds no record of a study; choose a new folder")
 def record_among_data(here):
     return studying(here, "--record", "data")

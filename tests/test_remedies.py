@@ -624,6 +624,9 @@ fixing("unknown_baseline", "did you mean 'CLIP'", edit("study.yaml", "baseline: 
 fixing("study_of_missing_data", "gone.csv is not there", edit("study.yaml", "gone.csv", "data/pairs.csv"))
 fixing("study_evaluated_on_nothing", "give a .csv", edit("study.yaml", "gone.csv", "data/pairs.csv"))
 fixing("study_of_few_captions", "name a source with 15 captions or more", edit("study.yaml", "few/", "data/"))
+changing("row_of_no_study", "did you mean 'CLIP'", "--row", "CLIP")
+changing("seed_of_no_row", "they have 0", "--seed", "0")
+remedy("row_of_a_record", "give the study's YAML file")(lambda here, arguments: ["study", "study.yaml", *arguments[2:]])
 changing("record_among_data", "choose a new folder", "--record", "kept")
 changing("study_without_weights", "choose a new folder with --out DIR", "--out", "again")
 remedy("resumed_without_checkpoints", "start a new run")(

@@ -107,6 +107,12 @@ def study(
         Path | None, typer.Option(help="Folder of the record, which tables are made of. Default: record in --out.")
     ] = None,
     keep: Annotated[str, typer.Option(help="What stays of finished runs: all, models, or results.")] = "models",
+    row: Annotated[
+        list[str] | None, typer.Option(metavar="ROW", help="Run this row alone. Can be given several times.")
+    ] = None,
+    seed: Annotated[
+        list[int] | None, typer.Option(metavar="N", help="Run this seed alone. Can be given several times.")
+    ] = None,
     only: Annotated[str, typer.Option(hidden=True, help="One run, for --jobs; it ends with standard input.")] = "",
 ) -> None:
     """Run several recipes and seeds, and print tables of them. Run the same command again to continue after a stop.
@@ -122,9 +128,12 @@ def study(
     if only:
         run_child(file, out or file.parent, only, keep, Console())
     elif not file.is_dir():
-        run_study(file, out, Console(), jobs, record, keep)
-    elif out is not None or record is not None or jobs > 1:
-        raise UserError(f"{file} is a folder: its tables are made again, and --out, --record and --jobs belong to runs")
+        run_study(file, out, Console(), jobs, record, keep, row or (), seed or ())
+    elif out is not None or record is not None or jobs > 1 or row or seed:
+        raise UserError(
+            f"{file} is a folder: its tables are made again, and --out, --record, --jobs, --row and --seed belong to "
+            "runs; give the study's YAML file"
+        )
     else:
         tabulate(file, Console())
 

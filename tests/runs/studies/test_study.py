@@ -96,6 +96,22 @@ def test_every_row_and_seed_once_and_again_only_what_is_missing(table, tmp_path,
     assert published[-1] == again
 
 
+def test_one_row_and_seed_alone(table, tmp_path, published, started):
+    rows = {"CLIP": FAST, "SigLIP": {"recipe": "tiny-siglip", "seeds": [3, 5]}}
+    path, out = write(tmp_path, table, rows=rows), tmp_path / "runs"
+    study.run_study(path, out, QUIET, rows=["SigLIP"], seeds=[3])
+    assert started == [("start", "siglip-seed3")]
+    study.run_study(path, out, QUIET, seeds=[3])
+    assert started[1:] == [("start", "clip-seed3")]
+    study.run_study(path, out, QUIET)
+    assert started[2:] == [("start", "clip-seed0"), ("start", "siglip-seed5")]
+    assert [[run.folder for run in record.runs] for record in published] == [
+        ["siglip-seed3"],
+        ["clip-seed3", "siglip-seed3"],
+        ["clip-seed0", "clip-seed3", "siglip-seed3", "siglip-seed5"],
+    ]
+
+
 def test_a_stopped_run_is_resumed_and_ends_the_same(table, tmp_path, published, started):
     path, out = write(tmp_path, table, seeds=[0]), tmp_path / "runs"
     study.run_study(path, out, QUIET, keep="all")

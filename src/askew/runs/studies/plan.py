@@ -1,7 +1,7 @@
 """A study as it is written: rows with recipes and settings, seeds, and what every run is evaluated on."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -86,6 +86,24 @@ class Study(Part):
         for label in self.rows:
             for seed in self.seeds_of(label):
                 yield PlannedRun(label, seed, folder_name(label, seed))
+
+    def chosen(self, rows: Sequence[str], seeds: Sequence[int]) -> list[PlannedRun]:
+        """The runs of some rows and seeds, in the order of `runs`; an empty list of rows or of seeds chooses all.
+
+        Raises:
+            UserError: no such row, or the rows have no such seed.
+        """
+        for row in rows:
+            try:
+                _refuse_unknown("--row", row, self.rows)
+            except ValueError as error:
+                raise UserError(str(error)) from error
+        of_rows = [run for run in self.runs() if not rows or run.row in rows]
+        there = sorted({run.seed for run in of_rows})
+        for seed in seeds:
+            if seed not in there:
+                raise UserError(f"--seed {seed}: the rows do not have it; they have {', '.join(map(str, there))}")
+        return [run for run in of_rows if not seeds or run.seed in seeds]
 
     def recipe(self, run: PlannedRun) -> Recipe:
         """The recipe of one run.

@@ -5,6 +5,7 @@ resumed.
 """
 
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 
 from askew.data.sources import EMBEDDED
@@ -23,7 +24,14 @@ from askew.runs.studies.recording import Recorder
 
 
 def run_study(
-    path: Path, out: Path | None, console: Console, jobs: int = 1, record: Path | None = None, keep: str = "models"
+    path: Path,
+    out: Path | None,
+    console: Console,
+    jobs: int = 1,
+    record: Path | None = None,
+    keep: str = "models",
+    rows: Sequence[str] = (),
+    seeds: Sequence[int] = (),
 ) -> None:
     """Run what is not finished, record it, and publish the tables.
 
@@ -32,6 +40,9 @@ def run_study(
         out: the folder of the runs; None: `runs/study-NAME`.
         jobs: how many runs at a time.
         record: the folder of the record; None: `record` in the folder of the runs.
+        keep: what stays of finished runs: all, models or results.
+        rows: the rows to run; none are all of them. The tables show every row that is recorded.
+        seeds: the seeds to run; none are all of them.
 
     Raises:
         UserError: a study, recipe, setting or evaluation is wrong; all are read before the first run starts.
@@ -41,7 +52,8 @@ def run_study(
     study = read_study(path)
     folder = out or RUNS / f"study-{study.name}"
     runs, recorder = StudyRuns(study, folder, keep), Recorder(study, record or folder / "record")
-    pending = _pending(runs, recorder, console, elsewhere=record is not None)
+    chosen = study.chosen(rows, seeds)
+    pending = _pending(chosen, runs, recorder, console, elsewhere=record is not None)
     recorder.write()
     if jobs > 1:
         failed = Jobs(runs, jobs, console).carry_out(pending, lambda run: recorder.add(run, runs.directory(run)))
@@ -51,7 +63,7 @@ def run_study(
     if failed:
         lines = [f"{run.folder} ({last_line(log_of(folder, run))})" for run in failed]
         raise RunFailed(
-            f"{len(failed)} of {len(list(study.runs()))} runs failed: {'; '.join(lines)}; their logs are in "
+            f"{len(failed)} of {len(chosen)} runs failed: {'; '.join(lines)}; their logs are in "
             f"{log_of(folder, failed[0]).parent}; the others are finished, and the same command tries these again"
         )
 
@@ -70,8 +82,10 @@ def tabulate(folder: Path, console: Console) -> None:
         console.warn(f"{printable(str(record.folder), 400)}: no run of the study is recorded, so there are no tables")
 
 
-def _pending(runs: StudyRuns, recorder: Recorder, console: Console, elsewhere: bool) -> list[PlannedRun]:
-    """The runs that there is something to do for. Those that are finished are recorded.
+def _pending(
+    chosen: list[PlannedRun], runs: StudyRuns, recorder: Recorder, console: Console, elsewhere: bool
+) -> list[PlannedRun]:
+    """Those of the chosen runs that there is something to do for. Those that are finished are recorded.
 
     Args:
         elsewhere: whether the record is apart from the runs. A run that it has, and whose folder is gone, was made on
@@ -81,7 +95,7 @@ def _pending(runs: StudyRuns, recorder: Recorder, console: Console, elsewhere: b
         UserError: see `run_study`.
     """
     study = runs.study
-    recipes = {run: study.recipe(run) for run in study.runs()}
+    recipes = {run: study.recipe(run) for run in chosen}
     check_evaluations(study)
     done = {run: runs.is_done(run, recipe) for run, recipe in recipes.items()}
     made = {run for run in recipes if elsewhere and recorder.has(run) and not runs.directory(run).exists}
