@@ -1566,6 +1566,7 @@ def shard_changes(here):
 
 
 STUDY = "A study"
+ANOTHER = {"recipe": "tiny-siglip"}
 
 
 def studying(here: Path, *options: str | Path, **changes) -> list:
@@ -1609,6 +1610,11 @@ def study_suite_without_folder(here):
 def study_of_few_captions(here):
     write_pairs(here / "few", 4)
     return studying(here, evaluate=[{"wrong_captions": "few/pairs.csv"}])
+
+
+@fault(STUDY, "a difference that is none", "differences: gain: the weights add up to 1; give weights that add up to 0")
+def weights_of_no_difference(here):
+    return studying(here, differences={"gain": {"CLIP": 1}}, rows={"CLIP": {"recipe": "tiny-clip"}, "B": ANOTHER})
 
 
 @fault(STUDY, "a row that the study does not have", "--row: 'CLPI' is no row; did you mean 'CLIP'")

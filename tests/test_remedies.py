@@ -624,6 +624,7 @@ fixing("unknown_baseline", "did you mean 'CLIP'", edit("study.yaml", "baseline: 
 fixing("study_of_missing_data", "gone.csv is not there", edit("study.yaml", "gone.csv", "data/pairs.csv"))
 fixing("study_evaluated_on_nothing", "give a .csv", edit("study.yaml", "gone.csv", "data/pairs.csv"))
 fixing("study_of_few_captions", "name a source with 15 captions or more", edit("study.yaml", "few/", "data/"))
+fixing("weights_of_no_difference", "such as 1 and -1", edit("study.yaml", "    CLIP: 1\n", "    CLIP: 1\n    B: -1\n"))
 changing("row_of_no_study", "did you mean 'CLIP'", "--row", "CLIP")
 changing("seed_of_no_row", "they have 0", "--seed", "0")
 remedy("row_of_a_record", "give the study's YAML file")(lambda here, arguments: ["study", "study.yaml", *arguments[2:]])

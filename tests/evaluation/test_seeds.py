@@ -9,6 +9,7 @@ from askew.evaluation.metrics import wilson_interval
 from askew.evaluation.results import Outcomes
 from askew.evaluation.seeds import (
     SeedScores,
+    combine,
     difference,
     holm,
     interval,
@@ -52,6 +53,20 @@ def test_runs_are_paired_by_seed_and_only_those_that_both_have():
     assert found is not None
     assert (found.mean, found.num_seeds, found.low, found.high, found.p) == (0, 2, 0, 0, 1)
     assert difference(a, scored([[0, 0]], seeds=[9])) is None
+
+
+def test_a_weighted_sum_over_the_seeds_that_all_rows_have():
+    rng = np.random.default_rng(0)
+    rows = [SeedScores(seeds, rng.random(3), rng.random((3, 4))) for seeds in ((0, 1, 2), (2, 0, 5), (1, 2, 0))]
+    found = combine([(1, rows[0]), (-2, rows[1]), (1, rows[2])])
+    assert found is not None
+    assert found.seeds == (0, 2)
+    assert found.values[0] == pytest.approx(rows[0].values[0] - 2 * rows[1].values[1] + rows[2].values[2])
+    assert found.items is not None
+    assert found.items[1] == pytest.approx(rows[0].items[2] - 2 * rows[1].items[0] + rows[2].items[1])
+    bare = SeedScores((0,), np.zeros(1))
+    assert combine([(1, rows[0]), (-1, bare)]).items is None
+    assert combine([(1, rows[0]), (-1, SeedScores((9,), np.zeros(1)))]) is None
 
 
 def test_a_paired_t_where_there_are_no_items():

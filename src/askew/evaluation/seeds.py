@@ -141,12 +141,26 @@ def difference(a: SeedScores, b: SeedScores) -> Estimate | None:
 
 def subtract(a: SeedScores, b: SeedScores) -> SeedScores | None:
     """The scores of b minus those of a, run by run and item by item; None where no seed is in both."""
-    shared = [seed for seed in a.seeds if seed in b.seeds]
+    return combine([(-1, a), (1, b)])
+
+
+def combine(weighted: Sequence[tuple[float, SeedScores]]) -> SeedScores | None:
+    """The weighted sum of rows, run by run and item by item, over the seeds that all have; None where there is none.
+
+    With weights that add up to 0 it is a difference, such as the gain of one method less the gain of another.
+
+    Args:
+        weighted: (weight, scores) of one row or more, all of the same items.
+    """
+    first = weighted[0][1]
+    shared = [seed for seed in first.seeds if all(seed in scores.seeds for _, scores in weighted)]
     if not shared:
         return None
-    rows_a, rows_b = ([one.seeds.index(seed) for seed in shared] for one in (a, b))
-    items = None if a.items is None or b.items is None else b.items[rows_b] - a.items[rows_a]
-    return SeedScores(tuple(shared), b.values[rows_b] - a.values[rows_a], items, a.classes, a.clusters)
+    runs = [(weight, scores, [scores.seeds.index(seed) for seed in shared]) for weight, scores in weighted]
+    values = np.sum([weight * scores.values[rows] for weight, scores, rows in runs], axis=0)
+    items = [weight * scores.items[rows] for weight, scores, rows in runs if scores.items is not None]
+    whole = np.sum(items, axis=0) if len(items) == len(runs) else None
+    return SeedScores(tuple(shared), values, whole, first.classes, first.clusters)
 
 
 def item_covariance(scores: np.ndarray, classes: np.ndarray | None, clusters: np.ndarray | None) -> np.ndarray:

@@ -10,8 +10,8 @@ from askew.report.table import Table
 
 
 @dataclass(frozen=True)
-class BaselinePart:
-    """How rows differ from one baseline: the figures and the tables."""
+class DifferencePart:
+    """How rows differ: the figures and the tables. `baseline` is empty for what the study asks for itself."""
 
     baseline: str
     figures: Sequence[DrawnFigure]
@@ -50,7 +50,7 @@ class StudyPage:
     rows: Table
     cost: Table
     facts: Sequence[tuple[str, str]]
-    baselines: Sequence[BaselinePart] = field(default=())
+    differences: Sequence[DifferencePart] = field(default=())
     curves: Sequence[CurvePart] = field(default=())
     cost_figures: Sequence[DrawnFigure] = field(default=())
 
@@ -63,7 +63,7 @@ def write_study(page: StudyPage, path: Path, saved: Sequence[str]) -> list[Path]
     """
     from askew.report.page import write_page
 
-    figures = [figure for part in (*page.baselines, *page.curves) for figure in part.figures] + [*page.cost_figures]
+    figures = [figure for part in (*page.differences, *page.curves) for figure in part.figures] + [*page.cost_figures]
     paths, svg = [path], {}
     for one in figures:
         if one.name in saved:

@@ -67,8 +67,8 @@ class CostPoint:
     high: float
 
 
-def forest_chart(rows: Sequence[ForestRow], baseline: str) -> "Figure":
-    """The difference of every row to a baseline, which is the line at 0. Hollow: the interval contains zero."""
+def forest_chart(rows: Sequence[ForestRow], axis: str) -> "Figure":
+    """Differences beside the line at 0, and what the axis is called. Hollow: the interval contains zero."""
     from matplotlib.ticker import MaxNLocator
 
     with style():
@@ -88,7 +88,7 @@ def forest_chart(rows: Sequence[ForestRow], baseline: str) -> "Figure":
         ax.spines["left"].set_visible(False)
         ax.grid(axis="x", color=FAINT, alpha=0.25, linewidth=0.6)
         ax.xaxis.set_major_locator(MaxNLocator(7, prune="both"))  # at the ends there is no room for a number
-        ax.set_xlabel(fitted(f"points more than {baseline}", LABEL_WIDTH))
+        ax.set_xlabel(fitted(axis, LABEL_WIDTH))
         figure.tight_layout(pad=0.4)
     return figure
 

@@ -40,6 +40,20 @@ def test_everything_is_written_beside_the_record(record, capsys):
     assert "mean recall" in capsys.readouterr().out
 
 
+def test_what_the_study_asks_for_is_shown_beside_the_baselines(tmp_path):
+    record = two_methods(tmp_path, differences={"<b>gain": {"MCD": 1, "CLIP": -1}})
+    table, page, *figures = publish(record, QUIET)
+    text = table.read_text(encoding="utf-8")
+    assert (
+        text.index("## dev: difference to CLIP")
+        < text.index("## dev: differences between rows")
+        < text.index("## Cost")
+    )
+    assert "<h3>Between rows</h3>" in page.read_text(encoding="utf-8")
+    assert "<b>gain" not in page.read_text(encoding="utf-8")
+    assert "difference-asked-dev-mean-recall.svg" in [figure.name for figure in figures]
+
+
 def test_curves_are_over_pairs_and_over_operations(record):
     recall = measures(record)[0][0]
     clip, mcd = curve_lines(record, recall, "pairs")

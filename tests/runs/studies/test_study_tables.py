@@ -8,16 +8,10 @@ import pytest
 from askew.evaluation.results import Outcomes
 from askew.evaluation.seeds import interval, share_interval
 from askew.report.markdown import markdown
+from askew.runs.studies.differences import asked, asked_tables, compare, difference_tables
 from askew.runs.studies.measures import measures
 from askew.runs.studies.record import Record, write_outcomes
-from askew.runs.studies.tables import (
-    compare,
-    cost_table,
-    difference_tables,
-    interval_tables,
-    points,
-    score_tables,
-)
+from askew.runs.studies.tables import cost_table, interval_tables, points, score_tables
 from made_records import study, two_methods, written
 
 
@@ -101,7 +95,7 @@ def test_tables_fit_the_lines_of_a_file_and_lose_no_column(record, found):
 def test_differences_are_marked_and_counted(record, found):
     pets = found["Pets, zero-shot top-1"]
     (one,) = compare(pets, "CLIP")
-    assert one.row == "MCD"
+    assert one.name == "MCD"
     assert one.estimate.mean == pytest.approx((pets.rows["MCD"].values - pets.rows["CLIP"].values).mean())
     assert one.marks == "**"  # clear, and the only row
     table = next(t for t in difference_tables(record, [pets], "CLIP"))
@@ -109,6 +103,24 @@ def test_differences_are_marked_and_counted(record, found):
     assert "for the 1 rows" not in table.caption
     assert "Here is 1 interval" in table.caption
     assert compare(pets, "SLIP") == []
+
+
+def test_differences_that_the_study_asks_for(tmp_path):
+    """MCD less CLIP is what the baseline says; half of it is half; one that lacks a row is left out."""
+    wanted = {"gain": {"MCD": 1, "CLIP": -1}, "half": {"CLIP": -0.5, "MCD": 0.5}, "later": {"MCD": 1, "SLIP": -1}}
+    record = two_methods(tmp_path, differences={name: wanted[name] for name in ("gain", "half")})
+    every = measures(record)[0]
+    recall = next(measure for measure in every if measure.title == "mean recall")
+    gain, half = asked(recall, wanted)
+    (plain,) = compare(recall, "CLIP")
+    assert gain.name == "gain"
+    assert gain.estimate == plain.estimate
+    assert [half.estimate.low, half.estimate.high] == pytest.approx([gain.estimate.low / 2, gain.estimate.high / 2])
+    table = asked_tables(record, every)[0]
+    assert table.title == "dev: differences between rows, points"
+    assert table.columns[:2] == ["difference", "mean recall"]
+    assert table.rows[0][1] == difference_tables(record, every, "CLIP")[0].rows[0][1]
+    assert asked_tables(two_methods(tmp_path / "none"), every) == []
 
 
 def test_one_seed_is_marked_and_never_clear(tmp_path):

@@ -10,17 +10,24 @@ from askew.evaluation.seeds import difference, share_interval
 from askew.report.charts import DrawnFigure
 from askew.report.console import Console
 from askew.report.markdown import markdown
-from askew.report.study import BaselinePart, CurvePart, StudyPage, write_study
+from askew.report.study import CurvePart, DifferencePart, StudyPage, write_study
 from askew.report.study_figures import CostPoint, ForestRow, cost_chart, forest_chart, growth_chart
 from askew.report.table import Table
 from askew.runs.studies.curves import MILLION, OPERATIONS, PAIRS, curve_lines, drawn, extrapolated, words
+from askew.runs.studies.differences import (
+    Judged,
+    asked,
+    asked_tables,
+    compare,
+    difference_tables,
+    wide_asked_tables,
+    wide_difference_tables,
+)
+from askew.runs.studies.layout import WIDTH
 from askew.runs.studies.measures import Measure, measures
 from askew.runs.studies.record import Record
 from askew.runs.studies.tables import (
-    WIDTH,
-    compare,
     cost_table,
-    difference_tables,
     ends,
     interval_tables,
     label,
@@ -28,7 +35,6 @@ from askew.runs.studies.tables import (
     points,
     rows_of,
     score_tables,
-    wide_difference_tables,
 )
 
 TABLE, PAGE = "table.md", "study.html"
@@ -49,7 +55,8 @@ def publish(record: Record, console: Console) -> list[Path]:
         UserError: the record is damaged, or cannot be written to.
     """
     found, notes = measures(record)
-    tables = [*score_tables(record, found), *_against_baselines(record, found), *_cost(record)]
+    differences = [*_against_baselines(record, found), *asked_tables(record, found)]
+    tables = [*score_tables(record, found), *differences, *_cost(record)]
     for table in tables:
         console.table(table)
     headline = [measure for measure in found if measure.headline]
@@ -102,7 +109,7 @@ def _page(record: Record, found: Sequence[Measure], notes: Sequence[str], curves
         rows=_settings(record),
         cost=cost_table(record),
         facts=_facts(record),
-        baselines=[part for row in record.study.baseline if (part := _baseline(record, found, row)).figures],
+        differences=_difference_parts(record, found),
         curves=curves,
         cost_figures=[figure for measure in headline[:1] for figure in _cost_figure(record, measure)],
     )
@@ -170,24 +177,40 @@ def _facts(record: Record) -> list[tuple[str, str]]:
     return [(name, printable(text, 2000)) for name, text in facts if text]
 
 
-def _baseline(record: Record, found: Sequence[Measure], baseline: str) -> BaselinePart:
-    figures = []
-    for measure in (m for m in found if m.headline):
-        rows = [
-            ForestRow(
-                one.row,
-                100 * one.estimate.mean,
-                100 * one.estimate.low,
-                100 * one.estimate.high,
-                one.clear,
-                one.estimate.num_seeds == 1,
-            )
-            for one in compare(measure, baseline)
+def _difference_parts(record: Record, found: Sequence[Measure]) -> list[DifferencePart]:
+    """Each baseline, and then what the study asks for; those that have figures."""
+    parts, headline = [], [measure for measure in found if measure.headline]
+    for row in record.study.baseline:
+        figures = [
+            figure
+            for measure in headline
+            for figure in _forest(_slug(row), measure, compare(measure, row), f"points more than {label(row)}")
         ]
-        if rows:
-            name = f"difference-{_slug(baseline)}-{_slug(measure.name)}"
-            figures.append(DrawnFigure(name, measure.name, "", forest_chart(rows, label(baseline))))
-    return BaselinePart(label(baseline), figures, wide_difference_tables(record, found, baseline))
+        parts.append(DifferencePart(label(row), figures, wide_difference_tables(record, found, row)))
+    figures = [
+        figure
+        for measure in headline
+        for figure in _forest("asked", measure, asked(measure, record.study.differences), "points")
+    ]
+    parts.append(DifferencePart("", figures, wide_asked_tables(record, found)))
+    return [part for part in parts if part.figures]
+
+
+def _forest(slug: str, measure: Measure, found: Sequence[Judged], axis: str) -> list[DrawnFigure]:
+    """The figure of a measure's differences; none without any."""
+    rows = [
+        ForestRow(
+            one.name,
+            100 * one.estimate.mean,
+            100 * one.estimate.low,
+            100 * one.estimate.high,
+            one.clear,
+            one.estimate.num_seeds == 1,
+        )
+        for one in found
+    ]
+    name = f"difference-{slug}-{_slug(measure.name)}"
+    return [DrawnFigure(name, measure.name, "", forest_chart(rows, axis))] if rows else []
 
 
 def _curve_part(record: Record, measure: Measure) -> CurvePart:
@@ -225,7 +248,7 @@ def _cost_figure(record: Record, measure: Measure) -> list[DrawnFigure]:
 def _saved(page: StudyPage, headline: Sequence[Measure]) -> list[str]:
     """The figures that are files too: those of the first measure, and every curve against pairs."""
     first = _slug(headline[0].name) if headline else ""
-    every = [figure.name for part in (*page.baselines, *page.curves) for figure in part.figures]
+    every = [figure.name for part in (*page.differences, *page.curves) for figure in part.figures]
     of_first = [name for name in every if name.endswith(first) or name.startswith(f"curve-{first}-")]
     return [*dict.fromkeys([*of_first, *(name for name in every if name.endswith("-pairs"))]), "cost"]
 

@@ -15,9 +15,11 @@ from askew.errors import UserError, printable
 from askew.recipes.settings import override
 
 LAYOUT = (
-    "a study is a mapping of name, set, seeds, baseline, evaluate, curves, and rows "
+    "a study is a mapping of name, set, seeds, baseline, differences, evaluate, curves, and rows "
     "(label: {recipe: NAME, set: [KEY=VALUE], seeds: [0]})"
 )
+
+SMALL = 1e-9  # what rounding may leave of a sum of weights
 
 
 class Row(Part):
@@ -46,6 +48,7 @@ class Study(Part):
 
     Attributes:
         baseline: rows that the others are compared with.
+        differences: weighted sums of rows, by label: {row: weight}, the weights adding up to 0.
         evaluate: what every finished run is evaluated on.
         curves: rows that make one line of a learning curve, by the line's label.
     """
@@ -54,6 +57,7 @@ class Study(Part):
     settings: list[str] = Field(default_factory=list, alias="set")
     seeds: list[int] = Field(default=[0], min_length=1)
     baseline: Annotated[list[str], BeforeValidator(as_list)] = Field(default_factory=list)
+    differences: dict[str, dict[str, float]] = Field(default_factory=dict)
     evaluate: list[EvaluateEntry] = Field(default_factory=list)
     curves: dict[str, list[str]] = Field(default_factory=dict)
     rows: dict[str, Row] = Field(min_length=1)
@@ -65,6 +69,14 @@ class Study(Part):
         for label, rows in self.curves.items():
             for row in rows:
                 _refuse_unknown(f"curves: {printable(label)}", row, self.rows)
+        for label, weights in self.differences.items():
+            for row in weights:
+                _refuse_unknown(f"differences: {printable(label)}", row, self.rows)
+            if abs(sum(weights.values())) > SMALL or not any(weights.values()):
+                raise ValueError(
+                    f"differences: {printable(label)}: the weights add up to {sum(weights.values()):g}; give weights "
+                    "that add up to 0, such as 1 and -1"
+                )
         taken: dict[str, PlannedRun] = {}
         for run in self.runs():
             other = taken.setdefault(run.folder, run)
