@@ -1,6 +1,6 @@
 """The figures of a study, from plain numbers."""
 
-from math import nan
+from math import isnan, nan
 
 import pytest
 
@@ -18,8 +18,9 @@ from askew.report.study_figures import (
 def test_a_forest_has_a_point_and_an_interval_per_row():
     rows = [ForestRow("A", 2.0, 1.0, 3.0, True, False), ForestRow("B", -1.0, nan, nan, False, True)]
     lines = forest_chart(rows, "C").axes[0].lines
-    drawn = [line.get_xdata() for line in lines]
-    assert [list(one) for one in drawn] == [[0, 0], [1.0, 3.0], [2.0], [-1.0]]  # the zero, A with its interval, B
+    zero, *drawn = [list(line.get_xdata()) for line in lines]
+    assert [x for x in zero if not isnan(x)] == [0, 0, 0, 0]  # beside each point, and not through the names
+    assert drawn == [[1.0, 3.0], [2.0], [-1.0]]  # A with its interval, B
     assert lines[2].get_markerfacecolor() != "none"
     assert lines[3].get_markerfacecolor() == "none"
 

@@ -5,7 +5,7 @@ They draw plain numbers; shares are in percent. matplotlib is imported inside th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Any
 
 from askew.report.charts import GAP, HEIGHT, ROW, WIDTH, fitted, spread
@@ -74,7 +74,9 @@ def forest_chart(rows: Sequence[ForestRow], axis: str) -> "Figure":
     with style():
         figure = blank(WIDTH, ROW * len(rows) + 0.65)
         ax = figure.subplots()
-        ax.axvline(0, color=INK, linewidth=0.8)
+        # The line at 0 leaves room for the names, which stand above their points
+        beside = [end for place in range(len(rows)) for end in (place - 0.14, place + 0.42, nan)]
+        ax.plot([0.0, 0.0, nan] * len(rows), beside, color=INK, linewidth=0.8)
         for place, row in enumerate(rows):
             colour = (COLOURS[2] if row.mean > 0 else COLOURS[1]) if row.clear else FAINT
             if isfinite(row.low):
