@@ -13,9 +13,11 @@ DRILL  ?=
 train: $(STAMP)
 	$(BIN)/askew train tiny $(SETS)
 
+# One worker more than there are cores, since tests wait for signals, processes and disks
+WORKERS = $$($(BIN)/python -c 'import os; print(os.cpu_count() + 1)')
 test: $(STAMP)
 	@sh scripts/install_chromium.sh
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # On a machine with a CUDA device: what must be as on the CPU
 test-gpu: $(STAMP)
