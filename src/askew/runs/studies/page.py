@@ -179,19 +179,13 @@ def _facts(record: Record) -> list[tuple[str, str]]:
 
 def _difference_parts(record: Record, found: Sequence[Measure]) -> list[DifferencePart]:
     """Each baseline, and then what the study asks for; those that have figures."""
-    parts, headline = [], [measure for measure in found if measure.headline]
+    headline = [measure for measure in found if measure.headline]
+    parts = []
     for row in record.study.baseline:
-        figures = [
-            figure
-            for measure in headline
-            for figure in _forest(_slug(row), measure, compare(measure, row), f"points more than {label(row)}")
-        ]
+        axis = f"points more than {label(row)}"
+        figures = [one for m in headline for one in _forest(_slug(row), m, compare(m, row), axis)]
         parts.append(DifferencePart(label(row), figures, wide_difference_tables(record, found, row)))
-    figures = [
-        figure
-        for measure in headline
-        for figure in _forest("asked", measure, asked(measure, record.study.differences), "points")
-    ]
+    figures = [one for m in headline for one in _forest("asked", m, asked(m, record.study.differences), "points")]
     parts.append(DifferencePart("", figures, wide_asked_tables(record, found)))
     return [part for part in parts if part.figures]
 
